@@ -1,0 +1,47 @@
+//! What an answer must look like, and what to tell a model whose answer does not.
+//!
+//! A [`Contract`] is a JSON Schema. [`Contract::check`] finds the JSON in a completion, validates it and lists every
+//! violation; [`Contract::repair_instruction`] turns them into a message that a small model can act on. Whether to try
+//! again or to escalate is the router's business.
+
+mod extract;
+mod validate;
+
+pub use extract::{Extraction, extract};
+pub use validate::Contract;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether contracts are enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ContractMode {
+    /// Validity is observed and reported; nothing acts on it.
+    Off,
+    /// Violations lead to repair, then to escalation.
+    Validate,
+}
+
+/// One way in which an answer breaks its contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// JSON Pointer to the offending place in the instance; empty for the whole.
+    pub path: String,
+    /// The schema keyword that failed (`enum`, `required`, …), or `json` where no JSON was found.
+    pub rule: String,
+    /// One sentence that a small model can act on.
+    pub message: String,
+}
+
+/// The judgement on one completion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whether the extracted value keeps the contract.
+    pub valid: bool,
+    /// Which rule found the value.
+    pub extraction: Extraction,
+    /// The value found, valid or not.
+    pub value: Option<serde_json::Value>,
+    /// Every violation; empty exactly when `valid`.
+    pub violations: Vec<Violation>,
+}

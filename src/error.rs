@@ -1,0 +1,68 @@
+//! What can go wrong, and what the program's exit status says about it.
+//!
+//! Errors are `anyhow` chains. A message says what was attempted, on what, and how to mend it. [`usage`] marks an error
+//! as the caller's (wrong arguments, configuration or data), which exits with status 2 instead of 1.
+
+pub use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+
+/// Marks a chain as wrong usage or configuration: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Marks a chain as cut short by the user: exit status 130.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Interrupted(pub String);
+
+/// An error in what the user asked for or gave: arguments, configuration, task data.
+pub fn usage(message: impl Into<String>) -> Error {
+    Error::new(UsageError(message.into()))
+}
+
+/// The program's exit statuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// The work is done.
+    Done = 0,
+    /// The run failed.
+    Failed = 1,
+    /// Wrong usage, configuration or input data.
+    Usage = 2,
+    /// A threshold or a regression check failed.
+    Threshold = 100,
+    /// Interrupted by the user; everything measured so far is on disk.
+    Interrupted = 130,
+}
+
+impl ExitStatus {
+    /// The status that an error chain asks for: the first marker found in it, else [`ExitStatus::Failed`].
+    #[must_use]
+    pub fn of(error: &Error) -> Self {
+        if error.downcast_ref::<Interrupted>().is_some() {
+            Self::Interrupted
+        } else if error.downcast_ref::<UsageError>().is_some() {
+            Self::Usage
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usage_error_keeps_its_status_under_context() {
+        let error = usage("no such label").context("reading task.toml");
+        assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
+        assert_eq!(format!("{error:#}"), "reading task.toml: no such label");
+    }
+
+    #[test]
+    fn any_other_error_is_a_failure() {
+        assert_eq!(ExitStatus::of(&anyhow!("disk full")), ExitStatus::Failed);
+    }
+}

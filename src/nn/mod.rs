@@ -1,0 +1,16 @@
+//! The local engine's inside: the only room that names candle.
+//!
+//! [`LanguageModel`] is one decoder for the llama, mistral, qwen2, qwen3, phi3 and gemma families, described by data read
+//! from a GGUF file; [`SentenceEncoder`] is a BERT that turns sentences into vectors.
+
+pub mod chat;
+mod device;
+mod encoder;
+mod model;
+mod sampler;
+mod tokenizer;
+
+pub use device::{Device, DeviceChoice};
+pub use encoder::SentenceEncoder;
+pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
+pub use tokenizer::TextTokenizer;

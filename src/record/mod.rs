@@ -1,0 +1,169 @@
+//! What a run leaves on disk: `run.json`, the header, and `trials.jsonl`, one line for each finished trial.
+//!
+//! Writer rules: the header is written once, before the first trial, and rewritten only to mark the end; trials are
+//! appended and flushed one by one. Reader rules: a file of a newer `format` is refused; a torn last line is reported and
+//! left out; unknown keys are ignored. Every table is made from these two files alone.
+
+mod provenance;
+mod read;
+mod write;
+
+pub use provenance::Machine;
+
+use crate::contract::ContractMode;
+use crate::engine::EngineInfo;
+use crate::memory::MemoryKind;
+use crate::router::RouterKind;
+use crate::task::Split;
+use crate::trial::Trial;
+use crate::units::{Seconds, Usd};
+use serde::{Deserialize, Serialize};
+
+/// Version of the record format that this program writes.
+pub const FORMAT: u32 = 1;
+
+/// One combination of router, memory, contract and models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Short name, unique in the run: `slm-dominant/salience/validate`.
+    pub name: String,
+    /// The strategy.
+    pub router: RouterKind,
+    /// The memory.
+    pub memory: MemoryKind,
+    /// The contract setting.
+    pub contract: ContractMode,
+    /// The small model's name.
+    pub slm: String,
+    /// The large model's name.
+    pub llm: String,
+    /// Seed of this cell.
+    pub seed: u64,
+}
+
+/// What a token costs. `None` means "not priced", which is never zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Price {
+    /// Name of the row in the price table.
+    pub name: String,
+    /// Date on which the row was true.
+    pub as_of: String,
+    /// Dollars per million input tokens.
+    pub input_usd_per_million: f64,
+    /// Dollars per million output tokens.
+    pub output_usd_per_million: f64,
+    /// Dollars per million input tokens read from the provider's cache; `None` bills them as input.
+    pub cached_input_usd_per_million: Option<f64>,
+}
+
+/// What an hour of the local machine costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HardwarePrice {
+    /// Name of the row in the price table, or `user`.
+    pub name: String,
+    /// Dollars per hour of use.
+    pub usd_per_hour: f64,
+    /// How the figure comes about.
+    pub basis: String,
+}
+
+/// The header of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunHeader {
+    /// Version of the record format.
+    pub format: u32,
+    /// Name of the run's folder.
+    pub id: String,
+    /// Version of this program.
+    pub version: String,
+    /// The command line, keys removed.
+    pub command: Vec<String>,
+    /// Start, UTC.
+    pub started_at: String,
+    /// End, UTC; `None` while running or after an interruption.
+    pub finished_at: Option<String>,
+    /// Whether the user cut the run short.
+    pub interrupted: bool,
+    /// The task's name.
+    pub task: String,
+    /// Hash over the task's files.
+    pub task_sha256: String,
+    /// The split that was scored.
+    pub split: Split,
+    /// The ids of the samples, in order.
+    pub samples: Vec<String>,
+    /// Number of labels, for the level of chance; 0 where the task has none.
+    pub labels: usize,
+    /// The cells, in the order of work.
+    pub cells: Vec<Cell>,
+    /// The small model.
+    pub slm: EngineInfo,
+    /// The large model.
+    pub llm: EngineInfo,
+    /// Whether the LLM is this program's own stand-in on the same machine.
+    pub llm_is_stand_in: bool,
+    /// What the LLM's tokens cost; `None` is "not priced".
+    pub llm_price: Option<Price>,
+    /// What the machine costs; `None` is "not priced".
+    pub hardware_price: Option<HardwarePrice>,
+    /// The machine.
+    pub machine: Machine,
+    /// The seed of the run.
+    pub seed: u64,
+    /// Every other setting that bears on the outputs, resolved.
+    pub settings: serde_json::Value,
+}
+
+/// What an answer was worth. `None` is "not applicable": the task has no such gold, or the answer no such part.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Whether the label is right.
+    pub label_correct: Option<bool>,
+    /// Share of the required facts that the answer holds.
+    pub fact_recall: Option<f64>,
+    /// Share of the answer's claims that the injected passages support.
+    pub groundedness: Option<f64>,
+    /// Whether every cited article exists among the gold articles, and at least one is cited.
+    pub citations_correct: Option<bool>,
+    /// Whether `needs_human` is right.
+    pub needs_human_correct: Option<bool>,
+}
+
+/// What a trial cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Remote tokens times their price, every attempt counted; `None` is "not priced".
+    pub api_usd: Option<Usd>,
+    /// Local compute time times the machine's price; `None` is "not priced".
+    pub hardware_usd: Option<Usd>,
+}
+
+/// One line of `trials.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// The cell's name.
+    pub cell: String,
+    /// The sample's id.
+    pub sample: String,
+    /// The strategy.
+    pub router: RouterKind,
+    /// The memory.
+    pub memory: MemoryKind,
+    /// The contract setting.
+    pub contract: ContractMode,
+    /// The sample's gold label, copied here after scoring so that tables can be sliced without the task.
+    pub gold_label: Option<String>,
+    /// The sample's difficulty, where the task has one.
+    pub difficulty: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub trial: Trial,
+    /// What the answer was worth; `None` exactly when the outcome is `failed`.
+    pub scores: Option<Scores>,
+    /// For each attempt, whether its own label is right, so that each model can be judged alone.
+    pub attempts_correct: Vec<Option<bool>>,
+    /// What it cost.
+    pub cost: Cost,
+    /// Wall time that no span accounts for.
+    pub unaccounted_s: Seconds,
+}

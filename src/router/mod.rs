@@ -1,0 +1,173 @@
+//! Who answers. A router sees the query and the evidence of past attempts and returns a [`Decision`]; it never calls a
+//! model. Routing before any call, cascading after one, repair and escalation are all this one loop.
+
+mod hybrid;
+mod llm_first;
+mod repair;
+mod slm_dominant;
+mod slm_only;
+
+use crate::safety::Finding;
+use crate::task::Query;
+use serde::{Deserialize, Serialize};
+
+/// The strength of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Small, local, cheap.
+    Slm,
+    /// Large, remote, dear.
+    Llm,
+}
+
+/// The strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouterKind {
+    /// The LLM answers; the SLM only where the user lets it downshift.
+    LlmFirst,
+    /// The SLM answers first and escalates on evidence.
+    SlmDominant,
+    /// A classifier picks the domain; specialists answer theirs, the LLM the rest.
+    HybridSpecialist,
+    /// Control: the SLM answers everything.
+    SlmOnly,
+}
+
+impl RouterKind {
+    /// The name used on the command line, in tables and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LlmFirst => "llm-first",
+            Self::SlmDominant => "slm-dominant",
+            Self::HybridSpecialist => "hybrid-specialist",
+            Self::SlmOnly => "slm-only",
+        }
+    }
+}
+
+/// How the prompt of a call is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptVariant {
+    /// The task's prompt.
+    Plain,
+    /// The prompt of the specialist for this domain.
+    Specialist(String),
+    /// The prompt of attempt `of`, its answer and its violations, with the request to mend it.
+    Repair {
+        /// Index of the attempt to be repaired.
+        of: usize,
+    },
+}
+
+/// Why a decision was taken; kept in the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Reason {
+    /// The strategy starts with this model.
+    FirstChoice,
+    /// The user's downshift rule kept an easy query local.
+    Downshift {
+        /// The rule's own measure.
+        score: f64,
+    },
+    /// The classifier put the query in a domain that has a specialist.
+    Domain {
+        /// The domain.
+        domain: String,
+        /// The classifier's probability.
+        probability: f64,
+    },
+    /// The classifier found no domain with a specialist, or was not sure.
+    NoSpecialist {
+        /// The most probable domain.
+        domain: String,
+        /// The classifier's probability.
+        probability: f64,
+    },
+    /// The answer broke its contract and is repaired.
+    ContractRepair,
+    /// The answer broke its contract and repairs are used up.
+    ContractFailure,
+    /// The confidence was below the threshold.
+    LowConfidence {
+        /// What was measured.
+        confidence: f64,
+        /// What was asked for.
+        threshold: f64,
+    },
+    /// The engine gives no token probabilities, so that confidence cannot be judged.
+    ConfidenceUnknown,
+    /// A safety finding in the query.
+    Safety {
+        /// The rules that fired.
+        rules: Vec<String>,
+    },
+    /// The attempt failed for a reason that is not the model's answer.
+    AttemptFailed,
+    /// The answer is good enough.
+    Accepted,
+    /// Nothing stronger is left; the last answer stands though it broke its contract.
+    Exhausted,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Decision {
+    /// Call a model.
+    Call {
+        /// Which.
+        tier: Tier,
+        /// A specialist's own model (a manifest's name or a path); `None` is the tier's model.
+        model: Option<String>,
+        /// With which prompt.
+        variant: PromptVariant,
+        /// Why.
+        reason: Reason,
+    },
+    /// The answer of this attempt is the trial's answer.
+    Accept {
+        /// Index of the attempt.
+        attempt: usize,
+        /// Why.
+        reason: Reason,
+    },
+    /// No attempt can be accepted: every one failed for reasons outside the models.
+    GiveUp,
+}
+
+/// What a router may know of one past attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptEvidence {
+    /// Who answered.
+    pub tier: Tier,
+    /// With which prompt.
+    pub variant: PromptVariant,
+    /// Probability of the answer by the model's own token probabilities, 0..1; `None` where the engine gives none.
+    pub confidence: Option<f64>,
+    /// Whether the answer keeps its contract; `None` where contracts are off or the attempt failed.
+    pub contract_valid: Option<bool>,
+    /// Whether the attempt failed for a reason outside the model (network, overflow, …).
+    pub failed: bool,
+}
+
+/// All that a router may know besides the query.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The attempts so far, in order.
+    pub attempts: &'a [AttemptEvidence],
+    /// Findings in the query.
+    pub findings: &'a [Finding],
+}
+
+/// A strategy.
+pub trait Router: Send + Sync {
+    /// Which strategy it is.
+    fn kind(&self) -> RouterKind;
+    /// What to do next. Called again after every attempt; must reach `Accept` or `GiveUp` in a bounded number of calls.
+    fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Decision;
+}

@@ -1,0 +1,147 @@
+//! What is asked: a task's samples, its labels, prompts, knowledge and answer schema.
+//!
+//! A [`Sample`] is a [`Query`] and a [`Target`]. Everything that takes part in answering (memories, prompts, routers,
+//! engines) receives the query; the target goes to scoring alone. The two are different types, so that a leak of the
+//! gold label does not compile.
+
+mod load;
+mod spec;
+
+pub use load::{Problem, check, load};
+pub use spec::TaskSpec;
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What is known of a sample before it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// Unique within the task.
+    pub id: String,
+    /// The text to be answered.
+    pub input: String,
+}
+
+/// What a right answer looks like. Only `metrics` reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The gold label.
+    pub label: Option<String>,
+    /// Ids of the articles that answer the query; `None` where the task has no such column.
+    pub articles: Option<Vec<String>>,
+    /// Facts that a right answer contains, each as its accepted spellings; `None` where the task has no such column.
+    pub facts: Option<Vec<Vec<String>>>,
+    /// Whether a person must act.
+    pub needs_human: Option<bool>,
+    /// A reference answer.
+    pub answer: Option<String>,
+}
+
+/// Which part of the data a sample belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Examples in prompts, fitting of gates and classifiers.
+    Train,
+    /// Choice of thresholds.
+    Dev,
+    /// Scored.
+    Test,
+}
+
+/// One row of the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// What may be seen while answering.
+    pub query: Query,
+    /// What a right answer looks like.
+    pub target: Target,
+    /// The part that this sample belongs to.
+    pub split: Split,
+    /// How hard the author found it, where the data says so.
+    pub difficulty: Option<String>,
+    /// Free tags, where the data has them.
+    pub tags: Vec<String>,
+}
+
+/// One label of a classification task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The exact text.
+    pub name: String,
+    /// One line that tells a model what belongs here; may be empty.
+    pub description: String,
+}
+
+/// One article of the task's knowledge base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Article {
+    /// The file's stem.
+    pub id: String,
+    /// The first heading, or the id.
+    pub title: String,
+    /// The text below the title.
+    pub text: String,
+}
+
+/// A specialist: who answers a domain in the hybrid-specialist strategy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Specialist {
+    /// The label that names the domain.
+    pub domain: String,
+    /// A model manifest's name or a path; `None` is the run's SLM.
+    pub model: Option<String>,
+    /// Text added to the system prompt.
+    pub prompt: Option<String>,
+}
+
+/// A task, loaded and checked.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Short name.
+    pub name: String,
+    /// One sentence about it.
+    pub description: String,
+    /// The folder of `task.toml`.
+    pub dir: PathBuf,
+    /// SHA-256 over the specification, the data, the knowledge and the schema, in hexadecimal.
+    pub sha256: String,
+    /// The label set, in the order of `task.toml`.
+    pub labels: Vec<Label>,
+    /// All samples, in file order.
+    pub samples: Vec<Sample>,
+    /// The knowledge base; empty where the task has none.
+    pub articles: Vec<Article>,
+    /// Fixed text of the static memory, where `task.toml` names one.
+    pub static_memory: Option<String>,
+    /// The instruction of the system prompt.
+    pub system_prompt: String,
+    /// Worked examples in the prompt for each label, taken from the train split.
+    pub examples_per_label: usize,
+    /// The answer's JSON Schema; where the task gives none, one generated from the label set.
+    pub schema: serde_json::Value,
+    /// The schema's property that holds the label.
+    pub label_field: String,
+    /// The schema's property that holds the free-text answer, where there is one.
+    pub answer_field: Option<String>,
+    /// The schema's property that holds cited article ids, where there is one.
+    pub citations_field: Option<String>,
+    /// The schema's property that says whether a person must act, where there is one.
+    pub needs_human_field: Option<String>,
+    /// Who answers which domain.
+    pub specialists: Vec<Specialist>,
+}
+
+impl Task {
+    /// The samples of one split, in file order.
+    pub fn split(&self, split: Split) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(move |sample| sample.split == split)
+    }
+
+    /// `limit` samples of a split, chosen by `seed` so that labels come in turn: the same seed gives the same choice.
+    /// `None` takes all of them in file order.
+    #[must_use]
+    pub fn choose(&self, split: Split, limit: Option<usize>, seed: u64) -> Vec<&Sample> {
+        load::choose(self, split, limit, seed)
+    }
+}

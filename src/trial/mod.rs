@@ -1,0 +1,117 @@
+//! One query through one cell: recall, prompt, decide, call, check, decide again, until an answer is accepted or none can
+//! be had.
+//!
+//! The loop sees a [`Query`], never a target: scoring happens afterwards, in `metrics`, on the finished [`Trial`].
+
+mod confidence;
+mod prompt;
+mod run;
+
+pub use confidence::Confidence;
+
+use crate::clock::Spans;
+use crate::contract::Verdict;
+use crate::engine::{FailureKind, StopReason, TokenLogprob, Usage};
+use crate::memory::Retrieval;
+use crate::router::{Decision, PromptVariant, Reason, Tier};
+use crate::safety::Finding;
+use crate::units::Seconds;
+use serde::{Deserialize, Serialize};
+
+/// What was predicted. Written once, here; nothing downstream changes it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The label, when the answer names exactly one of the task's labels.
+    pub label: Option<String>,
+    /// The free-text answer.
+    pub answer: Option<String>,
+    /// Cited article ids.
+    pub citations: Vec<String>,
+    /// Whether the model asks for a person.
+    pub needs_human: Option<bool>,
+}
+
+/// One call of a model and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The strength that the router asked for.
+    pub tier: Tier,
+    /// The model's name.
+    pub model: String,
+    /// How the prompt was made.
+    pub variant: PromptVariant,
+    /// Why the router asked for it.
+    pub reason: Reason,
+    /// The prompt as the model saw it.
+    pub prompt: String,
+    /// The completion, unchanged; `None` when the call failed.
+    pub completion: Option<String>,
+    /// Why generation stopped.
+    pub stop: Option<StopReason>,
+    /// Token counts of this attempt.
+    pub usage: Usage,
+    /// Log-probabilities of the generated tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenLogprob>,
+    /// Probability of the answer by the model's own token probabilities.
+    pub confidence: Option<Confidence>,
+    /// The contract's judgement, observed even where contracts are off; `None` when the call failed.
+    pub verdict: Option<Verdict>,
+    /// What this attempt alone predicts.
+    pub prediction: Prediction,
+    /// Time to the first token.
+    pub ttft_s: Option<Seconds>,
+    /// Wall time of the call.
+    pub total_s: Seconds,
+    /// Where the call's time went.
+    pub spans: Spans,
+    /// Tries beyond the first that the transport took.
+    pub retries: u32,
+    /// The failure, when the call failed.
+    pub failure: Option<Failure>,
+}
+
+/// A failure as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// The message shown to the user.
+    pub message: String,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// An answer was accepted and, where contracts are enforced, it keeps its contract.
+    Answered,
+    /// Every model and repair was tried and the contract is still broken. This is the models' failure: it is scored, as
+    /// wrong.
+    ContractFailed,
+    /// No answer for a reason outside the models. Never scored.
+    Failed,
+}
+
+/// One query's way through one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The answer; default when there is none.
+    pub prediction: Prediction,
+    /// The attempt that was accepted.
+    pub accepted: Option<usize>,
+    /// Every call, in order.
+    pub attempts: Vec<Attempt>,
+    /// Every decision, in order.
+    pub decisions: Vec<Decision>,
+    /// Safety findings in the query.
+    pub findings: Vec<Finding>,
+    /// What the memory gave.
+    pub retrieval: Retrieval,
+    /// Where the time went.
+    pub spans: Spans,
+    /// Wall time of the whole trial.
+    pub wall_s: Seconds,
+}
