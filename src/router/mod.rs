@@ -7,6 +7,7 @@ mod repair;
 mod slm_dominant;
 mod slm_only;
 
+use crate::error::Result;
 use crate::safety::Finding;
 use crate::task::Query;
 use serde::{Deserialize, Serialize};
@@ -169,5 +170,5 @@ pub trait Router: Send + Sync {
     /// Which strategy it is.
     fn kind(&self) -> RouterKind;
     /// What to do next. Called again after every attempt; must reach `Accept` or `GiveUp` in a bounded number of calls.
-    fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Decision;
+    fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Result<Decision>;
 }
