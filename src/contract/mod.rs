@@ -22,6 +22,17 @@ pub enum ContractMode {
     Validate,
 }
 
+impl ContractMode {
+    /// The name used on the command line, in tables and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Validate => "validate",
+        }
+    }
+}
+
 /// One way in which an answer breaks its contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {

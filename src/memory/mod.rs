@@ -26,6 +26,19 @@ pub enum MemoryKind {
     Salience,
 }
 
+impl MemoryKind {
+    /// The name used on the command line, in tables and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+            Self::Salience => "salience",
+        }
+    }
+}
+
 /// A piece of knowledge that can be put into a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Passage {
