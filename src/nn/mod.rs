@@ -13,4 +13,4 @@ mod tokenizer;
 pub use device::{Device, DeviceChoice};
 pub use encoder::SentenceEncoder;
 pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
-pub use tokenizer::TextTokenizer;
+pub use tokenizer::{TextTokenizer, TokenizerSpec};
