@@ -22,4 +22,4 @@ mod vocabulary;
 pub use device::{Device, DeviceChoice, set_threads};
 pub use encoder::{SentenceEncoder, dot};
 pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
-pub use tokenizer::TextTokenizer;
+pub use tokenizer::{TextTokenizer, TokenizerSpec};
