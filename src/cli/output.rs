@@ -1,6 +1,6 @@
 //! The only two functions that print.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 /// Data, on stdout. A closed pipe is not an error: the reader has seen enough.
 pub(super) fn data(text: &str) {
@@ -17,13 +17,5 @@ pub(super) fn note(text: &str) {
 /// How many columns a table may take: the terminal's, or a width that fits a wide page.
 pub(super) fn width() -> usize {
     const OFF_TERMINAL: usize = 160;
-    if !std::io::stdout().is_terminal() {
-        return OFF_TERMINAL;
-    }
-    let columns = indicatif::TermLike::width(&console_term());
-    usize::from(columns).max(80)
-}
-
-fn console_term() -> indicatif::console::Term {
-    indicatif::console::Term::stdout()
+    terminal_size::terminal_size().map_or(OFF_TERMINAL, |(columns, _)| usize::from(columns.0).max(80))
 }
