@@ -338,7 +338,7 @@ fn state_name(state: CacheState) -> &'static str {
 
 fn count(parameters: u64) -> String {
     match parameters as f64 {
-        n if n >= 1e9 => format!("{:.2} B", n / 1e9),
+        n if n >= 0.9995e9 => format!("{:.2} B", n / 1e9),
         n if n >= 1e6 => format!("{:.0} M", n / 1e6),
         _ => parameters.to_string(),
     }

@@ -46,7 +46,7 @@ impl Progress {
         }
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
         bar.set_message(message.to_owned());
-        let template = "{msg} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
+        let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }

@@ -138,8 +138,11 @@ pub(super) fn model_sum(files: &[(String, String)]) -> String {
         weights = files.iter().collect();
     }
     weights.sort();
-    let lines: String = weights.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
-    hex(&Sha256::digest(lines))
+    let mut hasher = Sha256::new();
+    for (name, sum) in weights {
+        hasher.update(format!("{sum}  {name}\n"));
+    }
+    hex(&hasher.finalize())
 }
 
 #[cfg(test)]

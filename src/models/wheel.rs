@@ -114,7 +114,8 @@ impl WheelSource<'_> {
                 break status;
             }
             std::thread::sleep(POLL);
-            bar.set(done + tree_length(&incoming, 4));
+            // pip moves a whole wheel from one to the other; for a moment both have it.
+            bar.set(done + tree_length(&scratch, 4).max(tree_length(&arrived, 1)));
         };
         if !status.success() {
             bail!("{}", self.pip_failure(package, status, &log));
@@ -186,7 +187,7 @@ fn find_wheel(folder: &Path, package: &str) -> Result<Option<PathBuf>> {
         let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut parts = file_name.split('-');
         let same = parts.next().is_some_and(|found| normal(found) == normal(name)) && parts.next() == Some(version);
-        if same && file_name.ends_with(".whl") {
+        if same && path.extension().is_some_and(|extension| extension == "whl") {
             return Ok(Some(path));
         }
     }
