@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::setup::{self, Resolved};
-use super::prepare::prepare;
+use super::prepare::{obtain, prepare};
 use super::{output, report as report_verb};
 use crate::clock::{self, Clock};
 use crate::contract::ContractMode;
@@ -126,9 +126,11 @@ pub(super) fn run(args: &BenchArgs, network: Network, quiet: bool) -> Result<Exi
         output::data(&resolved.plan());
         return Ok(ExitStatus::Done);
     }
+    // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
+    let weights = obtain(&resolved, quiet)?;
     let stop = stop_on_interrupt()?;
     let clock = Clock::real();
-    let bench = prepare(&resolved, quiet, &stop, &clock)?;
+    let bench = prepare(&resolved, &weights, quiet, &stop, &clock)?;
     let mut writer = RunWriter::create(&run_folder(args, &resolved), bench.header.clone())?;
 
     let cells = &bench.cells;

@@ -5,7 +5,7 @@
 mod bench;
 mod config;
 mod doctor;
-mod models;
+pub mod models;
 mod output;
 mod prepare;
 mod progress;

@@ -62,9 +62,39 @@ impl Bench {
     }
 }
 
-/// Loads models, starts the stand-in where the user gave no endpoint, builds memory, routers and prompts, and warms the
-/// engines.
-pub(super) fn prepare(resolved: &Resolved, quiet: bool, stop: &Arc<AtomicBool>, clock: &Clock) -> Result<Bench> {
+/// The models of a run, on this machine.
+pub(super) struct Weights {
+    slm: LocalModel,
+    encoder: LocalModel,
+    specialists: BTreeMap<String, LocalModel>,
+}
+
+/// Finds the models, and fetches those that are not in the cache.
+pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
+    let store = Store::open(resolved.network)?;
+    let slm = store.obtain(&resolved.slm, quiet)?;
+    if let Llm::StandIn { model } = &resolved.llm {
+        store.obtain(model, quiet)?;
+    }
+    let encoder = store.obtain(ENCODER, quiet)?;
+    let mut specialists = BTreeMap::new();
+    if resolved.args.router.contains(&RouterKind::HybridSpecialist) {
+        for name in resolved.task.specialists.iter().filter_map(|specialist| specialist.model.as_ref()) {
+            specialists.insert(name.clone(), store.obtain(name, quiet)?);
+        }
+    }
+    Ok(Weights { slm, encoder, specialists })
+}
+
+/// Loads the models, starts the stand-in where the user gave no endpoint, builds memory, routers and prompts, and warms
+/// the engines.
+pub(super) fn prepare(
+    resolved: &Resolved,
+    weights: &Weights,
+    quiet: bool,
+    stop: &Arc<AtomicBool>,
+    clock: &Clock,
+) -> Result<Bench> {
     let args = &resolved.args;
     let task = &resolved.task;
     let note = |text: &str| {
@@ -77,28 +107,15 @@ pub(super) fn prepare(resolved: &Resolved, quiet: bool, stop: &Arc<AtomicBool>, 
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     set_threads(threads)?;
 
-    let store = Store::open(resolved.network)?;
-    let slm_model = store.obtain(&resolved.slm, quiet)?;
-    if let Llm::StandIn { model } = &resolved.llm {
-        store.obtain(model, quiet)?;
-    }
-    let encoder_model = store.obtain(ENCODER, quiet)?;
-    check_stop(stop)?;
-
-    note(&format!("loading {} on {}", slm_model.name, device.name()));
+    note(&format!("loading {} on {}", weights.slm.name, device.name()));
     let start = clock.now();
     let loader = Loader { device: &device, clock, prefix_cache: args.prefix_cache == "on" };
-    let slm = loader.load(&slm_model)?;
+    let slm = loader.load(&weights.slm)?;
     let slm_load = clock.since(start);
-    let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&encoder_model.path, &device)?);
+    let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, &device)?);
     let mut specialists: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
-    if args.router.contains(&RouterKind::HybridSpecialist) {
-        for name in task.specialists.iter().filter_map(|specialist| specialist.model.as_ref()) {
-            if !specialists.contains_key(name) {
-                let model = store.obtain(name, quiet)?;
-                specialists.insert(name.clone(), loader.load(&model)?);
-            }
-        }
+    for (name, model) in &weights.specialists {
+        specialists.insert(name.clone(), loader.load(model)?);
     }
     check_stop(stop)?;
 
@@ -116,7 +133,7 @@ pub(super) fn prepare(resolved: &Resolved, quiet: bool, stop: &Arc<AtomicBool>, 
         "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
         "max_tokens": args.max_tokens, "temperature": args.temperature, "prefix_cache": args.prefix_cache,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
-        "encoder_sha256": encoder_model.sha256, "slm_load_s": slm_load, "warm_up": warm_up,
+        "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm_up,
         "answer_schema": task.schema,
     });
     let samples = resolved.samples();
