@@ -1,1 +1,184 @@
-//! todo
+//! A model in this process.
+
+use super::{
+    Completion, Engine, EngineError, EngineInfo, FailureKind, Request, StopReason, Timing, TokenLogprob, Usage,
+    UsageSource, align,
+};
+use crate::clock::{Clock, Component, Spans};
+use crate::error::Error;
+use crate::nn::{GenerateOptions, LanguageModel, Stop, Token};
+use crate::units::Seconds;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// How to choose tokens, beyond what a [`Request`] says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Keep the k most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
+    pub top_p: f64,
+    /// Texts that end generation; they are not part of the result.
+    pub stop: Vec<String>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { top_k: 0, top_p: 1.0, stop: Vec::new() }
+    }
+}
+
+/// An engine over a loaded model, one request at a time.
+pub struct LocalEngine {
+    model: Mutex<LanguageModel>,
+    info: EngineInfo,
+    context_length: usize,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+}
+
+impl LocalEngine {
+    /// An engine over a model. `name` is what records call it, `device_name` where it runs.
+    pub fn new(
+        model: LanguageModel,
+        name: String,
+        sha256: Option<String>,
+        device_name: String,
+        clock: Clock,
+    ) -> Self {
+        let context_length = model.info().context_length;
+        let place = format!("local {device_name}");
+        let info = EngineInfo { model: name, place, sha256, context_length: Some(context_length) };
+        Self { model: Mutex::new(model), info, context_length, clock, stop: Arc::default() }
+    }
+
+    /// The same engine; when `stop` becomes true, generation ends at the next token with [`FailureKind::Interrupted`].
+    pub fn with_stop(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Answers one request and shows each token as it comes. `on_token` can end generation: then the completion holds
+    /// what there was, with [`StopReason::Other`].
+    pub fn stream(
+        &self,
+        request: &Request,
+        sampling: &Sampling,
+        on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
+    ) -> Result<Completion, Box<EngineError>> {
+        let mut spans = Spans::default();
+        self.answer(request, sampling, &mut spans, on_token).map_err(|mut error| {
+            error.spans.merge(&spans);
+            error
+        })
+    }
+
+    fn answer(
+        &self,
+        request: &Request,
+        sampling: &Sampling,
+        spans: &mut Spans,
+        on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
+    ) -> Result<Completion, Box<EngineError>> {
+        let start = self.clock.now();
+        let mut model = self.model.lock().map_err(|_| {
+            self.failure("an earlier call broke off inside the model, whose state is unknown now; start the run again")
+        })?;
+        let prompt = spans.time(&self.clock, Component::Prompt, || model.render(&request.messages));
+        let prompt = prompt.map_err(|error| self.failed("rendering the chat template", &error))?;
+        let ids = spans.time(&self.clock, Component::Tokenise, || model.tokenize(&prompt));
+        let ids = ids.map_err(|error| self.failed("tokenising the prompt", &error))?;
+        let options = GenerateOptions {
+            max_tokens: request.max_tokens.min(self.room(ids.len())?),
+            temperature: request.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            seed: request.seed,
+            top_logprobs: request.top_logprobs,
+            stop: sampling.stop.clone(),
+        };
+        let mut ttft_s = None;
+        let mut interrupted = false;
+        let generated = model.generate(&ids, &options, &self.clock, &mut |token| {
+            ttft_s.get_or_insert_with(|| self.clock.since(start));
+            interrupted = self.stop.load(Ordering::Relaxed);
+            if interrupted { ControlFlow::Break(()) } else { on_token(&shown(token)) }
+        });
+        let generated = generated.map_err(|error| self.failed("generating", &error))?;
+        drop(model);
+        spans.add(Component::Prefill, generated.prefill);
+        spans.add(Component::Decode, generated.decode);
+        if interrupted {
+            let message = format!("the call of {} was interrupted by the user", self.info.model);
+            return Err(Box::new(EngineError::new(FailureKind::Interrupted, message)));
+        }
+        let usage = Usage {
+            input_tokens: ids.len() as u64,
+            output_tokens: generated.tokens.len() as u64,
+            cached_tokens: generated.cached_tokens as u64,
+        };
+        let stop = match generated.stop {
+            Stop::EndOfTurn => StopReason::EndOfTurn,
+            Stop::MaxTokens => StopReason::MaxTokens,
+            Stop::Cancelled => StopReason::Other,
+        };
+        let tokens = align(generated.tokens.iter().map(shown).collect(), &generated.text);
+        let timing = Timing { ttft_s, total_s: Seconds::ZERO, spans: std::mem::take(spans) };
+        Ok(Completion {
+            model: self.info.model.clone(),
+            prompt,
+            text: generated.text,
+            tokens,
+            usage,
+            usage_source: UsageSource::Measured,
+            stop,
+            timing: Timing { total_s: self.clock.since(start), ..timing },
+            retries: 0,
+        })
+    }
+
+    /// How many tokens may follow a prompt of this length.
+    fn room(&self, prompt: usize) -> Result<usize, Box<EngineError>> {
+        let context = self.context_length;
+        match context.checked_sub(prompt) {
+            Some(room) if room > 0 => Ok(room),
+            _ => {
+                let message = format!(
+                    "the prompt for {} has {prompt} tokens, and with one token of answer it does not fit the context \
+                     length of {context} tokens; shorten it (fewer passages or examples), or choose a model with a longer \
+                     context",
+                    self.info.model
+                );
+                Err(Box::new(EngineError::new(FailureKind::ContextOverflow, message)))
+            }
+        }
+    }
+
+    fn failed(&self, step: &str, error: &Error) -> Box<EngineError> {
+        self.failure(&format!("{step} failed: {error:#}"))
+    }
+
+    fn failure(&self, what: &str) -> Box<EngineError> {
+        let message = format!("the call of {} ({}): {what}", self.info.model, self.info.place);
+        Box::new(EngineError::new(FailureKind::Local, message))
+    }
+}
+
+fn shown(token: &Token) -> TokenLogprob {
+    TokenLogprob { text: token.text.clone(), logprob: token.logprob, top: token.top.clone() }
+}
+
+impl Engine for LocalEngine {
+    fn info(&self) -> EngineInfo {
+        self.info.clone()
+    }
+
+    fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
+        self.stream(request, &Sampling::default(), &mut |_| ControlFlow::Continue(()))
+    }
+
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.model.lock().ok()?.tokenize(text).ok().map(|ids| ids.len())
+    }
+}

@@ -1,10 +1,19 @@
 //! Who generates text. An [`Engine`] takes messages and returns a completion with its tokens' log-probabilities, its
 //! usage and its timing. It never knows why it is called.
 
+mod endpoint;
+mod failure;
 mod local;
+mod reader;
 mod remote;
 mod scripted;
 mod stream;
+mod wire;
+
+pub use endpoint::{RemoteOptions, Secret, Timeouts};
+pub use local::{LocalEngine, Sampling};
+pub use remote::RemoteEngine;
+pub use scripted::{Reply, ScriptedEngine};
 
 use crate::clock::Spans;
 use crate::nn::chat::Message;
@@ -49,6 +58,19 @@ pub struct Usage {
     pub cached_tokens: u64,
 }
 
+/// Where the token counts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageSource {
+    /// Counted here, with the model's own tokenizer.
+    Measured,
+    /// Reported by the endpoint.
+    Server,
+    /// The endpoint reported none. The counts are not a measurement and must not be priced: output tokens are the number
+    /// of log-probabilities received (0 where there were none), input tokens are 0.
+    Missing,
+}
+
 /// Why generation stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,6 +107,8 @@ pub struct Completion {
     pub tokens: Vec<TokenLogprob>,
     /// Token counts.
     pub usage: Usage,
+    /// Where the token counts come from.
+    pub usage_source: UsageSource,
     /// Why it stopped.
     pub stop: StopReason,
     /// When things happened.
@@ -137,6 +161,13 @@ pub struct EngineError {
     pub retries: u32,
 }
 
+impl EngineError {
+    /// A failure that took no time yet; the engine adds spans and retries before it returns it.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), spans: Spans::default(), retries: 0 }
+    }
+}
+
 /// What an engine says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EngineInfo {
@@ -158,4 +189,57 @@ pub trait Engine: Send + Sync {
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>>;
     /// How many tokens a text has, where the engine can tell.
     fn count_tokens(&self, text: &str) -> Option<usize>;
+}
+
+/// Makes the token texts concatenate to `text`, as [`TokenLogprob`] promises: an end-of-turn marker that a server lists
+/// after the text and white space that it trimmed off the front are cut away. Where nothing fits, no tokens are better than
+/// tokens that belong to other words.
+fn align(mut tokens: Vec<TokenLogprob>, text: &str) -> Vec<TokenLogprob> {
+    let joined: String = tokens.iter().map(|token| token.text.as_str()).collect();
+    if joined == text {
+        return tokens;
+    }
+    let mut skip = if joined.starts_with(text) { 0 } else { joined.len() - joined.trim_start().len() };
+    if !joined.get(skip..).is_some_and(|rest| rest.starts_with(text)) {
+        return Vec::new();
+    }
+    let mut keep = text.len();
+    for token in &mut tokens {
+        let cut = skip.min(token.text.len());
+        skip -= cut;
+        let end = token.text.len().min(cut + keep);
+        keep -= end - cut;
+        token.text = token.text.get(cut..end).unwrap_or_default().to_owned();
+    }
+    let used = tokens.iter().rposition(|token| !token.text.is_empty()).map_or(0, |last| last + 1);
+    tokens.truncate(used);
+    tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(texts: &[&str]) -> Vec<TokenLogprob> {
+        texts.iter().map(|&text| TokenLogprob { text: text.to_owned(), logprob: -0.5, top: Vec::new() }).collect()
+    }
+
+    fn texts(tokens: &[TokenLogprob]) -> Vec<&str> {
+        tokens.iter().map(|token| token.text.as_str()).collect()
+    }
+
+    #[test]
+    fn aligned_tokens_concatenate_to_the_text() {
+        assert_eq!(texts(&align(tokens(&["Hello", " you"]), "Hello you")), ["Hello", " you"]);
+        assert_eq!(texts(&align(tokens(&["Hello", " you", "<|im_end|>"]), "Hello you")), ["Hello", " you"]);
+        assert_eq!(texts(&align(tokens(&[" ", " Hello", " you"]), "Hello you")), ["", "Hello", " you"]);
+        assert_eq!(texts(&align(tokens(&["Hell", "o you"]), "Hello")), ["Hell", "o"]);
+    }
+
+    #[test]
+    fn tokens_that_belong_to_another_text_are_dropped() {
+        assert!(align(tokens(&["Goodbye"]), "Hello").is_empty());
+        assert!(align(tokens(&["é"]), "e").is_empty());
+        assert!(align(tokens(&["Hello"]), "").is_empty());
+    }
 }

@@ -1,0 +1,78 @@
+//! `serve`: an OpenAI-compatible server over a local model.
+
+use crate::clock::Clock;
+use crate::engine::{LocalEngine, Secret};
+use crate::error::{Context, ExitStatus, Result, anyhow, usage};
+use crate::models::Store;
+use crate::net::Network;
+use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
+use crate::serve::{Backend, ServeOptions, serve};
+use std::io::Write;
+use std::net::SocketAddr;
+
+/// Arguments of `serve`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// The model: the name of a manifest (see `models list`) or the path of a GGUF file.
+    #[arg(long, env = "ROUTERGYM_MODEL", value_name = "NAME|PATH")]
+    pub model: String,
+    /// The address to listen on. Anything but this machine's loopback needs --api-key-env.
+    #[arg(long, env = "ROUTERGYM_HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// The port; 0 takes a free one.
+    #[arg(long, env = "ROUTERGYM_PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Where to run the model: auto, cpu, cuda, cuda:N or metal.
+    #[arg(long, env = "ROUTERGYM_DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// The environment variable that holds the key which clients must send.
+    #[arg(long, env = "ROUTERGYM_API_KEY_ENV", value_name = "NAME")]
+    pub api_key_env: Option<String>,
+    /// How many threads the model may use; all processors by default.
+    #[arg(long, env = "ROUTERGYM_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Stop when standard input is closed; a parent process holds its other end.
+    #[arg(long, hide = true)]
+    pub exit_with_parent: bool,
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().context("cannot bound the threads of the local engine (--threads)")?;
+    }
+    let options = ServeOptions {
+        host: args.host.clone(),
+        port: args.port,
+        api_key: key(args.api_key_env.as_deref())?,
+        signals: true,
+        exit_with_parent: args.exit_with_parent,
+        ..ServeOptions::default()
+    };
+    let (model, device) = (args.model.clone(), args.device);
+    serve(&options, move || load(&model, device, network, quiet), announce)?;
+    Ok(ExitStatus::Done)
+}
+
+fn key(variable: Option<&str>) -> Result<Option<Secret>> {
+    let Some(variable) = variable else { return Ok(None) };
+    let missing = || usage(format!("--api-key-env names {variable}, which is not set; set it to the key of this server"));
+    Secret::from_env(variable)?.ok_or_else(missing).map(Some)
+}
+
+fn load(model: &str, device: DeviceChoice, network: Network, quiet: bool) -> Result<Box<dyn Backend>> {
+    let local = Store::open(network)?.obtain(model, quiet)?;
+    let device = Device::open(device)?;
+    let loaded = LanguageModel::load(&local.path, &device, &LoadOptions::default())
+        .with_context(|| format!("cannot load {} from {}", local.name, local.path.display()))?;
+    Ok(Box::new(LocalEngine::new(loaded, local.name, Some(local.sha256), device.name(), Clock::real())))
+}
+
+/// The one line on standard output, which scripts and the parent of a stand-in wait for.
+fn announce(address: SocketAddr) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}http://{address}", crate::serve::READY)
+        .and_then(|()| out.flush())
+        .map_err(|error| anyhow!("cannot print the server's address: {error}"))
+}

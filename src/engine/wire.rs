@@ -1,0 +1,379 @@
+//! The chat-completions protocol: the request's body, and the answer put together from its pieces.
+
+use super::endpoint::RemoteOptions;
+use super::failure::Fault;
+use super::{FailureKind, Request, StopReason, TokenLogprob, Usage, UsageSource, align};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A request option that not every endpoint knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// `stream_options` is left out.
+    NoStreamOptions,
+    /// `top_logprobs` is left out.
+    NoTopLogprobs,
+    /// `logprobs` and `top_logprobs` are left out.
+    NoLogprobs,
+    /// `seed` is left out.
+    NoSeed,
+    /// `temperature` is left out.
+    NoTemperature,
+    /// `max_tokens` is sent as `max_completion_tokens`.
+    MaxCompletionTokens,
+}
+
+impl Dialect {
+    /// What was changed, for notes.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::NoStreamOptions => "stream_options dropped",
+            Self::NoTopLogprobs => "top_logprobs dropped",
+            Self::NoLogprobs => "logprobs dropped",
+            Self::NoSeed => "seed dropped",
+            Self::NoTemperature => "temperature dropped",
+            Self::MaxCompletionTokens => "max_tokens sent as max_completion_tokens",
+        }
+    }
+}
+
+/// The request's body. `dialect` holds what the endpoint is known not to accept.
+pub(super) fn body(options: &RemoteOptions, request: &Request, dialect: &[Dialect]) -> Value {
+    let without = |change| dialect.contains(&change);
+    let mut body = json!({"model": options.model, "messages": request.messages, "stream": true});
+    let mut set = |key: &str, value: Value| body[key] = value;
+    let limit = if without(Dialect::MaxCompletionTokens) { "max_completion_tokens" } else { "max_tokens" };
+    set(limit, request.max_tokens.into());
+    if !without(Dialect::NoTemperature) {
+        set("temperature", request.temperature.into());
+    }
+    if !without(Dialect::NoSeed) {
+        // Several servers read the seed as a signed number.
+        set("seed", (request.seed & (i64::MAX as u64)).into());
+    }
+    if options.logprobs && !without(Dialect::NoLogprobs) {
+        set("logprobs", true.into());
+        if request.top_logprobs > 0 && !without(Dialect::NoTopLogprobs) {
+            set("top_logprobs", request.top_logprobs.into());
+        }
+    }
+    if !without(Dialect::NoStreamOptions) {
+        set("stream_options", json!({"include_usage": true}));
+    }
+    body
+}
+
+/// Which change of dialect a refusal asks for, if it names an option that `body` holds.
+pub(super) fn adjustment(body: &Value, param: &str, message: &str) -> Option<Dialect> {
+    let message = message.to_ascii_lowercase();
+    let names = |name: &str| body.get(name).is_some() && (param == name || message.contains(name));
+    if body.get("max_tokens").is_some() && message.contains("max_completion_tokens") {
+        return Some(Dialect::MaxCompletionTokens);
+    }
+    // The longer names first: `top_logprobs` contains `logprobs`.
+    [
+        ("stream_options", Dialect::NoStreamOptions),
+        ("top_logprobs", Dialect::NoTopLogprobs),
+        ("logprobs", Dialect::NoLogprobs),
+        ("seed", Dialect::NoSeed),
+        ("temperature", Dialect::NoTemperature),
+    ]
+    .into_iter()
+    .find(|(name, _)| names(name))
+    .map(|(_, change)| change)
+}
+
+/// The messages one after the other, as a record of what was sent.
+pub(super) fn transcript(request: &Request) -> String {
+    request.messages.iter().map(|message| format!("<|{}|>\n{}\n", message.role, message.content)).collect()
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    model: Option<String>,
+    choices: Option<Vec<Choice>>,
+    usage: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    index: u64,
+    #[serde(alias = "message")]
+    delta: Option<Delta>,
+    logprobs: Option<Value>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Logprobs {
+    content: Option<Vec<Entry>>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    token: String,
+    logprob: f64,
+    bytes: Option<Vec<u8>>,
+    #[serde(default)]
+    top_logprobs: Vec<Top>,
+}
+
+#[derive(Deserialize)]
+struct Top {
+    token: String,
+    logprob: f64,
+}
+
+/// An answer in the making.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) model: Option<String>,
+    pub(super) text: String,
+    /// Token texts as bytes, because a token may hold part of a character.
+    entries: Vec<(Vec<u8>, f64, Vec<(String, f64)>)>,
+    /// Whether a log-probability could not be read: half a list would be worse than none.
+    broken_logprobs: bool,
+    finish: Option<String>,
+    usage: Option<Usage>,
+    begun: bool,
+    /// `[DONE]` was received.
+    pub(super) done: bool,
+}
+
+impl Answer {
+    /// Takes the data of one event, or a whole plain answer. Returns whether it brought text.
+    pub(super) fn feed(&mut self, data: &str) -> Result<bool, Fault> {
+        let data = data.trim();
+        if data == "[DONE]" {
+            self.done = true;
+            return Ok(false);
+        }
+        if self.done || data.is_empty() {
+            return Ok(false);
+        }
+        let value: Value = serde_json::from_str(data)
+            .map_err(|error| Fault::malformed(format!("holds broken JSON ({error})"), data.as_bytes()))?;
+        if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
+            return Err(Fault::reported(error));
+        }
+        let chunk: Chunk = serde_json::from_value(value)
+            .map_err(|error| Fault::malformed(format!("is not a chat completion ({error})"), data.as_bytes()))?;
+        self.begun = true;
+        self.model = self.model.take().or(chunk.model.filter(|model| !model.is_empty()));
+        self.usage = chunk.usage.as_ref().and_then(usage).or(self.usage);
+        let mut text = false;
+        for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index == 0) {
+            if let Some(content) = choice.delta.and_then(|delta| delta.content).filter(|content| !content.is_empty()) {
+                self.text.push_str(&content);
+                text = true;
+            }
+            self.finish = choice.finish_reason.or(self.finish.take());
+            if let Some(logprobs) = choice.logprobs.filter(|logprobs| !logprobs.is_null()) {
+                self.take_logprobs(logprobs);
+            }
+        }
+        Ok(text)
+    }
+
+    fn take_logprobs(&mut self, logprobs: Value) {
+        let Ok(logprobs) = serde_json::from_value::<Logprobs>(logprobs) else {
+            self.broken_logprobs = true;
+            return;
+        };
+        for entry in logprobs.content.into_iter().flatten() {
+            let bytes = entry.bytes.unwrap_or_else(|| entry.token.into_bytes());
+            // A probability above 1 is a rounding error of the server at best.
+            let top = entry.top_logprobs.into_iter().map(|top| (top.token, top.logprob.min(0.0))).collect();
+            self.entries.push((bytes, entry.logprob.min(0.0), top));
+        }
+    }
+
+    /// Whether any event of the answer was understood.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Puts another text in place of the answer's; log-probabilities no longer belong to it.
+    pub(super) fn replace_text(&mut self, text: String) {
+        self.text = text;
+        self.broken_logprobs = true;
+    }
+
+    /// Whether the answer says why it ended: without that, it is cut.
+    pub(super) fn is_whole(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Why generation stopped.
+    pub(super) fn stop(&self) -> StopReason {
+        match self.finish.as_deref() {
+            Some("stop" | "end_turn" | "eos") => StopReason::EndOfTurn,
+            Some("length" | "max_tokens") => StopReason::MaxTokens,
+            _ => StopReason::Other,
+        }
+    }
+
+    /// The server's token counts, else what can be said without them.
+    pub(super) fn usage(&self) -> (Usage, UsageSource) {
+        match self.usage {
+            Some(usage) => (usage, UsageSource::Server),
+            None => {
+                let counted = Usage { output_tokens: self.entries.len() as u64, ..Usage::default() };
+                (counted, UsageSource::Missing)
+            }
+        }
+    }
+
+    /// The tokens, their texts concatenating to the answer's text.
+    pub(super) fn tokens(&mut self) -> Vec<TokenLogprob> {
+        if self.broken_logprobs {
+            return Vec::new();
+        }
+        let mut pending = Vec::new();
+        let tokens = std::mem::take(&mut self.entries).into_iter().map(|(bytes, logprob, top)| {
+            pending.extend_from_slice(&bytes);
+            TokenLogprob { text: take_characters(&mut pending), logprob, top }
+        });
+        align(tokens.collect(), &self.text)
+    }
+}
+
+/// Takes the finished characters off the front of `pending`; a character that is still incomplete stays.
+fn take_characters(pending: &mut Vec<u8>) -> String {
+    let mut text = String::new();
+    for chunk in pending.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            // Incomplete at the end: wait for the rest. A character has at most four bytes.
+            let rest = chunk.invalid().to_vec();
+            let is_last = pending.ends_with(&rest) && rest.len() < 4;
+            let incomplete = is_last && std::str::from_utf8(pending).is_err_and(|error| error.error_len().is_none());
+            if incomplete {
+                *pending = rest;
+                return text;
+            }
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    pending.clear();
+    text
+}
+
+fn usage(value: &Value) -> Option<Usage> {
+    let count = |key: &str| value.get(key).and_then(Value::as_u64);
+    let input_tokens = count("prompt_tokens")?;
+    let cached = value.pointer("/prompt_tokens_details/cached_tokens").and_then(Value::as_u64).unwrap_or(0);
+    Some(Usage { input_tokens, output_tokens: count("completion_tokens")?, cached_tokens: cached.min(input_tokens) })
+}
+
+/// The fault of an answer that ended too early.
+pub(super) fn cut(received: usize) -> Fault {
+    Fault::new(
+        FailureKind::CutStream,
+        format!(
+            "ended before the answer did, after {received} characters of text; not tried again, because the endpoint may \
+             have billed it: run the sample again, or look at the endpoint's log"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::chat::Message;
+
+    fn request() -> Request {
+        let messages = vec![Message::new("system", "Be brief."), Message::new("user", "Hi")];
+        Request { messages, max_tokens: 5, temperature: 0.0, seed: u64::MAX, top_logprobs: 2 }
+    }
+
+    #[test]
+    fn the_body_leaves_out_what_the_endpoint_does_not_know() {
+        let options = RemoteOptions::new("http://h", "m");
+        let mut dialect = Vec::new();
+        let full = body(&options, &request(), &dialect);
+        assert_eq!(full["max_tokens"], 5);
+        assert_eq!(full["seed"], i64::MAX);
+        assert_eq!(full["messages"][1], json!({"role": "user", "content": "Hi"}));
+        for (param, message, gone) in [
+            ("", "unknown field `stream_options`", "stream_options"),
+            ("top_logprobs", "too many", "top_logprobs"),
+            ("", "this model does not support logprobs", "logprobs"),
+            ("seed", "no", "seed"),
+            ("", "Unsupported value: 'temperature' does not support 0", "temperature"),
+            ("max_tokens", "Use 'max_completion_tokens' instead.", "max_tokens"),
+        ] {
+            let before = body(&options, &request(), &dialect);
+            assert!(before.get(gone).is_some(), "{gone}");
+            dialect.push(adjustment(&before, param, message).unwrap());
+            assert!(body(&options, &request(), &dialect).get(gone).is_none(), "{gone}");
+        }
+        let bare = body(&options, &request(), &dialect);
+        assert_eq!(bare["max_completion_tokens"], 5);
+        assert_eq!(adjustment(&bare, "seed", "no seed, no logprobs"), None, "what is not sent cannot be dropped");
+    }
+
+    #[test]
+    fn an_answer_is_put_together_from_its_pieces() {
+        let mut answer = Answer::default();
+        let events = [
+            json!({"model": "m-1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}),
+            json!({"choices": [{"index": 0, "delta": {"content": "Gr"}, "logprobs": {"content": [
+                {"token": "Gr", "logprob": -0.5, "bytes": [71, 114], "top_logprobs": [{"token": "Gr", "logprob": -0.5}]}]}}]}),
+            json!({"choices": [{"index": 0, "delta": {"content": "ü"}, "logprobs": {"content": [
+                {"token": "\\xc3", "logprob": -1.0, "bytes": [0xC3]}, {"token": "\\xbc", "logprob": 0.1, "bytes": [0xBC]}]}}]}),
+            json!({"choices": [{"index": 1, "delta": {"content": "other"}}, {"index": 0, "delta": {}, "finish_reason": "length"}]}),
+            json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3,
+                "prompt_tokens_details": {"cached_tokens": 99}}}),
+        ];
+        let text: Vec<bool> = events.iter().map(|event| answer.feed(&event.to_string()).unwrap()).collect();
+        assert_eq!(text, [false, true, true, false, false]);
+        assert!(answer.is_whole() && !answer.done);
+        answer.feed("[DONE]").unwrap();
+        assert!(answer.done);
+        assert_eq!((answer.text.as_str(), answer.stop()), ("Grü", StopReason::MaxTokens));
+        let usage = Usage { input_tokens: 7, output_tokens: 3, cached_tokens: 7 };
+        assert_eq!(answer.usage(), (usage, UsageSource::Server));
+        let tokens = answer.tokens();
+        let texts: Vec<_> = tokens.iter().map(|token| (token.text.as_str(), token.logprob)).collect();
+        assert_eq!(texts, [("Gr", -0.5), ("", -1.0), ("ü", 0.0)]);
+        assert_eq!(tokens[0].top, [("Gr".to_owned(), -0.5)]);
+    }
+
+    #[test]
+    fn missing_usage_is_said_to_be_missing() {
+        let mut answer = Answer::default();
+        let entry = json!({"token": "a", "logprob": -0.1});
+        let event = json!({"choices": [{"delta": {"content": "a"}, "logprobs": {"content": [entry]}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": -3}});
+        answer.feed(&event.to_string()).unwrap();
+        let counted = Usage { output_tokens: 1, ..Usage::default() };
+        assert_eq!(answer.usage(), (counted, UsageSource::Missing));
+    }
+
+    #[test]
+    fn half_a_list_of_logprobs_is_none() {
+        let mut answer = Answer::default();
+        for logprobs in [json!({"content": [{"token": "a", "logprob": -0.1}]}), json!({"content": [{"token": "b", "logprob": null}]})] {
+            let event = json!({"choices": [{"delta": {"content": "a"}, "logprobs": logprobs}]});
+            answer.feed(&event.to_string()).unwrap();
+        }
+        assert_eq!(answer.text, "aa");
+        assert!(answer.tokens().is_empty());
+    }
+
+    #[test]
+    fn characters_split_over_tokens_are_joined_and_broken_ones_replaced() {
+        let mut pending = vec![b'a', 0xF0, 0x9D];
+        assert_eq!(take_characters(&mut pending), "a");
+        pending.extend([0x84, 0x9E, 0xFF, b'b']);
+        assert_eq!(take_characters(&mut pending), "𝄞\u{fffd}b");
+        assert!(pending.is_empty());
+    }
+}

@@ -1,0 +1,253 @@
+//! The body of `POST /v1/chat/completions`, checked.
+//!
+//! Options that are unknown are ignored, as everywhere; known ones that would change the answer and are not offered here
+//! (`n` above 1, tools, JSON modes) are refused, because ignoring them would answer another question.
+
+use super::error::ApiError;
+use crate::engine::{Request, Sampling};
+use crate::nn::chat::Message;
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
+/// Most alternatives per token, as OpenAI has it.
+const MAX_TOP_LOGPROBS: usize = 20;
+/// Most stop texts.
+const MAX_STOPS: usize = 16;
+
+/// A checked request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ask {
+    pub(super) request: Request,
+    pub(super) sampling: Sampling,
+    /// Whether the answer is streamed.
+    pub(super) stream: bool,
+    /// Whether a streamed answer ends with its token counts.
+    pub(super) include_usage: bool,
+    /// Whether log-probabilities are part of the answer.
+    pub(super) logprobs: bool,
+}
+
+impl Ask {
+    /// Reads a request's body. `default_seed` is used where the request names none.
+    pub(super) fn parse(body: &[u8], default_seed: u64) -> Result<Self, ApiError> {
+        let value: Value = serde_json::from_slice(body)
+            .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
+        let Value::Object(fields) = value else {
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "the body is not a JSON object"));
+        };
+        refuse_what_is_not_offered(&fields)?;
+        let logprobs = flag(&fields, "logprobs")?;
+        let top_logprobs = integer(&fields, "top_logprobs")?.unwrap_or(0) as usize;
+        if top_logprobs > MAX_TOP_LOGPROBS {
+            return Err(ApiError::invalid("top_logprobs", format!("top_logprobs must be at most {MAX_TOP_LOGPROBS}")));
+        }
+        if top_logprobs > 0 && !logprobs {
+            return Err(ApiError::invalid("top_logprobs", "top_logprobs needs logprobs: true"));
+        }
+        let max_tokens = match integer(&fields, "max_completion_tokens")? {
+            None => integer(&fields, "max_tokens")?,
+            some => some,
+        };
+        if max_tokens == Some(0) {
+            return Err(ApiError::invalid("max_tokens", "max_tokens must be at least 1"));
+        }
+        let include_usage = match fields.get("stream_options") {
+            Some(Value::Object(options)) => flag(options, "include_usage")?,
+            _ => false,
+        };
+        let top_k = integer(&fields, "top_k")?.unwrap_or(0) as usize;
+        let top_p = number(&fields, "top_p", 0.0, 1.0)?.unwrap_or(1.0);
+        Ok(Self {
+            request: Request {
+                messages: messages(fields.get("messages"))?,
+                // Without a limit, the rest of the context is the limit.
+                max_tokens: max_tokens.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+                temperature: number(&fields, "temperature", 0.0, 2.0)?.unwrap_or(1.0),
+                seed: seed(&fields)?.unwrap_or(default_seed),
+                top_logprobs,
+            },
+            sampling: Sampling { top_k, top_p, stop: stop(fields.get("stop"))? },
+            stream: flag(&fields, "stream")?,
+            include_usage,
+            logprobs,
+        })
+    }
+}
+
+fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    if integer(fields, "n")?.unwrap_or(1) != 1 {
+        return Err(ApiError::invalid("n", "n must be 1: this server gives one answer to a request"));
+    }
+    if fields.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()) {
+        return Err(ApiError::invalid("tools", "tools are not offered by this server; leave them out"));
+    }
+    match fields.get("response_format").and_then(|format| format.get("type")).and_then(Value::as_str) {
+        None | Some("text") => Ok(()),
+        Some(other) => {
+            let message = format!("response_format {other:?} is not offered by this server; ask for JSON in the prompt");
+            Err(ApiError::invalid("response_format", message))
+        }
+    }
+}
+
+fn messages(value: Option<&Value>) -> Result<Vec<Message>, ApiError> {
+    let invalid = |message: String| ApiError::invalid("messages", message);
+    let Some(Value::Array(list)) = value else {
+        return Err(invalid("messages must be a list of {role, content}".to_owned()));
+    };
+    if list.is_empty() {
+        return Err(invalid("messages must hold at least one message".to_owned()));
+    }
+    list.iter()
+        .enumerate()
+        .map(|(index, message)| {
+            let role = match message.get("role").and_then(Value::as_str) {
+                Some("system" | "developer") => "system",
+                Some("user") => "user",
+                Some("assistant") => "assistant",
+                Some(other) => {
+                    let other: String = other.chars().take(40).collect();
+                    return Err(invalid(format!("messages[{index}].role is {other:?}, not system, user or assistant")));
+                }
+                None => return Err(invalid(format!("messages[{index}].role is missing or not a text"))),
+            };
+            let content = content(message.get("content"))
+                .ok_or_else(|| invalid(format!("messages[{index}].content must be a text or a list of text parts")))?;
+            Ok(Message::new(role, content))
+        })
+        .collect()
+}
+
+fn content(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let text = |part: &Value| match part.get("type").and_then(Value::as_str) {
+                Some("text") => part.get("text").and_then(Value::as_str).map(str::to_owned),
+                _ => None,
+            };
+            parts.iter().map(text).collect()
+        }
+        _ => None,
+    }
+}
+
+fn stop(value: Option<&Value>) -> Result<Vec<String>, ApiError> {
+    let invalid = || {
+        ApiError::invalid("stop", format!("stop must be a text or a list of at most {MAX_STOPS} texts, none of them empty"))
+    };
+    let stops = match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(list)) => {
+            let texts: Option<Vec<_>> = list.iter().map(|text| text.as_str().map(str::to_owned)).collect();
+            texts.ok_or_else(invalid)?
+        }
+        Some(_) => return Err(invalid()),
+    };
+    if stops.len() > MAX_STOPS || stops.iter().any(String::is_empty) { Err(invalid()) } else { Ok(stops) }
+}
+
+fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| !value.is_null())
+}
+
+fn flag(fields: &Map<String, Value>, name: &'static str) -> Result<bool, ApiError> {
+    match given(fields, name) {
+        None => Ok(false),
+        Some(value) => value.as_bool().ok_or_else(|| ApiError::invalid(name, format!("{name} must be true or false"))),
+    }
+}
+
+fn integer(fields: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, ApiError> {
+    let Some(value) = given(fields, name) else { return Ok(None) };
+    // -1 is how some clients write "no limit"; it is refused like any other wrong number.
+    value.as_u64().map(Some).ok_or_else(|| ApiError::invalid(name, format!("{name} must be a whole number, 0 or more")))
+}
+
+fn number(fields: &Map<String, Value>, name: &'static str, low: f64, high: f64) -> Result<Option<f64>, ApiError> {
+    let Some(value) = given(fields, name) else { return Ok(None) };
+    let number = value.as_f64().filter(|number| (low..=high).contains(number));
+    number.map(Some).ok_or_else(|| ApiError::invalid(name, format!("{name} must be a number from {low} to {high}")))
+}
+
+fn seed(fields: &Map<String, Value>) -> Result<Option<u64>, ApiError> {
+    let Some(value) = given(fields, "seed") else { return Ok(None) };
+    let seed = value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned));
+    seed.map(Some).ok_or_else(|| ApiError::invalid("seed", "seed must be a whole number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn parse(body: Value) -> Result<Ask, ApiError> {
+        Ask::parse(body.to_string().as_bytes(), 42)
+    }
+
+    #[test]
+    fn a_full_request_is_read_and_unknown_options_are_ignored() {
+        let ask = parse(json!({
+            "model": "any", "messages": [
+                {"role": "developer", "content": "Be brief."},
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
+            "max_tokens": 9, "max_completion_tokens": 5, "temperature": 0, "seed": -1, "logprobs": true, "top_logprobs": 3,
+            "stop": "END", "stream": true, "stream_options": {"include_usage": true}, "user": "x", "n": 1, "top_p": null,
+        }))
+        .unwrap();
+        let messages = vec![Message::new("system", "Be brief."), Message::new("user", "ab")];
+        let request = Request { messages, max_tokens: 5, temperature: 0.0, seed: u64::MAX, top_logprobs: 3 };
+        let sampling = Sampling { top_k: 0, top_p: 1.0, stop: vec!["END".to_owned()] };
+        assert_eq!(ask, Ask { request, sampling, stream: true, include_usage: true, logprobs: true });
+    }
+
+    #[test]
+    fn the_protocols_defaults_hold_where_nothing_is_said() {
+        let ask = parse(json!({"messages": [{"role": "user", "content": "a"}]})).unwrap();
+        assert_eq!((ask.request.max_tokens, ask.request.temperature, ask.request.seed), (usize::MAX, 1.0, 42));
+        assert!(!ask.stream && !ask.logprobs);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        let user = json!([{"role": "user", "content": "a"}]);
+        for (param, body) in [
+            (None, json!([])),
+            (Some("messages"), json!({})),
+            (Some("messages"), json!({"messages": []})),
+            (Some("messages"), json!({"messages": [{"role": "wizard", "content": "a"}]})),
+            (Some("messages"), json!({"messages": [{"content": "a"}]})),
+            (Some("messages"), json!({"messages": [{"role": "user", "content": 5}]})),
+            (Some("messages"), json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]})),
+            (Some("temperature"), json!({"messages": user, "temperature": 3})),
+            (Some("temperature"), json!({"messages": user, "temperature": "hot"})),
+            (Some("top_p"), json!({"messages": user, "top_p": -1})),
+            (Some("max_tokens"), json!({"messages": user, "max_tokens": 0})),
+            (Some("max_tokens"), json!({"messages": user, "max_tokens": -1})),
+            (Some("top_logprobs"), json!({"messages": user, "top_logprobs": 2})),
+            (Some("top_logprobs"), json!({"messages": user, "logprobs": true, "top_logprobs": 21})),
+            (Some("stop"), json!({"messages": user, "stop": [""]})),
+            (Some("stop"), json!({"messages": user, "stop": {"a": 1}})),
+            (Some("stream"), json!({"messages": user, "stream": "yes"})),
+            (Some("seed"), json!({"messages": user, "seed": 0.5})),
+            (Some("n"), json!({"messages": user, "n": 2})),
+            (Some("tools"), json!({"messages": user, "tools": [{}]})),
+            (Some("response_format"), json!({"messages": user, "response_format": {"type": "json_object"}})),
+        ] {
+            let error = parse(body.clone()).unwrap_err();
+            assert_eq!((error.status, error.param), (StatusCode::BAD_REQUEST, param), "{body}");
+        }
+        assert_eq!(Ask::parse(b"{", 0).unwrap_err().status, StatusCode::BAD_REQUEST);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Ask::parse(&body, 0);
+        }
+    }
+}
