@@ -185,6 +185,12 @@ fn grouped_phone(before: &str, found: &str, after: &str) -> bool {
         && (area || (tail && !quads))
         && !date(found)
         && !us_ssn_shape(&groups)
+        && !(thousands(&groups) && !area && !found.contains('-'))
+}
+
+/// Whether groups look like one large number with separators of thousands.
+fn thousands(groups: &[&str]) -> bool {
+    groups.iter().skip(1).all(|group| group.len() == 3) && groups.first().is_some_and(|group| group.len() <= 3)
 }
 
 fn us_ssn_shape(groups: &[&str]) -> bool {
