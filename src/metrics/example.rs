@@ -11,7 +11,8 @@ use crate::task::{Split, Target};
 use crate::trial::{Attempt, Failure, Outcome, Prediction, Trial};
 use crate::units::Seconds;
 
-pub(crate) const ROUTERS: [RouterKind; 3] = [RouterKind::LlmFirst, RouterKind::SlmDominant, RouterKind::HybridSpecialist];
+pub(crate) const ROUTERS: [RouterKind; 3] =
+    [RouterKind::LlmFirst, RouterKind::SlmDominant, RouterKind::HybridSpecialist];
 
 pub(crate) fn target() -> Target {
     Target { label: Some("Access".into()), ..Target::default() }
@@ -85,7 +86,13 @@ pub(crate) fn break_connection(attempt: &mut Attempt) {
 }
 
 /// A trial as the record keeps it: scored, billed at a dollar per thousand seconds of the machine and at `gpt-4.1`.
-pub(crate) fn record(router: RouterKind, sample: &str, trial: Trial, target: &Target, header: &RunHeader) -> TrialRecord {
+pub(crate) fn record(
+    router: RouterKind,
+    sample: &str,
+    trial: Trial,
+    target: &Target,
+    header: &RunHeader,
+) -> TrialRecord {
     TrialRecord {
         cell: cell(router).name,
         sample: sample.into(),

@@ -9,6 +9,7 @@
 pub(crate) mod example;
 mod price;
 mod score;
+pub mod statistics;
 
 pub use price::{DEFAULT_HARDWARE, STAND_IN, cost, find, hardware_names, lookup, lookup_hardware, names};
 pub use score::{attempts_correct, score};

@@ -108,7 +108,8 @@ fn table() -> Result<Table> {
 fn parse(text: &str) -> Result<Table> {
     let table: Table = toml::from_str(text).context("reading the price table models/prices.toml")?;
     for row in &table.model {
-        let prices = [Some(row.input_usd_per_million), Some(row.output_usd_per_million), row.cached_input_usd_per_million];
+        let prices =
+            [Some(row.input_usd_per_million), Some(row.output_usd_per_million), row.cached_input_usd_per_million];
         let sound = prices.into_iter().flatten().all(|usd| usd.is_finite() && usd >= 0.0);
         ensure!(sound, "the price table's row `{}` has a price that is negative or not a number", row.name);
         ensure!(!row.source.is_empty(), "the price table's row `{}` does not say where its prices stand", row.name);

@@ -17,7 +17,9 @@ pub fn score(
 ) -> Result<Option<Scores>> {
     match trial.outcome {
         Outcome::Failed => Ok(None),
-        Outcome::ContractFailed => Ok(Some(Scores { groundedness: None, ..quality(target, &Prediction::default(), true) })),
+        Outcome::ContractFailed => {
+            Ok(Some(Scores { groundedness: None, ..quality(target, &Prediction::default(), true) }))
+        }
         Outcome::Answered => {
             let answer = trial.prediction.answer.as_deref().filter(|text| !text.trim().is_empty());
             let groundedness = match answer {
