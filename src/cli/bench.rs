@@ -48,9 +48,9 @@ pub(super) struct BenchArgs {
         default_values = ["llm-first", "slm-dominant", "hybrid-specialist"]
     )]
     pub(super) router: Vec<RouterKind>,
-    /// The memory
-    #[arg(long, value_enum, default_value = "salience", env = "ROUTERGYM_MEMORY")]
-    pub(super) memory: MemoryKind,
+    /// The memory [default: salience; none where the task has no knowledge base]
+    #[arg(long, value_enum, env = "ROUTERGYM_MEMORY")]
+    pub(super) memory: Option<MemoryKind>,
     /// Whether answers must keep the task's JSON Schema
     #[arg(long, value_enum, default_value = "validate", env = "ROUTERGYM_CONTRACT")]
     pub(super) contract: ContractMode,

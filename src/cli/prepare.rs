@@ -4,15 +4,15 @@ use super::output;
 use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
 use crate::contract::Contract;
-use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request};
+use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret};
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
-use crate::memory::{self, Embed, Memory, MemoryKind, MemorySpec, Passage};
+use crate::memory::{self, Embed, Memory, MemorySpec, Passage};
 use crate::models::{LocalModel, Store};
 use crate::nn::{Device, LanguageModel, LoadOptions, SentenceEncoder, set_threads};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
-use crate::serve::StandIn;
+use crate::serve::{StandIn, StandInOptions};
 use crate::task::{Query, Split, Task};
 use crate::trial::{AnswerFields, Engines, PromptBuilder};
 use crate::units::Seconds;
@@ -231,13 +231,20 @@ fn connect(
                     resolved.price.as_ref().map_or("(none)", |price| &price.name)
                 ));
             }
-            let child = StandIn::start(model, args.device, Some(threads), resolved.network, quiet)?;
+            let child = StandIn::start(&StandInOptions {
+                device: Some(args.device.to_string()),
+                threads: Some(threads),
+                offline: resolved.network.is_offline(),
+                stop: Arc::clone(stop),
+                ..StandInOptions::new(model)
+            })?;
             (child.base_url().to_owned(), model.clone(), Some(child))
         }
     };
     let mut options = RemoteOptions::new(url, model);
+    options.stand_in = stand_in.is_some();
     if stand_in.is_none() {
-        options.api_key = std::env::var(&args.llm_key_env).ok().filter(|key| !key.is_empty()).map(Into::into);
+        options.api_key = Secret::from_env(&args.llm_key_env)?;
         options.api_key_env.clone_from(&args.llm_key_env);
     }
     options.timeouts.total = Duration::from_secs_f64(args.timeout);
@@ -251,16 +258,13 @@ type Recollection = (Arc<dyn Memory>, Arc<PromptBuilder>, Option<f64>);
 fn recollect(resolved: &Resolved, embed: &Arc<dyn Embed>, slm: &Arc<dyn Engine>) -> Result<Recollection> {
     let args = &resolved.args;
     let spec =
-        MemorySpec { kind: args.memory, top_k: args.top_k, token_budget: args.token_budget, gate: args.gate };
+        MemorySpec { kind: resolved.memory, top_k: args.top_k, token_budget: args.token_budget, gate: args.gate };
     let counter = Arc::clone(slm);
     let count_tokens = Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4));
     let memory = memory::build(&spec, &resolved.task, Some(Arc::clone(embed)), count_tokens)?;
     let memory: Arc<dyn Memory> = Arc::from(memory);
-    let prompts = Arc::new(PromptBuilder::new(&resolved.task, args.memory, memory.fixed_text()));
-    let gate = match args.memory {
-        MemoryKind::Salience => memory.gate(),
-        _ => None,
-    };
+    let prompts = Arc::new(PromptBuilder::new(&resolved.task, resolved.memory, memory.fixed_text()));
+    let gate = memory.gate();
     Ok((memory, prompts, gate))
 }
 

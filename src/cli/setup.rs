@@ -3,6 +3,7 @@
 use super::bench::BenchArgs;
 use crate::error::{Result, usage};
 use crate::grid;
+use crate::memory::MemoryKind;
 use crate::metrics;
 use crate::net::Network;
 use crate::record::{Cell, HardwarePrice, Price};
@@ -28,6 +29,7 @@ pub(super) struct Resolved {
     pub(super) task: Task,
     pub(super) slm: String,
     pub(super) llm: Llm,
+    pub(super) memory: MemoryKind,
     pub(super) price: Option<Price>,
     pub(super) hardware: HardwarePrice,
     pub(super) cells: Vec<Cell>,
@@ -45,13 +47,16 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
         Some(usd_per_hour) => {
             HardwarePrice { name: "user".into(), usd_per_hour, basis: "given with --hardware-usd-per-hour".into() }
         }
-        None => metrics::default_hardware()?,
+        None => metrics::lookup_hardware(metrics::DEFAULT_HARDWARE)?,
     };
     let llm_name = match &llm {
         Llm::Endpoint { model, .. } | Llm::StandIn { model } => model,
     };
-    let cells = grid::cells(&args.router, &[args.memory], &[args.contract], &slm, llm_name, args.seed);
-    Ok(Resolved { task, args: args.clone(), network, slm, llm, price, hardware, cells })
+    // A task without a knowledge base has nothing to retrieve from, whatever the usual default is.
+    let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
+    let memory = args.memory.unwrap_or(usual);
+    let cells = grid::cells(&args.router, &[memory], &[args.contract], &slm, llm_name, args.seed);
+    Ok(Resolved { task, args: args.clone(), network, slm, llm, memory, price, hardware, cells })
 }
 
 fn check_ranges(args: &BenchArgs) -> Result<()> {
@@ -103,9 +108,9 @@ fn is_url(text: &str) -> bool {
 /// The price of the LLM's tokens. An endpoint's model without a row is "not priced".
 fn choose_price(args: &BenchArgs, llm: &Llm) -> Result<Option<Price>> {
     match (&args.price, llm) {
-        (Some(row), _) => metrics::price(row).map(Some),
-        (None, Llm::StandIn { .. }) => metrics::price(metrics::STAND_IN_PRICE).map(Some),
-        (None, Llm::Endpoint { model, .. }) => Ok(metrics::price(model).ok()),
+        (Some(row), _) => metrics::lookup(row).map(Some),
+        (None, Llm::StandIn { .. }) => metrics::lookup(metrics::STAND_IN).map(Some),
+        (None, Llm::Endpoint { model, .. }) => metrics::find(model),
     }
 }
 

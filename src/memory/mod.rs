@@ -95,6 +95,10 @@ pub trait Memory: Send + Sync {
     fn fixed_text(&self) -> Option<&str> {
         None
     }
+    /// The relevance that a passage must reach, where there is a gate.
+    fn gate(&self) -> Option<f64> {
+        None
+    }
     /// Passages for one query. Time is booked on [`crate::clock::Component::Memory`].
     fn recall(&self, query: &Query, clock: &Clock, spans: &mut Spans) -> Result<Retrieval>;
 }

@@ -72,6 +72,10 @@ impl Memory for Salience {
         MemoryKind::Salience
     }
 
+    fn gate(&self) -> Option<f64> {
+        Some(self.gate)
+    }
+
     fn recall(&self, query: &Query, clock: &Clock, spans: &mut Spans) -> Result<Retrieval> {
         spans.time(clock, Component::Memory, || {
             let hits = search(&self.retriever, query, self.top_k)?;
