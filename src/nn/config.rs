@@ -119,11 +119,12 @@ impl Reader<'_> {
         format!("{}.{name}", self.architecture)
     }
 
+    /// A size that may be absent; converters write 0 for what does not apply.
     fn size(&self, name: &str) -> Result<Option<usize>> {
         let key = self.key(name);
-        let value = self.file.integer(&key)?;
+        let value = self.file.integer(&key)?.filter(|&v| v > 0);
         ensure!(
-            value.is_none_or(|v| v > 0 && v <= 1 << 32),
+            value.is_none_or(|v| v <= 1 << 32),
             "{}: metadata {key} is {}, which is impossible",
             self.file.path().display(),
             value.unwrap_or_default()

@@ -13,9 +13,13 @@ mod kv;
 mod linear;
 mod model;
 mod ops;
+#[cfg(test)]
+mod parity;
 mod prefix;
 mod sampler;
 mod stream;
+#[doc(hidden)]
+pub mod testing;
 mod tokenizer;
 mod vocabulary;
 

@@ -246,6 +246,12 @@ impl LanguageModel {
         Ok(self.prefill(prompt)?.0)
     }
 
+    /// Bytes of the cache that a number of positions take.
+    #[cfg(test)]
+    pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
+        self.cache.shape().bytes(positions)
+    }
+
     fn token(&self, choice: Choice, text: String) -> Token {
         let name = |id| String::from_utf8_lossy(&self.vocabulary.tokenizer.token_bytes(id)).into_owned();
         let top = choice.top.into_iter().map(|(id, logprob)| (name(id), logprob)).collect();

@@ -1,0 +1,349 @@
+//! Tests of the whole decoder: against an independent scalar implementation, against candle-transformers, and of what
+//! must not change a result.
+
+use super::decoder::Decoder;
+use super::gguf::Gguf;
+use super::prefix::BLOCK;
+use super::testing::{self, Family, HEADS, HIDDEN, KV_HEADS, NORM_EPS, Stored, write_checkpoint};
+use super::{Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Stop};
+use crate::clock::Clock;
+use candle_core::Tensor;
+use candle_core::quantized::gguf_file::Content;
+use candle_transformers::models::{quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3};
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+const CPU: candle_core::Device = candle_core::Device::Cpu;
+
+fn checkpoint(folder: &Path, family: Family, stored: Stored) -> PathBuf {
+    let path = folder.join(format!("{family:?}-{stored:?}.gguf"));
+    write_checkpoint(&path, family, stored, 11).expect("written");
+    path
+}
+
+fn load(path: &Path, options: &LoadOptions) -> LanguageModel {
+    LanguageModel::load(path, &Device::open(DeviceChoice::Cpu).expect("cpu"), options).expect("loaded")
+}
+
+fn prompt(length: usize) -> Vec<u32> {
+    (0..length as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u32 % 250).collect()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// A decoder written a second time: one position after the other, plain loops, weights dequantised by candle's reader.
+struct Scalar {
+    family: Family,
+    weights: HashMap<String, (Vec<f32>, usize)>,
+}
+
+impl Scalar {
+    fn open(path: &Path, family: Family) -> Self {
+        let mut file = File::open(path).expect("open");
+        let content = Content::read(&mut file).expect("header");
+        let names: Vec<String> = content.tensor_infos.keys().cloned().collect();
+        let weights = names.into_iter().map(|name| {
+            let tensor = content.tensor(&mut file, &name, &CPU).and_then(|t| t.dequantize(&CPU)).expect("tensor");
+            let width = *tensor.dims().last().expect("a dimension");
+            (name, (tensor.flatten_all().and_then(|t| t.to_vec1()).expect("values"), width))
+        });
+        Self { family, weights: weights.collect() }
+    }
+
+    fn times(&self, name: &str, x: &[f32]) -> Vec<f32> {
+        let (weights, width) = &self.weights[name];
+        assert_eq!(*width, x.len(), "{name}");
+        weights.chunks(*width).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
+    }
+
+    fn norm(&self, name: &str, x: &[f32]) -> Vec<f32> {
+        let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        let factor = (mean + NORM_EPS).sqrt().recip();
+        x.iter().zip(&self.weights[name].0).map(|(x, w)| x * factor * w).collect()
+    }
+
+    fn rotate(&self, head: &mut [f32], position: usize, base: f32) {
+        let (half, dims) = (head.len() / 2, head.len() as f32);
+        for pair in 0..half {
+            let angle = position as f32 * base.powf(-2.0 * pair as f32 / dims);
+            let neighbours = matches!(self.family, Family::Llama | Family::Mistral);
+            let (i, j) = if neighbours { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
+            let (a, b) = (head[i], head[j]);
+            head[i] = a * angle.cos() - b * angle.sin();
+            head[j] = a * angle.sin() + b * angle.cos();
+        }
+    }
+
+    fn logits(&self, tokens: &[u32]) -> Vec<f32> {
+        let family = self.family;
+        let dim = family.head_dim();
+        let (embedding, _) = &self.weights["token_embd.weight"];
+        let mut cache: Vec<(Vec<Vec<f32>>, Vec<Vec<f32>>)> = vec![(vec![], vec![]); family.layers()];
+        let mut last = Vec::new();
+        for (position, &token) in tokens.iter().enumerate() {
+            let mut x = embedding[token as usize * HIDDEN..][..HIDDEN].to_vec();
+            if family == Family::Gemma3 {
+                x.iter_mut().for_each(|x| *x *= (HIDDEN as f32).sqrt());
+            }
+            for layer in 0..family.layers() {
+                let name = |part: &str| format!("blk.{layer}.{part}");
+                let is_global = family == Family::Gemma3 && layer % 6 == 5;
+                let window = if is_global { None } else { family.window() };
+                let base = if family == Family::Gemma3 && !is_global { 10_000.0 } else { family.rope_base() };
+
+                let h = self.norm(&name("attn_norm.weight"), &x);
+                let (mut q, mut k, mut v);
+                if family == Family::Phi3 {
+                    q = self.times(&name("attn_qkv.weight"), &h);
+                    k = q.split_off(HEADS * dim);
+                    v = k.split_off(KV_HEADS * dim);
+                } else {
+                    q = self.times(&name("attn_q.weight"), &h);
+                    k = self.times(&name("attn_k.weight"), &h);
+                    v = self.times(&name("attn_v.weight"), &h);
+                }
+                if family == Family::Qwen2 {
+                    for (values, part) in [(&mut q, "attn_q.bias"), (&mut k, "attn_k.bias"), (&mut v, "attn_v.bias")] {
+                        values.iter_mut().zip(&self.weights[&name(part)].0).for_each(|(v, b)| *v += b);
+                    }
+                }
+                for (values, part) in [(&mut q, "attn_q_norm.weight"), (&mut k, "attn_k_norm.weight")] {
+                    for head in values.chunks_mut(dim) {
+                        if matches!(family, Family::Qwen3 | Family::Gemma3) {
+                            head.copy_from_slice(&self.norm(&name(part), head));
+                        }
+                        self.rotate(head, position, base);
+                    }
+                }
+                let (keys, values) = &mut cache[layer];
+                keys.push(k);
+                values.push(v);
+                let oldest = window.map_or(0, |window| (position + 1).saturating_sub(window));
+                let mut mixed = vec![0.0; HEADS * dim];
+                for head in 0..HEADS {
+                    let at = head / (HEADS / KV_HEADS) * dim;
+                    let query = &q[head * dim..][..dim];
+                    let scores: Vec<f32> = (oldest..=position)
+                        .map(|p| {
+                            query.iter().zip(&keys[p][at..]).map(|(q, k)| q * k).sum::<f32>() / (dim as f32).sqrt()
+                        })
+                        .collect();
+                    let highest = scores.iter().copied().fold(f32::MIN, f32::max);
+                    let total: f32 = scores.iter().map(|s| (s - highest).exp()).sum();
+                    for (p, score) in (oldest..).zip(scores) {
+                        let share = (score - highest).exp() / total;
+                        for (out, v) in mixed[head * dim..][..dim].iter_mut().zip(&values[p][at..]) {
+                            *out += share * v;
+                        }
+                    }
+                }
+                let mut attended = self.times(&name("attn_output.weight"), &mixed);
+                if family == Family::Gemma3 {
+                    attended = self.norm(&name("post_attention_norm.weight"), &attended);
+                }
+                x.iter_mut().zip(attended).for_each(|(x, a)| *x += a);
+
+                let h = self.norm(&name("ffn_norm.weight"), &x);
+                let mut up = self.times(&name("ffn_up.weight"), &h);
+                let gate = if family == Family::Phi3 {
+                    let real_up = up.split_off(testing::FEED_FORWARD);
+                    std::mem::replace(&mut up, real_up)
+                } else {
+                    self.times(&name("ffn_gate.weight"), &h)
+                };
+                let inner: Vec<f32> = gate
+                    .iter()
+                    .zip(&up)
+                    .map(|(&g, &u)| {
+                        let active = if family == Family::Gemma3 {
+                            let z = (2.0 / std::f32::consts::PI).sqrt() * (g + 0.044715 * g.powi(3));
+                            0.5 * g * (1.0 + z.tanh())
+                        } else {
+                            g / (1.0 + (-g).exp())
+                        };
+                        active * u
+                    })
+                    .collect();
+                let mut out = self.times(&name("ffn_down.weight"), &inner);
+                if family == Family::Gemma3 {
+                    out = self.norm(&name("post_ffw_norm.weight"), &out);
+                }
+                x.iter_mut().zip(out).for_each(|(x, o)| *x += o);
+            }
+            last = x;
+        }
+        let output = if self.weights.contains_key("output.weight") { "output.weight" } else { "token_embd.weight" };
+        self.times(output, &self.norm("output_norm.weight", &last))
+    }
+}
+
+fn candle_logits(path: &Path, family: Family, tokens: &[u32]) -> Option<Vec<f32>> {
+    let mut file = File::open(path).expect("open");
+    let content = Content::read(&mut file).expect("header");
+    let input = Tensor::new(tokens, &CPU).and_then(|t| t.unsqueeze(0)).expect("input");
+    let logits =
+        match family {
+            Family::Llama | Family::Mistral => quantized_llama::ModelWeights::from_gguf(content, &mut file, &CPU)
+                .and_then(|mut m| m.forward(&input, 0)),
+            Family::Qwen2 => quantized_qwen2::ModelWeights::from_gguf(content, &mut file, &CPU)
+                .and_then(|mut m| m.forward(&input, 0)),
+            Family::Qwen3 => quantized_qwen3::ModelWeights::from_gguf(content, &mut file, &CPU)
+                .and_then(|mut m| m.forward(&input, 0)),
+            Family::Phi3 => quantized_phi3::ModelWeights::from_gguf(false, content, &mut file, &CPU)
+                .and_then(|mut m| m.forward(&input, 0)),
+            // Its activation and its mask are wrong; the scalar implementation stands in.
+            Family::Gemma3 => return None,
+        };
+    Some(logits.and_then(|t| t.flatten_all()?.to_vec1()).expect("logits"))
+}
+
+#[test]
+fn every_family_agrees_with_a_scalar_implementation() {
+    let folder = tempfile::tempdir().expect("folder");
+    for family in Family::ALL {
+        for stored in [Stored::F32, Stored::Q8_0, Stored::Q5_0, Stored::Q4_1] {
+            let path = checkpoint(folder.path(), family, stored);
+            let mut model = load(&path, &LoadOptions::default());
+            let tokens = prompt(if stored == Stored::F32 { BLOCK + 45 } else { 40 });
+            let (ours, scalar) = (model.logits(&tokens).expect("logits"), Scalar::open(&path, family).logits(&tokens));
+            let cosine = cosine(&ours, &scalar);
+            // Quantised matrices round their inputs too, to eight bits.
+            let least = if stored == Stored::F32 { 1.0 - 1e-9 } else { 0.999 };
+            assert!(cosine >= least, "{family:?} {stored:?}: cosine {cosine}");
+        }
+    }
+}
+
+#[test]
+fn logits_agree_with_candle_transformers() {
+    let folder = tempfile::tempdir().expect("folder");
+    for family in Family::ALL {
+        for (stored, least) in [(Stored::F32, 0.999_999), (Stored::Q8_0, 0.999)] {
+            let path = checkpoint(folder.path(), family, stored);
+            let tokens = prompt(50);
+            let Some(theirs) = candle_logits(&path, family, &tokens) else { continue };
+            let ours = load(&path, &LoadOptions::default()).logits(&tokens).expect("logits");
+            let cosine = cosine(&ours, &theirs);
+            assert!(cosine >= least, "{family:?} {stored:?}: cosine {cosine}");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_in_blocks_gives_what_its_tokens_give_one_by_one() {
+    let folder = tempfile::tempdir().expect("folder");
+    for family in Family::ALL {
+        let path = checkpoint(folder.path(), family, Stored::Q8_0);
+        let tokens = prompt(BLOCK + 30);
+        let blocks = load(&path, &LoadOptions::default()).logits(&tokens).expect("logits");
+        let decoder = Decoder::load(&Gguf::open(&path).expect("header"), &CPU).expect("loaded");
+        let mut cache = decoder.cache();
+        let mut last = None;
+        for &token in &tokens {
+            last = Some(decoder.forward(&[token], &mut cache).expect("forward"));
+        }
+        let singly = decoder.logits(&last.expect("tokens")).expect("logits");
+        let cosine = cosine(&blocks, &singly);
+        assert!(cosine >= 0.9999, "{family:?}: cosine {cosine}");
+    }
+}
+
+fn options(max_tokens: usize) -> GenerateOptions {
+    GenerateOptions { max_tokens, temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, top_logprobs: 3, stop: Vec::new() }
+}
+
+fn generate(model: &mut LanguageModel, tokens: &[u32], options: &GenerateOptions) -> Generated {
+    model.generate(tokens, options, &Clock::fake(), &mut |_| ControlFlow::Continue(())).expect("generated")
+}
+
+#[test]
+fn results_are_equal_bit_for_bit_with_the_prefix_cache_on_off_hit_and_missed() {
+    let folder = tempfile::tempdir().expect("folder");
+    for family in Family::ALL {
+        let path = checkpoint(folder.path(), family, Stored::Q8_0);
+        let mut on = load(&path, &LoadOptions::default());
+        let mut off = load(&path, &LoadOptions { prefix_cache: false, ..LoadOptions::default() });
+        // Room for two blocks only: blocks come and go.
+        let block = on.cache_bytes(BLOCK);
+        let mut tight = load(&path, &LoadOptions { prefix_cache: true, prefix_cache_bytes: 2 * block });
+        let base = prompt(3 * BLOCK + 17);
+        let mut forked = base.clone();
+        forked[2 * BLOCK + 3] = 7;
+        // Generated tokens fill a block, and then stand in a prompt: their keys must not be taken for the prompt's.
+        let continued = {
+            let mut longer = base[..BLOCK + 100].to_vec();
+            longer.extend(generate(&mut off, &longer, &options(40)).tokens.iter().map(|t| t.id));
+            longer
+        };
+        let cases: [(&[u32], usize); 7] = [
+            (&base, 0),
+            (&base, 3 * BLOCK),
+            (&base[..2 * BLOCK], BLOCK),
+            (&base[..2 * BLOCK + 1], 2 * BLOCK),
+            (&forked, 2 * BLOCK),
+            (&base[..BLOCK + 100], BLOCK),
+            (&continued, BLOCK),
+        ];
+        for (tokens, reused) in cases {
+            let expected = generate(&mut off, tokens, &options(2));
+            let cached = generate(&mut on, tokens, &options(2));
+            let evicting = generate(&mut tight, tokens, &options(2));
+            assert_eq!((expected.cached_tokens, cached.cached_tokens), (0, reused), "{family:?}");
+            assert_eq!(expected.tokens, cached.tokens, "{family:?}");
+            assert_eq!(expected.tokens, evicting.tokens, "{family:?}");
+            let bits = |model: &mut LanguageModel| {
+                model.logits(tokens).expect("logits").into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let expected = bits(&mut off);
+            assert!(expected == bits(&mut on) && expected == bits(&mut tight), "{family:?}: logits differ");
+        }
+    }
+}
+
+#[test]
+fn every_family_generates_text_and_times_prefill_and_decode() {
+    let folder = tempfile::tempdir().expect("folder");
+    for family in Family::ALL {
+        let path = checkpoint(folder.path(), family, Stored::Q4_1);
+        let mut model = load(&path, &LoadOptions::default());
+        assert_eq!(model.info().architecture, family.architecture());
+        assert_eq!(*model.info(), LanguageModel::inspect(&path).expect("inspected"));
+        let mut streamed = String::new();
+        let clock = Clock::fake();
+        let generated = model
+            .generate(&prompt(20), &options(12), &clock, &mut |token| {
+                streamed.push_str(&token.text);
+                clock.advance(crate::units::Seconds(1.0));
+                ControlFlow::Continue(())
+            })
+            .expect("generated");
+        assert_eq!(generated.text, streamed);
+        assert_eq!(generated.decode.0, generated.tokens.len() as f64);
+        assert!(generated.tokens.iter().all(|t| t.logprob < 0.0 && t.top.len() == 3 && t.top[0].1 >= t.logprob));
+        assert_eq!(generated.tokens.len() == 12, generated.stop == Stop::MaxTokens);
+    }
+}
+
+#[test]
+fn generation_can_be_cancelled_and_overflow_is_an_error() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut model = load(&checkpoint(folder.path(), Family::Llama, Stored::F32), &LoadOptions::default());
+    let mut seen = 0;
+    let generated = model
+        .generate(&prompt(5), &options(50), &Clock::fake(), &mut |_| {
+            seen += 1;
+            if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .expect("generated");
+    assert_eq!((generated.stop, generated.tokens.len()), (Stop::Cancelled, 3));
+    let error = model.logits(&prompt(testing::CONTEXT)).expect_err("too long").to_string();
+    assert!(error.contains("32768 tokens"), "{error}");
+    assert!(model.logits(&[]).is_err());
+    assert!(model.logits(&[1_000_000]).expect_err("unknown").to_string().contains("not in the vocabulary"));
+}
