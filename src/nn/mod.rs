@@ -11,6 +11,6 @@ mod sampler;
 mod tokenizer;
 
 pub use device::{Device, DeviceChoice};
-pub use encoder::SentenceEncoder;
+pub use encoder::{SentenceEncoder, dot};
 pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};
