@@ -1,5 +1,6 @@
 //! The tokenizers of real model files give the ids that llama.cpp gives (`scripts/parity/tokenizer_fixtures.mjs`).
 
+use crate::weights;
 use routergym_local::nn::{LanguageModel, TextTokenizer};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -17,20 +18,6 @@ struct Case {
     ids: Vec<u32>,
 }
 
-/// A file of the model store, or none (with a message) where it may be missing.
-fn weights(manifest: &str, file: &str) -> Option<PathBuf> {
-    let store = std::env::var_os("ROUTERGYM_MODELS")
-        .map(PathBuf::from)
-        .or_else(|| dirs::cache_dir().map(|cache| cache.join("routergym-local").join("models")))?;
-    let path = store.join(manifest).join(file);
-    if path.is_file() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("ROUTERGYM_REQUIRE_WEIGHTS").is_none_or(|v| v != "1"), "{} is missing", path.display());
-    eprintln!("skipped: {} is missing; `scripts/test` pulls it", path.display());
-    None
-}
-
 fn fixture(manifest: &str) -> Fixture {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/tokenizer/{manifest}.json"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -38,7 +25,7 @@ fn fixture(manifest: &str) -> Fixture {
 
 fn check(manifest: &str) {
     let fixture = fixture(manifest);
-    let Some(path) = weights(manifest, &fixture.model) else { return };
+    let Some(path) = weights::find(manifest, &fixture.model) else { return };
     let tokenizer: TextTokenizer = LanguageModel::tokenizer(&path).unwrap();
     let mut wrong = Vec::new();
     for case in &fixture.cases {
