@@ -25,7 +25,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn pointer(&self) -> String {
-        self.steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect()
+        let steps: Vec<String> = self.steps.iter().map(|step| step.replace('~', "~0").replace('/', "~1")).collect();
+        format!("/{}", steps.join("/"))
     }
 }
 

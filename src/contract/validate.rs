@@ -8,6 +8,7 @@ use crate::error::{Result, usage};
 use jsonschema::ReferencingError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
+use std::fmt::Write as _;
 
 /// Violations that are listed: a small model cannot act on more at once.
 const MOST_VIOLATIONS: usize = 16;
@@ -92,14 +93,14 @@ impl Contract {
     pub fn repair_instruction(&self, verdict: &Verdict) -> String {
         let mut text = String::from("Your answer cannot be used:\n");
         for violation in &verdict.violations {
-            text.push_str(&format!("- {}\n", violation.message));
+            let _ = writeln!(text, "- {}", violation.message);
         }
         // Where the object as a whole is wrong, the violations do not name its keys.
         if verdict.violations.iter().any(|violation| violation.path.is_empty() && violation.rule != "required")
             && !self.required.is_empty()
         {
             let keys: Vec<String> = self.required.iter().map(|key| format!("{key:?}")).collect();
-            text.push_str(&format!("The JSON object needs these keys: {}.\n", keys.join(", ")));
+            let _ = writeln!(text, "The JSON object needs these keys: {}.", keys.join(", "));
         }
         text.push_str("Answer the same request again with only the corrected JSON object and no other text.");
         text

@@ -8,8 +8,6 @@ use super::{Query, Sample, Split, Target, split};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// A data file may not be larger, in bytes.
-const LARGEST_FILE: u64 = 1 << 30;
 /// A single text may not be larger, in bytes.
 const LARGEST_TEXT: usize = 1 << 20;
 
@@ -35,7 +33,7 @@ pub(super) fn read(
     let mut places: HashMap<String, (PathBuf, usize)> = HashMap::new();
     for (fixed, file) in data_files(spec, spec_file, problems) {
         let file = dir.join(file);
-        if !files::admit(&file, LARGEST_FILE, problems) {
+        if !files::admit(&file, files::LARGEST_DATA, problems) {
             continue;
         }
         let part = fixed.map_or("row", Split::name);

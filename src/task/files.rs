@@ -6,6 +6,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+/// A data file may not be larger, in bytes.
+pub(super) const LARGEST_DATA: u64 = 1 << 30;
+
 /// SHA-256 over named parts. Each part is hashed on its own first, so that no two lists of parts look the same.
 #[derive(Default)]
 pub(super) struct Fingerprint(Sha256);
@@ -38,7 +41,7 @@ impl Fingerprint {
     }
 
     pub(super) fn hexadecimal(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", self.0.finalize())
     }
 }
 

@@ -122,7 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn the_source_folder_is_the_last_resort() {
-        assert_eq!(folders().last().unwrap(), &Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets"));
+    fn the_working_folder_and_the_source_are_searched() {
+        let folders = folders();
+        assert!(folders.contains(&PathBuf::from("datasets")));
+        assert!(folders.contains(&Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets")));
     }
 }

@@ -52,7 +52,7 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, problems: &mut
     if depth > DEEPEST {
         return problems.push(folder, None, format!("lies more than {DEEPEST} folders deep; move it up"));
     }
-    let entries = match std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
+    let entries = match std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
         Ok(entries) => entries,
         Err(error) => return problems.push(folder, None, format!("cannot be read as a folder: {error}")),
     };

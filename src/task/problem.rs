@@ -1,7 +1,7 @@
 //! What is wrong with a task: every bad row or file, with its place and its mend.
 
 use crate::error::{Error, usage};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Problems that an error shows; `tasks check` shows them all.
@@ -74,11 +74,12 @@ impl Problems {
         }
         if self.total > SHOWN {
             let folder = spec.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "\n  and {} more; `routergym-local tasks check {}` lists them all",
                 self.total - SHOWN,
                 folder.display()
-            ));
+            );
         }
         usage(text)
     }
@@ -100,7 +101,7 @@ pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     let mut text = names.iter().take(MOST).map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     if names.len() > MOST {
-        text.push_str(&format!(" and {} more", names.len() - MOST));
+        let _ = write!(text, " and {} more", names.len() - MOST);
     }
     if text.is_empty() { "none".to_owned() } else { text }
 }

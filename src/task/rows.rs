@@ -1,7 +1,9 @@
 //! Rows of a data file, from CSV, TSV or JSON lines, each with the line that it starts on.
 
+use super::files;
 use super::problem::{Problems, listed, quoted, suggestion};
 use serde_json::{Map, Value};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -48,7 +50,12 @@ fn read_csv(
     problems: &mut Problems,
     each: &mut dyn FnMut(Row, &mut Problems),
 ) {
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(opened);
+    let mut bytes = Vec::new();
+    if let Err(error) = opened.take(files::LARGEST_DATA).read_to_end(&mut bytes) {
+        return problems.push(file, None, format!("cannot be read: {error}"));
+    }
+    let content = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(content);
     let header = match reader.byte_headers() {
         Ok(header) => header.clone(),
         Err(error) => return problems.push(file, None, format!("cannot be read: {error}")),
@@ -73,7 +80,7 @@ fn read_csv(
             Ok(false) => return,
             Err(error) => return problems.push(file, None, format!("cannot be read further: {error}")),
         }
-        let line = record.position().map_or(0, |position| position.line() as usize);
+        let line = record.position().map_or(0, |position| first_line(content, position));
         if record.len() != header.len() {
             let reason = format!(
                 "the row has {} fields where the header has {}; put text that holds a comma or a quote in quotes",
@@ -91,6 +98,14 @@ fn read_csv(
             }
         }
     }
+}
+
+/// The line that a record's text starts on. The reader's position may lie before it, at the end of the line above or
+/// at blank lines.
+fn first_line(content: &[u8], position: &csv::Position) -> usize {
+    let rest = content.get(position.byte() as usize..).unwrap_or_default();
+    let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    position.line() as usize + blank.filter(|&&byte| byte == b'\n').count()
 }
 
 /// Where in a record each column stands; `None`, and a problem for each, when one is missing or stands there twice.
@@ -118,9 +133,10 @@ fn find_columns<'a>(
                 if let [only] = names
                     && let Some(separator) = [';', '\t', '|'].into_iter().find(|c| only.contains(*c))
                 {
-                    reason.push_str(&format!(
+                    let _ = write!(
+                        reason,
                         "; the file seems to be separated by {separator:?}: use commas, or tabs in a .tsv"
-                    ));
+                    );
                 }
                 problems.push(file, Some(1), reason);
             }

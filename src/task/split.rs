@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 /// Cuts samples 25/25/50 into train, dev and test, label by label.
 ///
-/// A label's last sample goes to the test split, its second to train, its third to dev: the smallest label is still
-/// scored, and shown as an example if it can be.
+/// What does not divide goes to the test split first, then to train: the smallest label is still scored, and shown as an
+/// example if it can be.
 pub(super) fn cut(samples: &mut [Sample], seed: u64) {
     let mut by_label: BTreeMap<Option<String>, Vec<&mut Sample>> = BTreeMap::new();
     for sample in samples {
@@ -17,9 +17,8 @@ pub(super) fn cut(samples: &mut [Sample], seed: u64) {
     for members in by_label.values_mut() {
         members.sort_by_cached_key(|sample| (rank(seed, "cut", &sample.query.id), sample.query.id.clone()));
         let count = members.len();
-        let quarter = (count + 2) / 4;
-        let train = quarter.max(usize::from(count >= 2));
-        let dev = quarter.max(usize::from(count >= 3));
+        let train = (count / 2).div_ceil(2);
+        let dev = count / 2 - train;
         for (place, sample) in members.iter_mut().enumerate() {
             sample.split = match place {
                 _ if place < train => Split::Train,
@@ -118,7 +117,9 @@ mod tests {
 
     #[test]
     fn small_labels_are_scored_first_then_shown_then_tuned_on() {
-        for (count, expected) in [(1, (0, 0, 1)), (2, (1, 0, 1)), (3, (1, 1, 1)), (4, (1, 1, 2)), (5, (1, 1, 3))] {
+        for (count, expected) in
+            [(1, (0, 0, 1)), (2, (1, 0, 1)), (3, (1, 0, 2)), (4, (1, 1, 2)), (5, (1, 1, 3)), (7, (2, 1, 4))]
+        {
             let mut samples: Vec<Sample> = (0..count).map(|i| sample(i, "a")).collect();
             cut(&mut samples, 0);
             let of = |split| samples.iter().filter(|s| s.split == split).count();

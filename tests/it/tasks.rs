@@ -1,0 +1,416 @@
+//! Tasks: what loads, and every bad input with its place, through the library and through `tasks`.
+
+use assert_cmd::Command;
+use routergym_local::contract::Contract;
+use routergym_local::error::ExitStatus;
+use routergym_local::task::{Problem, Split, check, load};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A small right task, of which each test spoils one thing.
+struct Folder(TempDir);
+
+const SPEC: &str = r#"name = "small"
+[data]
+file = "rows.jsonl"
+[data.columns]
+id = "id"
+input = "text"
+target = "topic"
+articles = "articles"
+facts = "facts"
+needs_human = "human"
+split = "split"
+[[label]]
+name = "Access"
+[[label]]
+name = "Storage"
+[knowledge]
+folder = "kb"
+[answer]
+schema = "schema.json"
+[[specialist]]
+domain = "Access"
+"#;
+const ROWS: &str = r#"{"id": "a", "text": "no login", "topic": "Access", "articles": ["login"], "facts": [["reset"]], "human": false, "split": "train"}
+{"id": "b", "text": "disk full", "topic": "Storage", "articles": [], "facts": [], "human": true, "split": "train"}
+{"id": "c", "text": "no login again", "topic": "Access", "articles": ["login"], "facts": [], "human": false, "split": "test"}
+"#;
+const SCHEMA: &str =
+    r#"{"type": "object", "properties": {"category": {"enum": ["Storage", "Access"]}}, "required": ["category"]}"#;
+
+impl Folder {
+    fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn new() -> Self {
+        let folder = Self::empty();
+        std::fs::create_dir(folder.path().join("kb")).unwrap();
+        folder.write("task.toml", SPEC).write("rows.jsonl", ROWS).write("schema.json", SCHEMA);
+        folder.write("kb/login.md", "# Sign in\n\nReset it.\n").write("kb/disk.md", "Delete things.\n");
+        folder
+    }
+
+    fn csv(columns: &str, rows: impl AsRef<[u8]>) -> Self {
+        let folder = Self::empty();
+        folder.write("task.toml", format!("name = \"csv\"\n[data]\nfile = \"rows.csv\"\n[data.columns]\n{columns}\n"));
+        folder.write("rows.csv", rows);
+        folder
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, file: &str, content: impl AsRef<[u8]>) -> &Self {
+        std::fs::write(self.path().join(file), content).unwrap();
+        self
+    }
+
+    fn replace(&self, file: &str, from: &str, to: &str) -> &Self {
+        let text = std::fs::read_to_string(self.path().join(file)).unwrap();
+        assert!(text.contains(from), "{from:?} is not in {file}");
+        self.write(file, text.replacen(from, to, 1))
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let problems = check(self.path()).unwrap();
+        let error = load(self.path()).expect_err("a task with problems does not load");
+        assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
+        assert!(!problems.is_empty());
+        problems
+    }
+
+    /// The one problem, as `file:line: reason` without the folder.
+    fn problem(&self) -> String {
+        let mut problems = self.problems();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        let mut only = problems.remove(0);
+        only.file = only.file.strip_prefix(self.path()).map(Path::to_owned).unwrap_or(only.file);
+        only.to_string()
+    }
+
+    fn complains(&self, beginning: &str, parts: &[&str]) {
+        let problem = self.problem();
+        assert!(problem.starts_with(beginning), "{problem}");
+        for part in parts {
+            assert!(problem.contains(part), "{part:?} is not in {problem}");
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new(assert_cmd::cargo::cargo_bin!("routergym-local"))
+}
+
+#[test]
+fn a_right_task_loads_whole() {
+    let folder = Folder::new();
+    let task = load(folder.path()).unwrap();
+    assert_eq!(task.samples.len(), 3);
+    assert_eq!(task.samples[0].target.facts, Some(vec![vec!["reset".to_owned()]]));
+    assert_eq!(task.samples[1].target.needs_human, Some(true));
+    assert_eq!(task.samples[2].split, Split::Test);
+    assert_eq!(task.examples_per_label, 1);
+    let titles: Vec<_> = task.articles.iter().map(|article| (article.id.as_str(), article.title.as_str())).collect();
+    assert_eq!(titles, [("disk", "disk"), ("login", "Sign in")]);
+    assert_eq!(task.static_memory.as_deref(), Some("disk: disk\nlogin: Sign in"));
+    assert_eq!(load(&folder.path().join("task.toml")).unwrap().sha256, task.sha256);
+}
+
+#[test]
+fn the_fingerprint_changes_with_every_file_and_with_nothing_else() {
+    let print = |folder: &Folder| load(folder.path()).unwrap().sha256;
+    let original = print(&Folder::new());
+    assert_eq!(print(&Folder::new()), original);
+    for (file, from, to) in [
+        ("task.toml", "small", "other"),
+        ("rows.jsonl", "no login", "No login"),
+        ("schema.json", "\"required\"", " \"required\""),
+        ("kb/disk.md", "Delete", "Drop"),
+    ] {
+        let folder = Folder::new();
+        folder.replace(file, from, to);
+        assert_ne!(print(&folder), original, "{file}");
+    }
+}
+
+#[test]
+fn every_bad_row_of_json_lines_is_told_with_its_line() {
+    for (from, to, beginning, parts) in [
+        (
+            "\"text\": \"disk full\", ",
+            "",
+            "rows.jsonl:2: ",
+            &["no key \"text\"", "data.columns.input", "\"topic\""][..],
+        ),
+        ("\"disk full\"", "\"  \"", "rows.jsonl:2: ", &["\"text\" is empty"]),
+        ("\"disk full\"", "7", "rows.jsonl:2: ", &["\"text\" must be text, not a number: \"7\""]),
+        ("\"Storage\"", "\"Storrage\"", "rows.jsonl:2: ", &["unknown label \"Storrage\"; did you mean \"Storage\"?"]),
+        ("\"Storage\"", "\"Zoo\"", "rows.jsonl:2: ", &["unknown label \"Zoo\"; known are: \"Access\", \"Storage\""]),
+        ("\"id\": \"b\"", "\"id\": \"a\"", "rows.jsonl:2: ", &["the id \"a\" is already that of line 1"]),
+        ("{\"id\": \"b\"", "\"id\": \"b\"", "rows.jsonl:2: ", &["is not JSON"]),
+        (
+            "\"split\": \"test\"",
+            "\"split\": \"tset\"",
+            "rows.jsonl:3: ",
+            &["unknown split \"tset\"; write train, dev or test"],
+        ),
+        ("[\"login\"]", "[\"logon\"]", "rows.jsonl:1: ", &["unknown article \"logon\"; did you mean \"login\"?"]),
+        ("[\"login\"]", "[3]", "rows.jsonl:1: ", &["\"articles\" must be a list of texts"]),
+        ("[[\"reset\"]]", "[[]]", "rows.jsonl:1: ", &["\"facts\" must be a list of facts"]),
+        ("false", "\"perhaps\"", "rows.jsonl:1: ", &["\"human\" must be true or false, not \"perhaps\""]),
+        ("\"split\": \"test\"", "\"split\": \"train\"", "task.toml: ", &["no test rows"]),
+    ] {
+        let folder = Folder::new();
+        folder.replace("rows.jsonl", from, to).complains(beginning, parts);
+    }
+}
+
+#[test]
+fn every_mistake_in_the_specification_is_told_with_its_place() {
+    for (from, to, beginning, parts) in [
+        ("name = \"small\"", "name = \"small", "task.toml:1: ", &["name = \"small"][..]),
+        ("target = ", "tagret = ", "task.toml:7: ", &["tagret"]),
+        ("\"rows.jsonl\"", "\"none.jsonl\"", "none.jsonl: ", &["no such file"]),
+        ("\"rows.jsonl\"", "\"schema.json\"", "schema.json: ", &[".csv, .tsv or .jsonl"]),
+        ("file = \"rows.jsonl\"", "", "task.toml: ", &["names no file"]),
+        ("file = \"rows.jsonl\"", "file = \"rows.jsonl\"\ntest = \"rows.jsonl\"", "task.toml: ", &["`file` as well"]),
+        ("facts = \"facts\"", "facts = \"fcats\"", "rows.jsonl: ", &["no row has a key \"fcats\" (data.columns.facts"]),
+        (
+            "domain = \"Access\"",
+            "domain = \"Acces\"",
+            "task.toml:21: ",
+            &["\"Acces\" is no label; did you mean \"Access\"?"],
+        ),
+        ("\"schema.json\"", "\"kb/login.md\"", "kb/login.md:1: ", &["the schema is not JSON"]),
+        ("[answer]\n", "[answer]\nanswer = \"reply\"\n", "schema.json: ", &["no property \"reply\" (answer.answer"]),
+        (
+            "[[specialist]]",
+            "[prompt]\nexamples_per_label = 2\n[[specialist]]",
+            "task.toml: ",
+            &["examples_per_label is 2", "\"Access\", \"Storage\""],
+        ),
+    ] {
+        let folder = Folder::new();
+        folder.replace("task.toml", from, to).complains(beginning, parts);
+    }
+    let folder = Folder::new();
+    folder.replace("task.toml", "name = \"Storage\"", "name = \"access\"");
+    assert!(
+        folder.problems()[0].to_string().ends_with(
+            "task.toml:15: the label \"access\" is too like \"Access\": labels must differ in more than case"
+        )
+    );
+}
+
+#[test]
+fn the_schema_must_have_exactly_the_labels() {
+    let folder = Folder::new();
+    folder
+        .replace("schema.json", "\"Storage\"", "\"Storage\", \"Zoo\"")
+        .complains("schema.json: ", &["no label of the task: \"Zoo\""]);
+    let folder = Folder::new();
+    folder
+        .replace("schema.json", "\"Storage\", ", "")
+        .complains("schema.json: ", &["lacks labels of the task: \"Storage\""]);
+    let folder = Folder::new();
+    folder.replace("schema.json", "\"enum\"", "\"x\"").complains("schema.json: ", &["needs an \"enum\""]);
+    let folder = Folder::new();
+    folder.write("schema.json", "true").complains("schema.json: ", &["not the schema of an object"]);
+}
+
+#[test]
+fn every_mistake_in_the_knowledge_folder_is_told() {
+    let folder = Folder::new();
+    folder.write("kb/disk.txt", "again").complains("kb/disk.txt: ", &["same id as", "disk.md"]);
+    let folder = Folder::new();
+    folder.write("kb/disk.md", b"# Disk\nx \xff").complains("kb/disk.md:2: ", &["not valid UTF-8"]);
+    let folder = Folder::new();
+    folder.write("kb/disk.md", "# Disk\n\n").complains("kb/disk.md: ", &["no text"]);
+    let folder = Folder::new();
+    folder.write("kb/disk.md", "x".repeat(300 << 10)).complains("kb/disk.md: ", &["bytes large"]);
+    let folder = Folder::new();
+    folder
+        .replace("task.toml", "folder = \"kb\"", "folder = \"kbb\"")
+        .complains("kbb: ", &["cannot be read as a folder"]);
+    let folder = Folder::new();
+    folder
+        .replace("task.toml", "folder = \"kb\"", "folder = \"kb\"\nstatic = \"no.md\"")
+        .complains("no.md: ", &["no such file"]);
+}
+
+#[test]
+fn invalid_utf8_is_told_with_its_line_in_both_forms() {
+    let folder = Folder::new();
+    let mut rows = ROWS.as_bytes().to_vec();
+    rows.extend(b"{\"id\": \"\xff\"}\n");
+    folder.write("rows.jsonl", rows).complains("rows.jsonl:4: ", &["not valid UTF-8"]);
+
+    let folder = Folder::csv("input = \"t\"\ntarget = \"l\"", b"t,l\na,x\n\"two\nlines \xe9\",y\nb,x\n");
+    folder.complains("rows.csv:4: ", &["column \"t\" is not valid UTF-8"]);
+    let folder = Folder::csv("input = \"t\"\ntarget = \"l\"", b"\xff\xfet\0,\0l\0\n\0");
+    folder.complains("rows.csv:1: ", &["UTF-16"]);
+}
+
+#[test]
+fn a_csv_file_of_the_users_own_loads_with_row_numbers_and_a_cut() {
+    let mut rows = String::from("\u{feff}text,label\n");
+    for row in 0..40 {
+        writeln!(rows, "\"row {row}, with a comma\nand a line \"\"quoted\"\"\",{}", ["b", "a"][row % 2]).unwrap();
+    }
+    let folder = Folder::csv("input = \"text\"\ntarget = \"label\"", rows);
+    let task = load(folder.path()).unwrap();
+    assert_eq!(task.samples[0].query.id, "row-000001");
+    assert_eq!(task.samples[0].query.input, "row 0, with a comma\nand a line \"quoted\"");
+    assert_eq!(task.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!([Split::Train, Split::Dev, Split::Test].map(|split| task.split(split).count()), [10, 10, 20]);
+    assert_eq!(task.examples_per_label, 1);
+    let contract = Contract::new("generated", &task.schema).unwrap();
+    assert!(contract.check("{\"category\": \"a\"}").valid);
+    assert!(!contract.check("{\"category\": \"c\"}").valid);
+}
+
+#[test]
+fn every_bad_row_of_a_csv_file_is_told_with_its_line() {
+    let folder = Folder::csv("input = \"text\"\ntarget = \"l\"", "t,l\na,x\n");
+    folder.complains("rows.csv:1: ", &["no column \"text\" (data.columns.input", "\"t\", \"l\""]);
+    let folder = Folder::csv("input = \"t\"\ntarget = \"t\"", "t;l\na;x\n");
+    assert!(folder.problems()[0].to_string().contains("separated by ';'"));
+    let folder = Folder::csv(
+        "id = \"id\"\ninput = \"t\"\ntarget = \"l\"",
+        "id,t,l\n1,a,x\n\n2,\"b\nc\",x\n3,,x\n4,a,x,y\n2,a,x\n",
+    );
+    let lines: Vec<_> =
+        folder.problems().iter().map(|problem| (problem.line.unwrap(), problem.reason.clone())).collect();
+    assert_eq!(lines.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [6, 7, 8], "{lines:?}");
+    assert!(lines[0].1.contains("\"t\" is empty"), "{lines:?}");
+    assert!(lines[1].1.contains("4 fields where the header has 3"), "{lines:?}");
+    assert!(lines[2].1.contains("already that of line 4"), "{lines:?}");
+    let folder = Folder::csv("input = \"t\"\ntarget = \"l\"", "t,l\r\na,x\r\n\r\n\"b\r\nc\",\r\n,x\r\n");
+    let lines: Vec<_> = folder.problems().iter().map(|problem| problem.line.unwrap()).collect();
+    assert_eq!(lines, [4, 6]);
+    Folder::csv("input = \"t\"\ntarget = \"l\"", "t,l\n").complains("task.toml: ", &["no rows"]);
+}
+
+#[test]
+fn lists_in_csv_cells_are_json_or_separated_by_semicolons() {
+    let folder = Folder::csv(
+        "input = \"t\"\ntarget = \"l\"\narticles = \"k\"\nfacts = \"f\"\n[knowledge]\nfolder = \"kb\"",
+        "t,l,k,f\na,x,p; q,\"[[\"\"one\"\",\"\"1\"\"],\"\"two\"\"]\"\nb,x,\"[\"\"p\"\"]\",\nc,x,,\n",
+    );
+    std::fs::create_dir(folder.path().join("kb")).unwrap();
+    folder.write("kb/p.md", "p").write("kb/q.md", "q");
+    let task = load(folder.path()).unwrap();
+    let ids = |row: usize| task.samples[row].target.articles.clone().unwrap();
+    assert_eq!((ids(0), ids(1), ids(2)), (vec!["p".into(), "q".into()], vec!["p".into()], vec![]));
+    let facts = task.samples[0].target.facts.clone().unwrap();
+    assert_eq!(facts, [vec!["one".to_owned(), "1".to_owned()], vec!["two".to_owned()]]);
+}
+
+#[test]
+fn a_folder_without_a_task_is_an_error_that_names_it() {
+    let folder = Folder::empty();
+    for path in [folder.path().to_owned(), folder.path().join("none")] {
+        let error = load(&path).unwrap_err();
+        assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn tasks_check_prints_places_and_exits_with_2() {
+    let folder = Folder::new();
+    folder.replace("rows.jsonl", "\"disk full\"", "\"\"");
+    let out = command().args(["tasks", "check"]).arg(folder.path()).assert().code(2);
+    let out = String::from_utf8(out.get_output().stdout.clone()).unwrap();
+    assert_eq!(out, format!("{}:2: \"text\" is empty\n", folder.path().join("rows.jsonl").display()));
+
+    let folder = Folder::new();
+    folder.replace("schema.json", "\"type\": \"object\"", "\"type\": \"objct\"");
+    let out = command().args(["tasks", "check"]).arg(folder.path()).assert().code(2);
+    assert!(String::from_utf8_lossy(&out.get_output().stdout).contains("at /type"));
+
+    let folder = Folder::new();
+    let out = command().args(["tasks", "check"]).arg(folder.path()).assert().code(0);
+    let out = String::from_utf8(out.get_output().stdout.clone()).unwrap();
+    assert!(out.ends_with("no problems; 3 samples (2 train, 0 dev, 1 test), 2 labels, 2 articles\n"), "{out}");
+}
+
+#[test]
+fn the_bundled_task_is_listed_and_has_no_problems() {
+    let out = command().args(["tasks", "list", "--json"]).assert().code(0);
+    let list: serde_json::Value = serde_json::from_slice(&out.get_output().stdout).unwrap();
+    assert_eq!(list["tasks"][0]["name"], "helpdesk");
+    let out = command().args(["tasks", "show", "helpdesk", "--json"]).assert().code(0);
+    let shown: serde_json::Value = serde_json::from_slice(&out.get_output().stdout).unwrap();
+    assert!(shown["samples"].as_u64().unwrap() >= 240);
+    assert!(shown["articles"].as_u64().unwrap() >= 48);
+    assert_eq!(shown["labels"].as_array().unwrap().len(), 8);
+    command().args(["tasks", "check", "helpdesk"]).assert().code(0);
+    command().args(["tasks", "show", "no-such-task"]).assert().code(2);
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn shared(folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(folder);
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("skipped: there is no {}", path.display());
+    None
+}
+
+#[test]
+fn real_tickets_load_as_they_are() {
+    let Some(data) = shared("it-tickets") else { return };
+    let data = data.canonicalize().unwrap();
+    let folder = Folder::empty();
+    folder.write(
+        "task.toml",
+        format!(
+            "name = \"it-tickets\"\n[data]\ntrain = {:?}\ntest = {:?}\n[data.columns]\ninput = \"Document\"\ntarget = \"Topic_group\"\n",
+            data.join("tickets_train_3200.csv"),
+            data.join("tickets_dev_512.csv")
+        ),
+    );
+    let task = load(folder.path()).unwrap();
+    assert_eq!((task.samples.len(), task.labels.len()), (3712, 8));
+    assert_eq!((task.split(Split::Train).count(), task.split(Split::Test).count()), (3200, 512));
+    assert_eq!(task.choose(Split::Test, Some(64), 1).len(), 64);
+    assert_eq!(task.choose(Split::Test, Some(1), 1)[0].query.id.len(), "test-000001".len());
+}
+
+#[test]
+fn contracts_agree_with_the_json_schema_test_suite() {
+    let Some(suite) = shared("json-schema-test-suite") else { return };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(suite.join("tests/draft2020-12"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    let (mut agreed, mut disagreed, mut refused) = (0, Vec::new(), 0);
+    for file in files {
+        let groups: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        for group in groups.as_array().unwrap() {
+            let tests = group["tests"].as_array().unwrap();
+            // The suite's remote schemas are not to be had, by design: contracts fetch nothing.
+            let Ok(contract) = Contract::new("suite", &group["schema"]) else {
+                refused += tests.len();
+                continue;
+            };
+            for test in tests {
+                if contract.accepts(&test["data"]) == test["valid"].as_bool().unwrap() {
+                    agreed += 1;
+                } else {
+                    disagreed.push(format!("{}: {} / {}", file.display(), group["description"], test["description"]));
+                }
+            }
+        }
+    }
+    assert_eq!(disagreed, Vec::<String>::new());
+    assert!(agreed > 1200 && refused < 100, "{agreed} agreed, {refused} refused");
+}
