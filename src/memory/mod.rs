@@ -10,6 +10,9 @@ mod recall;
 mod retriever;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub use build::{MemorySpec, build};
 pub use grounding::{Claim, Grounding, groundedness};
 

@@ -10,6 +10,9 @@ mod repair;
 mod slm_dominant;
 mod slm_only;
 
+#[cfg(test)]
+mod tests;
+
 pub use build::{RouterSettings, build};
 pub use domain::DomainClassifier;
 pub use hybrid::HybridSpecialist;

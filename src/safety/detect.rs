@@ -14,7 +14,8 @@ pub fn inspect(text: &str) -> Vec<Finding> {
 }
 
 /// The text with personal data replaced by its rule's name in brackets, such as `[EMAIL]`. Findings of other kinds stay
-/// as they are, as does a finding that does not fit the text. What the given rules find in the result is replaced too.
+/// as they are, and offsets that do not fit the text are passed over. What the rules of the given findings still find in
+/// the result is replaced too.
 #[must_use]
 pub fn redact(text: &str, findings: &[Finding]) -> String {
     let mut round: Vec<Finding> =
@@ -63,6 +64,6 @@ fn apart(mut found: Vec<Finding>) -> Vec<Finding> {
             kept.push(finding);
         }
     }
-    kept.sort_by(|a, b| (a.start, a.end, a.kind).cmp(&(b.start, b.end, b.kind)));
+    kept.sort_by_key(|finding| (finding.start, finding.end, finding.kind));
     kept
 }

@@ -19,11 +19,11 @@ const GAP: &str = r"(?:[\w',:-]+ ){0,6}?";
 const INJECTION: [(&str, &str); 21] = [
     (
         "ignore_instructions",
-        r"\b(?:ignore|disregard|forget|override|overrule|bypass|dismiss|discard|neglect|skip|drop|do not follow|don't follow|stop following|pay no attention to|vergiss|ignoriere|ignorez|ignore[rz]?|oublie[rz]?|ignora|dimentica|olvida|omite) {gap}(?:your|previous|prior|preceding|earlier|above|initial|original|system|safety|all|any|these|those|vorherigen|bisherigen|alle|tes|vos|toutes|precedentes|precedenti|tutte|todas|anteriores|tus) {gap}{orders}\b",
+        r"\b(?:ignore|disregard|forget|override|overrule|bypass|dismiss|discard|do not follow|don't follow|stop following|pay no attention to|vergiss|ignoriere|ignorez|ignore[rz]?|oublie[rz]?|ignora|dimentica|olvida|omite) {gap}(?:your|previous|prior|preceding|earlier|above|initial|original|system|safety|all|any|these|those|vorherigen|bisherigen|alle|tes|vos|toutes|precedentes|precedenti|tutte|todas|anteriores|tus) {gap}{orders}\b",
     ),
     (
         "ignore_instructions",
-        r"\b(?:ignore|disregard|forget|discard) (?:all |everything |anything |absolutely everything |all of )?(?:the |that )?(?:above|everything (?:you|above|before|said|prior)|what you were told|all you were told|(?:all |everything )?(?:that )?came before)\b",
+        r"\b(?:ignore|disregard|forget|discard) (?:all |everything |anything |absolutely everything |all of )?(?:the |that )?(?:above(?: and\b| text\b|[.,;:!]|$)|everything (?:you|above|before|said|prior)|what you were told|all you were told|(?:all |everything )?(?:that )?came before)\b",
     ),
     (
         "ignore_instructions",
@@ -35,15 +35,15 @@ const INJECTION: [(&str, &str); 21] = [
     ),
     (
         "new_identity",
-        r"\b(?:act|behave|respond|answer|pretend|roleplay|role-play|imagine|operate|pose|speak) (?:now )?(?:as|as if|like|to be|that|you are|you're) {gap}(?:ai|assistant|model|chatbot|bot|dan|llm|hacker|jailbroken|unrestricted|unfiltered|uncensored|evil|developer mode|root|without (?:any )?(?:restrictions?|limits|rules|filters?)|no (?:restrictions?|limits|rules|filters?|guidelines))\b",
+        r"\b(?:act|behave|respond|answer|pretend|roleplay|role-play|imagine|operate|pose|speak) (?:now )?(?:as|as if|like|to be|that|you are|you're) {gap}(?:ai|chatbot|bot|dan|llm|hacker|jailbroken|unrestricted|unfiltered|uncensored|evil|developer mode|root|without (?:any )?(?:restrictions?|limits|rules|filters?)|no (?:restrictions?|limits|rules|filters?|guidelines))\b",
     ),
     (
         "jailbreak",
-        r"\b(?:do anything now|jailbreak(?:en|ed|ing)?|jail broken|developer mode|dev mode|debug mode|god mode|dan mode|sudo mode|maintenance mode|admin mode|unrestricted mode|unfiltered mode)\b {gap}(?:enabled?|activated?|activate|on|engaged?|now|unlocked|,|:|-|and)",
+        r"\b(?:do anything now|(?:dan|god|jailbreak|unrestricted|unfiltered|uncensored) mode)\b|\b(?:developer|dev|debug|sudo|maintenance|admin) mode:? (?:is |has been )?(?:now )?(?:enabled|activated|engaged|unlocked)\b|\bjailbreak (?:yourself|the (?:ai|model|assistant))",
     ),
     (
         "jailbreak",
-        r"\b(?:enter|enable|activate|switch (?:in)?to|go into|engage|unlock) {gap}(?:developer|dev|debug|god|dan|jailbreak|unrestricted|unfiltered|uncensored) mode\b",
+        r"\b(?:enter|enable|activate|switch (?:in)?to|go into|engage|unlock) {gap}(?:god|dan|jailbreak|unrestricted|unfiltered|uncensored) mode\b",
     ),
     (
         "jailbreak",
@@ -119,7 +119,7 @@ const RISK: [(&str, &str); 8] = [
     ),
     (
         "compromise",
-        r"\b(?:phish(?:ing|ed)|spear[ -]?phishing|scam (?:e-?mail|mail|call|link))\b|\b(?:clicked|opened|followed|downloaded) {gap}(?:suspicious|strange|weird|fake|malicious|unknown) {gap}(?:link|attachment|file|mail|e-?mail|website|site|page)\b|\bclicked {gap}link\b.{0,120}\b(?:password|credentials|login|logged in|pin)\b|\b(?:entered|typed|gave|given|submitted|sent|told) {gap}(?:password|credentials|passcode|pin|login details)\b.{0,80}\b(?:link|fake|site|page|website|caller|stranger|phone|form|him|her|them|e-?mail|mail)\b",
+        r"\b(?:phish(?:ing|ed)|spear[ -]?phishing|scam (?:e-?mail|mail|call|link))\b|\b(?:clicked|opened|followed|downloaded) {gap}(?:suspicious|strange|weird|fake|malicious|unknown) {gap}(?:link|attachment|file|mail|e-?mail|website|site|page)\b|\bclicked {gap}link\b.{0,120}\b(?:password|credentials|login|logged in|pin)\b|\b(?:entered|typed|gave|given|submitted|sent) {gap}(?:password|credentials|passcode|pin|login details)\b.{0,80}\b(?:link|fake|site|page|website|caller|stranger|phone|form|him|her|them|e-?mail|mail)\b",
     ),
     (
         "compromise",
@@ -127,7 +127,7 @@ const RISK: [(&str, &str); 8] = [
     ),
     (
         "data_breach",
-        r"\bdata (?:breach|leak|loss incident)\b|\b(?:leaked|exposed|sent|shared|e-?mailed|forwarded) {gap}(?:customer|client|personal|confidential|payroll|salary|patient) {gap}(?:data|details|records|information|list|files?|spreadsheet) {gap}(?:to the wrong|to an external|to a wrong|publicly|by mistake|by accident|accidentally|outside)\b|\b(?:lost|stolen) (?:my |a |the |our )?(?:company |work )?(?:laptop|phone|usb|hard drive|device|notebook|badge)\b|\b(?:laptop|phone|usb stick|device|notebook|badge) (?:was|has been|got|is) stolen\b",
+        r"\bdata (?:breach|leak|loss incident)\b|\b(?:leaked|exposed|sent|shared|e-?mailed|forwarded) {gap}(?:customer|client|personal|confidential|payroll|salary|patient) {gap}(?:data|details|records|information|list|files?|spreadsheet) {gap}(?:to the wrong|to an external|to a wrong|publicly|by mistake|by accident|accidentally|outside)\b|\b(?:lost|stolen) (?:my |a |the |our )?(?:company |work )?(?:laptop|phone|usb|hard drive|device|notebook)\b|\b(?:laptop|phone|usb stick|device|notebook) (?:was|has been|got|is) stolen\b",
     ),
     (
         "legal",
