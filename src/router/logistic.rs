@@ -90,9 +90,13 @@ fn softmax(weights: &[f64], row: &[f64], out: &mut [f64]) {
         *p = inner(&block[..row.len()], row) + block[row.len()];
     }
     let top = out.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    out.iter_mut().for_each(|p| *p = (*p - top).exp());
+    for p in out.iter_mut() {
+        *p = (*p - top).exp();
+    }
     let sum: f64 = out.iter().sum();
-    out.iter_mut().for_each(|p| *p /= sum);
+    for p in out {
+        *p /= sum;
+    }
 }
 
 /// Inner product in eight running sums, which the compiler can keep in vector registers.
@@ -151,7 +155,9 @@ fn direction(gradient: &[f64], past: &VecDeque<(Vec<f64>, Vec<f64>, f64)>) -> Ve
     }
     if let Some((_, y, rho)) = past.back() {
         let scale = 1.0 / (rho * inner(y, y));
-        q.iter_mut().for_each(|q| *q *= scale);
+        for q in &mut q {
+            *q *= scale;
+        }
     }
     for ((s, y, rho), alpha) in past.iter().zip(alphas.into_iter().rev()) {
         let beta = rho * inner(y, &q);

@@ -276,7 +276,7 @@ proptest! {
         downshift_max_chars in prop::option::of(0_usize..10),
     ) {
         let settings = RouterSettings {
-            max_repairs, enforce_contract, confidence_required, downshift_max_chars, ..RouterSettings::default()
+            confidence_required, max_repairs, enforce_contract, downshift_max_chars, ..RouterSettings::default()
         };
         for kind in
             [RouterKind::LlmFirst, RouterKind::SlmDominant, RouterKind::HybridSpecialist, RouterKind::SlmOnly]

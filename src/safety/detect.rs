@@ -64,6 +64,6 @@ fn apart(mut found: Vec<Finding>) -> Vec<Finding> {
             kept.push(finding);
         }
     }
-    kept.sort_by(|a, b| (a.start, a.end, a.kind).cmp(&(b.start, b.end, b.kind)));
+    kept.sort_by_key(|finding| (finding.start, finding.end, finding.kind));
     kept
 }

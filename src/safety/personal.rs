@@ -11,13 +11,16 @@ struct Rule {
     name: &'static str,
     /// Matches the data; with a group named `value`, that group alone is the data.
     pattern: Regex,
-    /// Whether a match is one, given what stands before and after it.
-    valid: fn(before: &str, found: &str, after: &str) -> bool,
+    /// Whether a match is one.
+    valid: Check,
 }
+
+/// Judges a match by what stands before it, itself, and what stands after it.
+type Check = fn(before: &str, found: &str, after: &str) -> bool;
 
 /// Pattern texts are constants that a test compiles, so that they cannot fail on input.
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let rules: [(&str, &str, fn(&str, &str, &str) -> bool); 16] = [
+    let rules: [(&str, &str, Check); 16] = [
         ("email", r"(?i)[a-z0-9][a-z0-9._%+-]{0,63}@(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}", whole_word),
         ("iban", r"(?i)\b[a-z]{2}\d{2}(?:[ -]?[a-z0-9]{4}){2,7}(?:[ -]?[a-z0-9]{1,3})?", |b, f, a| {
             apart(b, a) && iban(f)
