@@ -57,7 +57,8 @@ pub fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus
 
 fn key(variable: Option<&str>) -> Result<Option<Secret>> {
     let Some(variable) = variable else { return Ok(None) };
-    let missing = || usage(format!("--api-key-env names {variable}, which is not set; set it to the key of this server"));
+    let missing =
+        || usage(format!("--api-key-env names {variable}, which is not set; set it to the key of this server"));
     Secret::from_env(variable)?.ok_or_else(missing).map(Some)
 }
 
