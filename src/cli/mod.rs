@@ -1,6 +1,108 @@
-//! The command line.
+//! The command line: arguments, what they resolve to, what is printed, and the exit status.
+//!
+//! Data goes to stdout, progress and notes to stderr. This room is the only one that prints.
+
+mod bench;
+mod config;
+mod doctor;
+pub mod models;
+mod output;
+mod prepare;
+mod progress;
+mod report;
+mod serve;
+mod setup;
+mod tasks;
+
+use crate::error::{Error, ExitStatus, Result};
+use crate::net::Network;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Measures whether small language models on this machine can take over work that is sent to a remote LLM.
+#[derive(Debug, Parser)]
+#[command(
+    name = "routergym-local",
+    version,
+    after_help = "Exit status: 0 done, 1 the run failed, 2 wrong usage, configuration or data, 130 interrupted.\n\
+                  Every flag has an environment variable; flag over environment over --config file over default."
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// Reach nothing but this machine's loopback (HF_HUB_OFFLINE=1 does the same)
+    #[arg(long, global = true, env = "ROUTERGYM_OFFLINE")]
+    offline: bool,
+    /// No progress and no notes
+    #[arg(short, long, global = true, env = "ROUTERGYM_QUIET", conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more on stderr
+    #[arg(short, long, global = true, env = "ROUTERGYM_VERBOSE")]
+    verbose: bool,
+    /// A TOML file with the flags of a verb, such as `[bench]` and `limit = 24`
+    #[arg(long, global = true, value_name = "FILE", env = "ROUTERGYM_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Common {
+    fn network(&self) -> Network {
+        let hub_offline = std::env::var("HF_HUB_OFFLINE")
+            .is_ok_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"));
+        Network::new(self.offline || hub_offline)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Compare the routers on one task: tables, a verdict, and a folder with every output
+    Bench(bench::BenchArgs),
+    /// Make the tables of a run again from its records
+    Report(report::ReportArgs),
+    /// List, fetch, verify and inspect models
+    Models(models::ModelsArgs),
+    /// List, show and check tasks
+    Tasks(tasks::TasksArgs),
+    /// Serve a local model over an OpenAI-compatible HTTP interface
+    Serve(serve::ServeArgs),
+    /// Say what this machine and this build offer
+    Doctor(doctor::DoctorArgs),
+}
 
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    let status = parse().and_then(|cli| dispatch(&cli)).unwrap_or_else(|error| explain(&error));
+    std::process::ExitCode::from(status as u8)
+}
+
+fn parse() -> Result<Cli> {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let command = config::with_defaults(<Cli as clap::CommandFactory>::command(), &arguments)?;
+    // clap prints its own errors and help, and exits with 2 or 0.
+    let matches = command.get_matches_from(arguments);
+    <Cli as clap::FromArgMatches>::from_arg_matches(&matches).map_err(|error| error.exit())
+}
+
+fn dispatch(cli: &Cli) -> Result<ExitStatus> {
+    let network = cli.common.network();
+    match &cli.verb {
+        Verb::Bench(args) => bench::run(args, network, cli.common.quiet),
+        Verb::Report(args) => report::run(args),
+        Verb::Models(args) => models::run(args, network, cli.common.quiet),
+        Verb::Tasks(args) => tasks::run(args),
+        Verb::Serve(args) => serve::run(args, network, cli.common.quiet),
+        Verb::Doctor(args) => doctor::run(args, network),
+    }
+}
+
+/// Prints an error chain once, on one place, and tells the exit status.
+fn explain(error: &Error) -> ExitStatus {
+    output::note(&format!("error: {error:#}"));
+    ExitStatus::of(error)
 }

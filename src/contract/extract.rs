@@ -1,6 +1,19 @@
 //! Finding the JSON of an answer that may also hold prose, fences or trailing text.
+//!
+//! Every step is bounded: answers beyond [`LONGEST`] are not read, nesting beyond what the JSON reader allows (128) is
+//! no JSON, and no more than [`WORK`] bytes are read in search of embedded objects.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// A longer answer is not read, in bytes.
+pub(super) const LONGEST: usize = 1 << 20;
+/// Bytes read in all while looking for embedded objects: each `{` may begin one, so that text of braces could be read
+/// over and over.
+const WORK: usize = 8 << 20;
+/// Objects that are looked at in one answer.
+const MOST_OBJECTS: usize = 64;
 
 /// Which rule found the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +31,324 @@ pub enum Extraction {
 
 /// The JSON value of an answer, and the rule that found it.
 #[must_use]
-pub fn extract(_text: &str) -> (Option<serde_json::Value>, Extraction) {
-    todo!()
+pub fn extract(text: &str) -> (Option<Value>, Extraction) {
+    match find(text, &[]) {
+        Ok(found) => (Some(found.value), found.extraction),
+        Err(_) => (None, Extraction::None),
+    }
+}
+
+/// A value that was found in an answer.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) value: Value,
+    pub(super) extraction: Extraction,
+    /// The text that it was read from.
+    pub(super) source: String,
+}
+
+/// Why there is no value in an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// Nothing but blanks (or thoughts).
+    Empty,
+    /// Longer than is read.
+    TooLong,
+    /// No `{` at all.
+    NoObject,
+    /// An object begins and the answer ends within it.
+    Truncated,
+    /// An object begins and is not JSON; the reader's reason.
+    Broken(String),
+}
+
+/// Finds the value; of several objects, the first of those that hold the most of the `required` keys.
+pub(super) fn find(text: &str, required: &[String]) -> Result<Found, Miss> {
+    if text.len() > LONGEST {
+        return Err(Miss::TooLong);
+    }
+    let text = mend_surrogates(text);
+    // Before thoughts are cut off: an answer that is JSON as a whole may speak of their tags.
+    if let Some(found) = whole(text.trim()) {
+        return Ok(found);
+    }
+    let text = without_thoughts(&text).trim();
+    if text.is_empty() {
+        return Err(Miss::Empty);
+    }
+    if let Some(found) = whole(text) {
+        return Ok(found);
+    }
+    let held = |found: &Found| required.iter().filter(|key| found.value.get(key.as_str()).is_some()).count();
+    let (embedded, miss) = embedded_objects(text);
+    let mut best: Option<(usize, Found)> = None;
+    for found in fenced_objects(text).into_iter().chain(embedded) {
+        let held = held(&found);
+        if best.as_ref().is_none_or(|(most, _)| held > *most) {
+            best = Some((held, found));
+        }
+    }
+    best.map(|(_, found)| found).ok_or(miss)
+}
+
+fn whole(text: &str) -> Option<Found> {
+    let value = serde_json::from_str(text).ok()?;
+    Some(Found { value, extraction: Extraction::Whole, source: text.to_owned() })
+}
+
+/// The text after a model's thoughts. A template may open them itself, so that only their end stands in the answer.
+fn without_thoughts(text: &str) -> &str {
+    const OPEN: &str = "<think>";
+    const CLOSE: &str = "</think>";
+    let mut rest = text.trim_start();
+    while let Some(inside) = rest.strip_prefix(OPEN) {
+        match inside.split_once(CLOSE) {
+            Some((_, after)) => rest = after.trim_start(),
+            // Cut off while still thinking: nothing was answered.
+            None => return "",
+        }
+    }
+    match rest.split_once(CLOSE) {
+        Some((thoughts, after)) if after.contains('{') && !thoughts.contains(OPEN) => after,
+        _ => rest,
+    }
+}
+
+/// The objects that are the whole content of a fenced block; a last block may lack its closing fence.
+fn fenced_objects(text: &str) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut start: Option<usize> = None;
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let next = offset + line.len();
+        if line.trim_start().starts_with("```") {
+            match start.take() {
+                Some(start) => found.extend(fenced_object(text.get(start..offset))),
+                None => start = Some(next),
+            }
+        }
+        offset = next;
+        if found.len() >= MOST_OBJECTS {
+            return found;
+        }
+    }
+    if let Some(start) = start {
+        found.extend(fenced_object(text.get(start..)));
+    }
+    found
+}
+
+fn fenced_object(content: Option<&str>) -> Option<Found> {
+    let source = content?.trim();
+    let value = serde_json::from_str(source).ok().filter(Value::is_object)?;
+    Some(Found { value, extraction: Extraction::Fence, source: source.to_owned() })
+}
+
+/// Every outermost object within the text, and why there is none when there is none.
+fn embedded_objects(text: &str) -> (Vec<Found>, Miss) {
+    let mut found = Vec::new();
+    let mut miss = Miss::NoObject;
+    let mut position = 0;
+    let mut work = 0;
+    while found.len() < MOST_OBJECTS && work < WORK {
+        let Some(brace) = text.get(position..).and_then(|rest| rest.find('{')) else { break };
+        let start = position + brace;
+        let Some(rest) = text.get(start..) else { break };
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(value)) => {
+                let length = values.byte_offset();
+                found.push(Found { value, extraction: Extraction::Embedded, source: rest[..length].to_owned() });
+                position = start + length;
+                work += length;
+            }
+            // The object goes on to the end of the text, so whatever lies within it is a part of it, not the answer.
+            Some(Err(error)) if error.is_eof() => {
+                miss = Miss::Truncated;
+                break;
+            }
+            failure => {
+                if miss == Miss::NoObject
+                    && let Some(Err(error)) = &failure
+                {
+                    miss = Miss::Broken(error.to_string());
+                }
+                let read = failure.and_then(Result::err).map_or(rest.len(), |error| bytes_before(rest, &error));
+                work += read + 1;
+                position = start + 1;
+            }
+        }
+    }
+    (found, miss)
+}
+
+/// How far a reader came: an upper bound that costs no second reading where the text is one line.
+fn bytes_before(text: &str, error: &serde_json::Error) -> usize {
+    if error.line() <= 1 {
+        return error.column();
+    }
+    text.split_inclusive('\n').take(error.line() - 1).map(str::len).sum::<usize>() + error.column()
+}
+
+/// Replaces escaped halves of surrogate pairs, which are JSON but no text, by the replacement character's escape.
+fn mend_surrogates(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let unit = |at: usize| -> Option<u16> {
+        let escape = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        escape.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(escape, 16).ok())?
+    };
+    let mut mended = String::with_capacity(text.len());
+    let (mut at, mut copied) = (0, 0);
+    while let Some(skip) = text.get(at..).and_then(|rest| rest.find('\\')) {
+        at += skip;
+        match (unit(at), unit(at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
+            (Some(0xd800..=0xdfff), _) => {
+                mended.push_str(text.get(copied..at).unwrap_or_default());
+                mended.push_str("\\ufffd");
+                at += 6;
+                copied = at;
+            }
+            // The backslash and what it escapes, which may be another backslash.
+            _ => at += 1 + text.get(at + 1..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8),
+        }
+    }
+    mended.push_str(text.get(copied..).unwrap_or_default());
+    Cow::Owned(mended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn found(text: &str) -> (Value, Extraction) {
+        let (value, extraction) = extract(text);
+        (value.unwrap_or(Value::Null), extraction)
+    }
+
+    #[test]
+    fn a_whole_answer_is_taken_as_it_is() {
+        assert_eq!(found(" {\"a\": 1}\n"), (json!({"a": 1}), Extraction::Whole));
+        assert_eq!(found("[1]"), (json!([1]), Extraction::Whole));
+        assert_eq!(
+            found("{\"a\": \"</think> and ``` too\"}"),
+            (json!({"a": "</think> and ``` too"}), Extraction::Whole)
+        );
+    }
+
+    #[test]
+    fn a_fenced_block_is_found_with_or_without_language_and_end() {
+        for text in ["```json\n{\"a\": 1}\n```", "Sure:\n```\n{\"a\": 1}\n```\nDone.", "```json\n{\n\"a\": 1}\n"] {
+            assert_eq!(found(text), (json!({"a": 1}), Extraction::Fence), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_object_in_prose_is_found_past_braces_that_are_none() {
+        for text in [
+            "Answer: {\"a\": 1}.",
+            "{not json} then {\"a\": 1}",
+            "{ {\"a\": 1} }",
+            "it's {\"a\": 1} \"quoted",
+            "```python\nx = {\"a\": 1}\n```",
+            "{{\"a\": 1}}",
+        ] {
+            assert_eq!(found(text), (json!({"a": 1}), Extraction::Embedded), "{text}");
+        }
+    }
+
+    #[test]
+    fn thoughts_are_skipped() {
+        assert_eq!(found("<think>maybe {\"a\": 0}</think>{\"a\": 1}").0, json!({"a": 1}));
+        assert_eq!(found("maybe {\"a\": 0}\n</think>\n\n{\"a\": 1}").0, json!({"a": 1}));
+        assert_eq!(found("<think></think>\n<think>x</think> so {\"a\": 1}").0, json!({"a": 1}));
+        assert_eq!(find("<think>maybe {\"a\": 0}", &[]).unwrap_err(), Miss::Empty);
+    }
+
+    #[test]
+    fn of_several_objects_the_first_with_the_required_keys_is_taken() {
+        let required = ["category".to_owned(), "answer".to_owned()];
+        let value = |text| find(text, &required).unwrap().value;
+        assert_eq!(
+            value("{\"x\": 1} {\"category\": 1, \"answer\": 2} {\"category\": 3, \"answer\": 4}")["category"],
+            1
+        );
+        assert_eq!(value("```\n{\"x\": 1}\n```\nFinal: {\"category\": 1, \"answer\": 2}")["category"], 1);
+        assert_eq!(value("{\"x\": 1} {\"category\": 2}")["category"], 2);
+        assert_eq!(value("{\"x\": 1} {\"y\": 2}")["x"], 1);
+    }
+
+    #[test]
+    fn the_reason_for_a_miss_is_told() {
+        let miss = |text: &str| find(text, &[]).unwrap_err();
+        assert_eq!(miss("  \n"), Miss::Empty);
+        assert_eq!(miss("I cannot help."), Miss::NoObject);
+        assert_eq!(miss("{\"a\": {\"b\": 1}"), Miss::Truncated);
+        assert_eq!(miss("```json\n{\"a\": \"b"), Miss::Truncated);
+        assert!(matches!(miss("{'a': 1}"), Miss::Broken(_)));
+        assert_eq!(miss(&" ".repeat(LONGEST + 1)), Miss::TooLong);
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_do_not_lose_the_answer() {
+        assert_eq!(found(r#"{"a": "x\ud83dy"}"#).0, json!({"a": "x\u{fffd}y"}));
+        assert_eq!(found(r#"{"a": "\ud83d\ude00 \\ud83d"}"#).0, json!({"a": "😀 \\ud83d"}));
+        assert_eq!(found(r#"so {"a": "\uDC00\ud800"}"#).0, json!({"a": "\u{fffd}\u{fffd}"}));
+        assert_eq!(found("\\ud8é").1, Extraction::None);
+    }
+
+    #[test]
+    fn hostile_answers_take_no_long_time() {
+        let clock = Clock::real();
+        let deep = |unit: &str| unit.repeat(LONGEST / unit.len());
+        let nest = "{\"a\":".repeat(120);
+        let tail = format!("{nest}[{}", "1,".repeat((LONGEST - 700) / 2));
+        for text in
+            [deep("{"), deep("{\"a\":"), deep("[{"), deep("{\""), deep("```\n{"), deep("{}"), format!("{tail}x"), tail]
+        {
+            let start = clock.now();
+            let _ = extract(&text);
+            assert!(clock.since(start).0 < 5.0, "{} …", &text[..8]);
+        }
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(".{0,6}", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_text_makes_it_panic(text in "(.|\\\\u[dD][89a-f]|[{}\\[\\]\",:`\\\\\n]|</?think>|```){0,60}") {
+            let _ = extract(&text);
+        }
+
+        #[test]
+        fn an_object_in_prose_without_braces_is_always_found(
+            before in "[^{}<]{0,40}", after in "[^{}<]{0,40}", pretty: bool,
+            object in prop::collection::btree_map(".{0,6}", json_value(), 0..5),
+        ) {
+            let object: Value = object.into_iter().collect();
+            let text = if pretty { format!("{object:#}") } else { object.to_string() };
+            let (value, _) = extract(&format!("{before}{text}{after}"));
+            prop_assert_eq!(value, Some(object));
+        }
+    }
 }

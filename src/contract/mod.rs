@@ -4,7 +4,9 @@
 //! violation; [`Contract::repair_instruction`] turns them into a message that a small model can act on. Whether to try
 //! again or to escalate is the router's business.
 
+mod duplicates;
 mod extract;
+mod message;
 mod validate;
 
 pub use extract::{Extraction, extract};
@@ -22,12 +24,23 @@ pub enum ContractMode {
     Validate,
 }
 
+impl ContractMode {
+    /// The name used on the command line, in tables and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Validate => "validate",
+        }
+    }
+}
+
 /// One way in which an answer breaks its contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// JSON Pointer to the offending place in the instance; empty for the whole.
     pub path: String,
-    /// The schema keyword that failed (`enum`, `required`, …), or `json` where no JSON was found.
+    /// The schema keyword that failed (`enum`, `required`, …), `json` where no JSON was found, or `duplicate_key`.
     pub rule: String,
     /// One sentence that a small model can act on.
     pub message: String,

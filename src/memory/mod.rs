@@ -1,16 +1,38 @@
 //! What is put beside a query: nothing, a fixed text, retrieved passages, or only those that are salient.
 
 mod build;
+mod chunk;
+mod facts;
+mod gate;
 mod grounding;
 mod lexical;
+mod recall;
+mod retriever;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 pub use build::{MemorySpec, build};
-pub use grounding::{Grounding, groundedness};
+pub use grounding::{Claim, Grounding, groundedness};
 
 use crate::clock::{Clock, Spans};
 use crate::error::Result;
+use crate::nn::SentenceEncoder;
 use crate::task::Query;
 use serde::{Deserialize, Serialize};
+
+/// Turns texts into unit-length vectors. What memories, groundedness and classifiers need of a sentence encoder.
+pub trait Embed: Send + Sync {
+    /// One vector per text, in order, all of the same length.
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>>;
+}
+
+impl Embed for SentenceEncoder {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        self.encode(texts)
+    }
+}
 
 /// The kinds of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -26,6 +48,19 @@ pub enum MemoryKind {
     Salience,
 }
 
+impl MemoryKind {
+    /// The name used on the command line, in tables and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+            Self::Salience => "salience",
+        }
+    }
+}
+
 /// A piece of knowledge that can be put into a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Passage {
@@ -35,7 +70,7 @@ pub struct Passage {
     pub title: String,
     /// The text.
     pub text: String,
-    /// How relevant the retriever found it (its own scale, larger is more relevant).
+    /// How relevant the retriever found it: the cosine of its embedding with the query's.
     pub score: f64,
 }
 

@@ -17,3 +17,18 @@ impl Message {
         Self { role: role.into(), content: content.into() }
     }
 }
+
+/// Stub until the text helper's file comes in.
+pub struct ChatTemplate {}
+
+impl ChatTemplate {
+    /// Stub.
+    pub fn new(_source: &str, _bos: &str, _eos: &str) -> crate::error::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Stub.
+    pub fn render(&self, _messages: &[Message]) -> crate::error::Result<String> {
+        todo!()
+    }
+}

@@ -1,6 +1,6 @@
 //! Choice of the device.
 
-use crate::error::Result;
+use crate::error::{Context, Result, ensure, usage};
 
 /// What the user asked for: `auto`, `cpu`, `cuda`, `cuda:N`, `metal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,29 @@ pub enum DeviceChoice {
 
 impl std::str::FromStr for DeviceChoice {
     type Err = String;
-    fn from_str(_text: &str) -> std::result::Result<Self, Self::Err> {
-        todo!()
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "metal" => Ok(Self::Metal),
+            "cuda" => Ok(Self::Cuda(0)),
+            other => {
+                other.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()).map(Self::Cuda).ok_or_else(|| {
+                    format!("{text:?} is not a device: use auto, cpu, cuda, cuda:N (such as cuda:1) or metal")
+                })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Metal => f.write_str("metal"),
+        }
     }
 }
 
@@ -28,13 +49,83 @@ pub struct Device(pub(crate) candle_core::Device);
 
 impl Device {
     /// Opens the device that was asked for; an error says what to do when it is not there.
-    pub fn open(_choice: DeviceChoice) -> Result<Self> {
-        todo!()
+    pub fn open(choice: DeviceChoice) -> Result<Self> {
+        match choice {
+            DeviceChoice::Cpu => Ok(Self(candle_core::Device::Cpu)),
+            DeviceChoice::Cuda(ordinal) => open_cuda(ordinal),
+            DeviceChoice::Metal => open_metal(),
+            DeviceChoice::Auto => Ok(open_cuda(0).or_else(|_| open_metal()).unwrap_or(Self(candle_core::Device::Cpu))),
+        }
     }
 
     /// `cpu`, `cuda:0`, `metal`.
     #[must_use]
     pub fn name(&self) -> String {
-        todo!()
+        match self.0.location() {
+            candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
+            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            candle_core::DeviceLocation::Metal { .. } => "metal".to_owned(),
+        }
+    }
+}
+
+fn open_cuda(ordinal: usize) -> Result<Device> {
+    if !cfg!(feature = "cuda") {
+        return Err(usage(format!(
+            "cannot open cuda:{ordinal}: this build has no CUDA. Build with `cargo build --release --features cuda` on a \
+             machine with the CUDA toolkit, or use --device cpu"
+        )));
+    }
+    candle_core::Device::new_cuda(ordinal).map(Device).with_context(|| {
+        format!("cannot open cuda:{ordinal}: check with nvidia-smi that the driver works and the GPU exists, or use --device cpu")
+    })
+}
+
+fn open_metal() -> Result<Device> {
+    if !cfg!(feature = "metal") {
+        return Err(usage(
+            "cannot open metal: this build has no Metal. Build with `cargo build --release --features metal` on a Mac, or \
+             use --device cpu",
+        ));
+    }
+    candle_core::Device::new_metal(0)
+        .map(Device)
+        .context("cannot open metal: this machine has no usable Apple GPU; use --device cpu")
+}
+
+/// Bounds the threads of the local engine. To be called first of all in `main`: candle takes the size of its pools from
+/// the environment, which may change only while the process has a single thread.
+#[expect(unsafe_code, reason = "candle takes the size of its thread pools from the environment only")]
+pub fn set_threads(threads: usize) -> Result<()> {
+    // Linux lists the threads of a process; where no such list exists the caller's word has to do.
+    if let Ok(listed) = std::fs::read_dir("/proc/self/task") {
+        ensure!(listed.count() == 1, "the number of threads can only be set before any thread is started");
+    }
+    for variable in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
+        // SAFETY: no other thread reads or writes the environment, because there is none.
+        unsafe { std::env::set_var(variable, threads.max(1).to_string()) };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_and_written_alike() {
+        for text in ["auto", "cpu", "cuda:0", "cuda:3", "metal"] {
+            assert_eq!(text.parse::<DeviceChoice>().expect("device").to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        assert!("gpu".parse::<DeviceChoice>().expect_err("no such device").contains("cuda:N"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_build_without_cuda_says_how_to_get_one() {
+        let error = Device::open(DeviceChoice::Cuda(0)).expect_err("no CUDA").to_string();
+        assert!(error.contains("--features cuda") && error.contains("--device cpu"), "{error}");
+        assert_eq!(Device::open(DeviceChoice::Auto).expect("cpu").name(), "cpu");
     }
 }

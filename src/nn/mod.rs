@@ -4,13 +4,22 @@
 //! from a GGUF file; [`SentenceEncoder`] is a BERT that turns sentences into vectors.
 
 pub mod chat;
+mod config;
+mod decoder;
 mod device;
 mod encoder;
+mod gguf;
+mod kv;
+mod linear;
 mod model;
+mod ops;
+mod prefix;
 mod sampler;
+mod stream;
 mod tokenizer;
+mod vocabulary;
 
-pub use device::{Device, DeviceChoice};
-pub use encoder::SentenceEncoder;
+pub use device::{Device, DeviceChoice, set_threads};
+pub use encoder::{SentenceEncoder, dot};
 pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
-pub use tokenizer::TextTokenizer;
+pub use tokenizer::{TextTokenizer, TokenizerSpec};

@@ -2,12 +2,21 @@
 
 use super::Device;
 use super::chat::Message;
+use super::config::Config;
+use super::decoder::Decoder;
+use super::gguf::{Gguf, TensorEntry};
+use super::kv::KvCache;
+use super::prefix::{BLOCK, Place, PrefixStore};
+use super::sampler::{Choice, Sampler};
+use super::stream::TextStream;
+use super::vocabulary::{Vocabulary, has_template};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Context, Result, bail, usage};
 use crate::units::Seconds;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How to load a model.
 #[derive(Debug, Clone)]
@@ -95,7 +104,7 @@ pub enum Stop {
 pub struct Generated {
     /// The text of all tokens.
     pub text: String,
-    /// Token by token.
+    /// Token by token; an end-of-turn token is the last of them and completes no text of its own.
     pub tokens: Vec<Token>,
     /// Why it stopped.
     pub stop: Stop,
@@ -108,50 +117,209 @@ pub struct Generated {
 }
 
 /// A decoder with its tokenizer, its template and its cache.
-pub struct LanguageModel {}
+pub struct LanguageModel {
+    info: ModelInfo,
+    path: PathBuf,
+    decoder: Decoder,
+    vocabulary: Vocabulary,
+    cache: KvCache,
+    prefixes: Option<PrefixStore>,
+}
+
+/// Room for generated tokens is made up to this many at once, so that a large budget does not take memory unused.
+const ROOM_AT_ONCE: usize = 512;
 
 impl LanguageModel {
     /// Loads a GGUF file.
-    pub fn load(_path: &Path, _device: &Device, _options: &LoadOptions) -> Result<Self> {
-        todo!()
+    pub fn load(path: &Path, device: &Device, options: &LoadOptions) -> Result<Self> {
+        let file = Gguf::open(path)?;
+        let (decoder, vocabulary) = rayon::join(|| Decoder::load(&file, &device.0), || Vocabulary::read(&file));
+        let (decoder, vocabulary) = (decoder?, vocabulary?);
+        Ok(Self {
+            info: describe(&file, &decoder.config),
+            path: path.to_owned(),
+            cache: decoder.cache(),
+            prefixes: options.prefix_cache.then(|| PrefixStore::new(options.prefix_cache_bytes)),
+            decoder,
+            vocabulary,
+        })
     }
 
     /// What the file says of itself.
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
-        todo!()
+        &self.info
     }
 
     /// Reads what a GGUF file says of itself without loading its weights.
-    pub fn inspect(_path: &Path) -> Result<ModelInfo> {
-        todo!()
+    pub fn inspect(path: &Path) -> Result<ModelInfo> {
+        let file = Gguf::open(path)?;
+        Ok(describe(&file, &Config::read(&file)?))
     }
 
     /// The prompt text of a conversation by the file's own template, with the generation prompt.
-    pub fn render(&self, _messages: &[Message]) -> Result<String> {
-        todo!()
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        match &self.vocabulary.template {
+            Some(template) => template
+                .render(messages)
+                .with_context(|| format!("rendering the chat template of {}", self.path.display())),
+            None => Err(usage(format!(
+                "{} carries no chat template, so a conversation cannot be put to it: use an instruction-tuned model",
+                self.path.display()
+            ))),
+        }
     }
 
     /// Token ids of a rendered prompt: special tokens in it are recognised, and the start token is added where the file
     /// asks for one and the template did not write it.
-    pub fn tokenize(&self, _prompt: &str) -> Result<Vec<u32>> {
-        todo!()
+    pub fn tokenize(&self, prompt: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.vocabulary.tokenizer.encode(prompt, true)?;
+        if let Some(start) = self.vocabulary.start
+            && tokens.first() != Some(&start)
+        {
+            tokens.insert(0, start);
+        }
+        Ok(tokens)
     }
 
     /// Generates from a prompt. `on_token` sees each token as it comes. A prompt that does not leave room for one token
     /// in the context is an error: check against [`ModelInfo::context_length`] first.
     pub fn generate(
         &mut self,
-        _prompt: &[u32],
-        _options: &GenerateOptions,
-        _clock: &Clock,
-        _on_token: &mut dyn FnMut(&Token) -> ControlFlow<()>,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        clock: &Clock,
+        on_token: &mut dyn FnMut(&Token) -> ControlFlow<()>,
     ) -> Result<Generated> {
-        todo!()
+        let mut sampler = Sampler::new(options.temperature, options.top_k, options.top_p, options.seed)?;
+        let mut stream = TextStream::new(&options.stop);
+        let room = self.info.context_length.saturating_sub(prompt.len());
+        let budget = options.max_tokens.min(room);
+
+        let start = clock.now();
+        let (mut logits, cached_tokens) = self.prefill(prompt)?;
+        let prefill = clock.since(start);
+
+        let start = clock.now();
+        let mut tokens: Vec<Token> = Vec::new();
+        let mut stop = Stop::MaxTokens;
+        while tokens.len() < budget {
+            let choice = sampler.choose(&logits, options.top_logprobs)?;
+            let ended = self.vocabulary.ends.contains(&choice.id);
+            let mut text = String::new();
+            if !ended {
+                let piece = stream.push(&self.vocabulary.tokenizer.token_bytes(choice.id));
+                text = piece.text;
+                if piece.stopped {
+                    stop = Stop::EndOfTurn;
+                }
+            } else {
+                stop = Stop::EndOfTurn;
+            }
+            let last = stop == Stop::EndOfTurn || tokens.len() + 1 == budget;
+            if last {
+                text.push_str(&stream.finish());
+            }
+            let token = self.token(choice, text);
+            let flow = on_token(&token);
+            let id = token.id;
+            tokens.push(token);
+            if last {
+                break;
+            }
+            if flow.is_break() {
+                stop = Stop::Cancelled;
+                break;
+            }
+            if self.cache.len().is_multiple_of(ROOM_AT_ONCE) {
+                self.cache.reserve(self.cache.len() + ROOM_AT_ONCE.min(budget))?;
+            }
+            let x = self.decoder.forward(&[id], &mut self.cache)?;
+            logits = self.decoder.logits(&x)?;
+        }
+        let text = tokens.iter().map(|token| token.text.as_str()).collect();
+        Ok(Generated { text, tokens, stop, cached_tokens, prefill, decode: clock.since(start) })
     }
 
     /// Logits of the last position of a prompt, for parity checks.
-    pub fn logits(&mut self, _prompt: &[u32]) -> Result<Vec<f32>> {
-        todo!()
+    pub fn logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
+        Ok(self.prefill(prompt)?.0)
+    }
+
+    fn token(&self, choice: Choice, text: String) -> Token {
+        let name = |id| String::from_utf8_lossy(&self.vocabulary.tokenizer.token_bytes(id)).into_owned();
+        let top = choice.top.into_iter().map(|(id, logprob)| (name(id), logprob)).collect();
+        Token { id: choice.id, text, logprob: choice.logprob, top }
+    }
+
+    /// Computes a prompt from an empty cache, block by block at fixed positions, so that every kept block is just what
+    /// would have been computed. Returns the logits of the last position and how many tokens came from kept blocks.
+    fn prefill(&mut self, prompt: &[u32]) -> Result<(Vec<f32>, usize)> {
+        if prompt.is_empty() {
+            return Err(usage("an empty prompt has nothing to continue from"));
+        }
+        let limit = self.info.context_length;
+        if prompt.len() >= limit {
+            return Err(usage(format!(
+                "a prompt of {} tokens leaves no room in the context of {limit} tokens of {}: shorten it, or use a model \
+                 with a longer context",
+                prompt.len(),
+                self.info.name
+            )));
+        }
+        self.cache.truncate(0);
+        self.cache.reserve((prompt.len() + ROOM_AT_ONCE).min(limit))?;
+        let mut place = Some(Place::START);
+        let mut reused = 0;
+        let mut output = None;
+        for tokens in prompt.chunks(BLOCK) {
+            let whole = tokens.len() == BLOCK;
+            let last = self.cache.len() + tokens.len() == prompt.len();
+            let found = match (&mut self.prefixes, place) {
+                (Some(store), Some(parent)) if whole => store.get(parent, tokens),
+                _ => None,
+            };
+            // The last block is always computed: its output is what was asked for.
+            if let Some((next, block)) = found.as_ref().filter(|_| !last) {
+                self.cache.append(block)?;
+                reused += tokens.len();
+                place = Some(*next);
+                continue;
+            }
+            let start = self.cache.len();
+            output = Some(self.decoder.forward(tokens, &mut self.cache)?);
+            if let (Some(store), Some(parent), None) = (&mut self.prefixes, place, found)
+                && whole
+            {
+                let bytes = self.cache.shape().bytes(BLOCK);
+                place = store.insert(parent, tokens, self.cache.copy_out(start, BLOCK)?, bytes);
+            }
+        }
+        let Some(output) = output else { bail!("no block of the prompt was computed") };
+        Ok((self.decoder.logits(&output)?, reused))
+    }
+}
+
+fn describe(file: &Gguf, config: &Config) -> ModelInfo {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for tensor in file.tensors().values() {
+        // candle writes `Q4K` where everyone else writes `Q4_K`.
+        let name = format!("{:?}", tensor.kind).replace('K', "_K");
+        *kinds.entry(name).or_default() += 1;
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let stem = || file.path().file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let text = |key: &str| file.text(key).ok().flatten().map(str::to_owned);
+    ModelInfo {
+        architecture: text("general.architecture").unwrap_or_default(),
+        name: text("general.name").unwrap_or_else(stem),
+        context_length: config.context_length,
+        vocabulary: config.vocabulary,
+        layers: config.layers,
+        parameters: file.tensors().values().map(TensorEntry::elements).sum(),
+        tensor_types: kinds.iter().map(|(kind, count)| format!("{kind} x {count}")).collect::<Vec<_>>().join(", "),
+        file_bytes: file.file_bytes,
+        has_chat_template: has_template(file),
     }
 }

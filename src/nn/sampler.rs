@@ -1,1 +1,230 @@
 //! From logits to a token.
+
+use super::ops::exp;
+use crate::error::{Result, bail};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::cmp::Ordering;
+
+/// Chooses tokens, reproducibly for a seed.
+pub(crate) struct Sampler {
+    temperature: f64,
+    top_k: usize,
+    top_p: f64,
+    random: StdRng,
+}
+
+/// A chosen token.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Choice {
+    pub(crate) id: u32,
+    /// At temperature 1, whatever the sampler's temperature.
+    pub(crate) logprob: f64,
+    /// The most probable tokens and their log-probabilities, most probable first, lowest id first among equals.
+    pub(crate) top: Vec<(u32, f64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+}
+
+/// Most probable first; among equals the lowest id first.
+fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+}
+
+impl Sampler {
+    /// A temperature of 0 is greedy; a `top_k` of 0 and a `top_p` of 1 keep all tokens.
+    pub(crate) fn new(temperature: f64, top_k: usize, top_p: f64, seed: u64) -> Result<Self> {
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            bail!("a sampling temperature of {temperature} is impossible: use 0 (greedy) or more");
+        }
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            bail!("top-p of {top_p} is impossible: use more than 0 and at most 1");
+        }
+        Ok(Self { temperature, top_k, top_p, random: StdRng::seed_from_u64(seed) })
+    }
+
+    /// Chooses a token and reports the `top` most probable ones.
+    pub(crate) fn choose(&mut self, logits: &[f32], top: usize) -> Result<Choice> {
+        let normaliser = log_sum_exp(logits)?;
+        let logprob = |logit: f32| f64::from(logit) - normaliser;
+        let leaders = best(logits, top.max(1));
+        let chosen = if self.temperature == 0.0 { leaders.first().copied() } else { self.draw(logits) };
+        let Some(chosen) = chosen else { bail!("there are no logits to choose a token from") };
+        Ok(Choice {
+            id: chosen.id,
+            logprob: logprob(chosen.logit),
+            top: leaders.into_iter().take(top).map(|c| (c.id, logprob(c.logit))).collect(),
+        })
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Option<Candidate> {
+        let mut kept = if self.top_k > 0 && self.top_k < logits.len() {
+            best(logits, self.top_k)
+        } else {
+            candidates(logits).collect()
+        };
+        let highest = f64::from(kept.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max));
+        let weight = |c: &Candidate| ((f64::from(c.logit) - highest) / self.temperature).exp();
+        if self.top_p < 1.0 {
+            // Tokens so improbable that all of them together do not reach what top-p cuts off need no sorting.
+            let floor = (1.0 - self.top_p) / kept.len() as f64;
+            kept.retain(|c| weight(c) >= floor);
+        }
+        kept.sort_unstable_by(by_rank);
+        let mut weights: Vec<f64> = kept.iter().map(weight).collect();
+        if self.top_p < 1.0 {
+            let enough = self.top_p * weights.iter().sum::<f64>();
+            let mut reached = 0.0;
+            let needed = weights.iter().take_while(|&&w| {
+                let more = reached < enough;
+                reached += w;
+                more
+            });
+            let needed = needed.count().max(1);
+            weights.truncate(needed);
+        }
+        let mut left = self.random.random::<f64>() * weights.iter().sum::<f64>();
+        let index = weights.iter().position(|w| {
+            left -= w;
+            left < 0.0
+        });
+        kept.get(index.unwrap_or(weights.len().saturating_sub(1))).copied()
+    }
+}
+
+fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
+    logits.iter().zip(0..).map(|(&logit, id)| Candidate { logit, id })
+}
+
+/// The logarithm of the sum of the exponentials; an error where the logits are no numbers.
+fn log_sum_exp(logits: &[f32]) -> Result<f64> {
+    let mut highest = f32::NEG_INFINITY;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit.is_nan() || logit == f32::INFINITY {
+            bail!(
+                "the model computed {logit} as the logit of token {id}: its weights are damaged, or its numbers overflow"
+            );
+        }
+        highest = highest.max(logit);
+    }
+    if highest == f32::NEG_INFINITY {
+        bail!("the model gave no token any probability");
+    }
+    let sum: f64 = logits.iter().map(|&logit| f64::from(exp(logit - highest))).sum();
+    Ok(f64::from(highest) + sum.ln())
+}
+
+/// The `count` best tokens in order.
+fn best(logits: &[f32], count: usize) -> Vec<Candidate> {
+    if count > 64 {
+        let mut all: Vec<Candidate> = candidates(logits).collect();
+        if count < all.len() {
+            all.select_nth_unstable_by(count, by_rank);
+            all.truncate(count);
+        }
+        all.sort_unstable_by(by_rank);
+        return all;
+    }
+    let mut leaders: Vec<Candidate> = Vec::with_capacity(count + 1);
+    for candidate in candidates(logits) {
+        let worst = leaders.last().filter(|_| leaders.len() == count);
+        if worst.is_some_and(|worst| by_rank(&candidate, worst) != Ordering::Less) {
+            continue;
+        }
+        let at = leaders.partition_point(|leader| by_rank(leader, &candidate) == Ordering::Less);
+        leaders.insert(at, candidate);
+        leaders.truncate(count);
+    }
+    leaders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sampler(temperature: f64, top_k: usize, top_p: f64) -> Sampler {
+        Sampler::new(temperature, top_k, top_p, 7).expect("possible settings")
+    }
+
+    #[test]
+    fn greedy_takes_the_best_and_the_lowest_id_among_equals() {
+        let choice = sampler(0.0, 0, 1.0).choose(&[1.0, 3.0, 3.0, 2.0], 3).expect("choice");
+        assert_eq!(choice.id, 1);
+        assert_eq!(choice.top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 2, 3]);
+        let total: f64 = [1.0f64, 3.0, 3.0, 2.0].iter().map(|x| x.exp()).sum();
+        assert!((choice.logprob - (3.0 - total.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_an_error() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let error = sampler(0.0, 0, 1.0).choose(&[0.0, bad], 0).expect_err("not a number");
+            assert!(error.to_string().contains("token 1"), "{error}");
+        }
+        assert!(sampler(0.0, 0, 1.0).choose(&[f32::NEG_INFINITY], 0).is_err());
+        assert!(sampler(1.0, 0, 1.0).choose(&[], 0).is_err());
+    }
+
+    #[test]
+    fn impossible_settings_are_an_error() {
+        assert!(Sampler::new(-1.0, 0, 1.0, 0).is_err());
+        assert!(Sampler::new(f64::NAN, 0, 1.0, 0).is_err());
+        assert!(Sampler::new(1.0, 0, 0.0, 0).is_err());
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_tokens_again() {
+        let logits: Vec<f32> = (0..50).map(|i| (i % 7) as f32).collect();
+        let run = || {
+            let mut sampler = sampler(1.0, 0, 1.0);
+            (0..20).map(|_| sampler.choose(&logits, 0).expect("choice").id).collect::<Vec<_>>()
+        };
+        assert_eq!(run(), run());
+        assert!(run().iter().any(|&id| id != run()[0]));
+    }
+
+    #[test]
+    fn frequencies_follow_the_probabilities() {
+        let logits = [0.0, 2f32.ln(), 5f32.ln()];
+        let mut sampler = sampler(1.0, 0, 1.0);
+        let mut counts = [0; 3];
+        for _ in 0..8000 {
+            counts[sampler.choose(&logits, 0).expect("choice").id as usize] += 1;
+        }
+        for (count, expected) in counts.into_iter().zip([1000, 2000, 5000]) {
+            assert!((count - expected as i32).abs() < 200, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn top_k_and_top_p_cut_the_tail() {
+        let logits = [4f32.ln(), 3f32.ln(), 2f32.ln(), 1f32.ln()];
+        let seen = |mut sampler: Sampler| {
+            let ids: std::collections::BTreeSet<u32> =
+                (0..300).map(|_| sampler.choose(&logits, 0).expect("choice").id).collect();
+            ids.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(seen(sampler(1.0, 2, 1.0)), [0, 1]);
+        assert_eq!(seen(sampler(1.0, 0, 0.65)), [0, 1]);
+        assert_eq!(seen(sampler(1.0, 0, 0.05)), [0]);
+        assert_eq!(seen(sampler(1.0, 0, 1.0)), [0, 1, 2, 3]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_best_are_those_of_a_full_sort(logits in proptest::collection::vec(-3i8..3, 1..200), count in 1usize..150) {
+            let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
+            let mut all: Vec<Candidate> = candidates(&logits).collect();
+            all.sort_by(by_rank);
+            all.truncate(count);
+            let ids = |list: Vec<Candidate>| list.into_iter().map(|c| c.id).collect::<Vec<_>>();
+            prop_assert_eq!(ids(best(&logits, count)), ids(all));
+        }
+    }
+}

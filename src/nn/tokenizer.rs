@@ -1,18 +1,235 @@
 //! Tokenizers from the vocabulary that a GGUF file carries.
+//!
+//! Two kinds exist: byte-level BPE (`tokenizer.ggml.model` = `gpt2`) and SentencePiece BPE with scores (`llama`). Both
+//! are written here on one merge loop rather than on a tokenizer crate: the ids must equal those that the file's
+//! authors measured with, whose rules (which specials match first, what happens to a byte without a token, where a space
+//! is put) differ from that crate's; and its regular expressions can abort on long outside input.
 
-use crate::error::Result;
+mod bytes;
+mod merge;
+mod pretokenizer;
+mod special;
+mod vocabulary;
+
+use crate::error::{Result, bail};
+use merge::{Merger, Symbol};
+use pretokenizer::PreTokenizer;
+use special::{Piece, Specials};
+use std::collections::HashMap;
+use std::ops::Range;
+use vocabulary::{Kind, Vocabulary};
+
+/// What SentencePiece writes for a space.
+const SPM_SPACE: char = '\u{2581}';
+
+/// What a GGUF file says of its tokenizer; fields are named for the keys under `tokenizer.ggml`.
+#[derive(Debug, Clone, Default)]
+pub struct TokenizerSpec {
+    /// `gpt2` (byte-level BPE) or `llama` (SentencePiece).
+    pub model: String,
+    /// The pre-tokenizer of a `gpt2` vocabulary.
+    pub pre: String,
+    /// The text of every token, by id.
+    pub tokens: Vec<String>,
+    /// The score of every token: needed by `llama` vocabularies, unused by `gpt2` ones.
+    pub scores: Vec<f32>,
+    /// The type of every token: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. Empty: all normal.
+    pub token_types: Vec<i32>,
+    /// The merges of a `gpt2` vocabulary, best first.
+    pub merges: Vec<String>,
+    /// Whether a `llama` vocabulary wants a space before the text.
+    pub add_space_prefix: bool,
+}
 
 /// A text tokenizer.
-pub struct TextTokenizer {}
+pub struct TextTokenizer {
+    vocabulary: Vocabulary,
+    specials: Specials,
+    model: Model,
+}
+
+enum Model {
+    ByteLevel { pre: PreTokenizer, merges: HashMap<(u32, u32), (u32, u32)>, alphabet: Vec<Option<u32>> },
+    SentencePiece { add_space_prefix: bool, byte_tokens: Vec<Option<u32>> },
+}
 
 impl TextTokenizer {
-    /// Token ids of a text; special tokens written in the text are recognised when `special` is set.
-    pub fn encode(&self, _text: &str, _special: bool) -> Result<Vec<u32>> {
-        todo!()
+    /// Builds the tokenizer that a GGUF file describes; an inconsistency names the field at fault.
+    pub fn new(spec: TokenizerSpec) -> Result<Self> {
+        let TokenizerSpec { model, pre, tokens, scores, token_types, merges, add_space_prefix } = spec;
+        let sentence_piece = match model.as_str() {
+            "gpt2" => false,
+            "llama" => true,
+            other => bail!(
+                "tokenizer.ggml.model is `{other}`: only `gpt2` (byte-level BPE) and `llama` (SentencePiece) \
+                 vocabularies are supported; take another model"
+            ),
+        };
+        let vocabulary = Vocabulary::new(tokens, scores, token_types, sentence_piece)?;
+        let specials = Specials::new(&vocabulary, sentence_piece);
+        let model = if sentence_piece {
+            Model::SentencePiece { add_space_prefix, byte_tokens: byte_tokens(&vocabulary) }
+        } else {
+            Model::ByteLevel {
+                pre: PreTokenizer::new(&pre)?,
+                merges: ranks(&vocabulary, &merges)?,
+                alphabet: bytes::ALPHABET.iter().map(|c| vocabulary.id_of(c.encode_utf8(&mut [0; 4]))).collect(),
+            }
+        };
+        Ok(Self { vocabulary, specials, model })
     }
 
-    /// The bytes of one token.
-    pub fn token_bytes(&self, _id: u32) -> Vec<u8> {
-        todo!()
+    /// Token ids of a text; special tokens written in the text are recognised when `special` is set (user-defined ones
+    /// always are).
+    ///
+    /// A byte for which a `gpt2` vocabulary has no token is left out, as the models' own tokenizers do: such
+    /// vocabularies lack a few control characters only.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        let mut after_special = true;
+        for piece in self.specials.split(text, special) {
+            match piece {
+                Piece::Special(id) => {
+                    ids.push(id);
+                    after_special = true;
+                }
+                Piece::Text(text) => {
+                    match &self.model {
+                        Model::ByteLevel { pre, merges, alphabet } => {
+                            for word in pre.split(text) {
+                                self.byte_level_word(word, pre.whole_words_first(), merges, alphabet, &mut ids);
+                            }
+                        }
+                        Model::SentencePiece { add_space_prefix, byte_tokens } => {
+                            self.sentence_piece(text, *add_space_prefix && after_special, byte_tokens, &mut ids)?;
+                        }
+                    }
+                    after_special = false;
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The bytes of one token: empty for control tokens and for ids outside the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        let Some(text) = self.vocabulary.text(id) else { return Vec::new() };
+        match (self.vocabulary.kind(id), &self.model) {
+            (Kind::Control | Kind::Unknown | Kind::Unused, _) => Vec::new(),
+            (Kind::UserDefined, _) => text.as_bytes().to_vec(),
+            (Kind::Byte, _) => bytes::byte_token(text).map_or_else(|| text.as_bytes().to_vec(), |byte| vec![byte]),
+            (Kind::Normal, Model::ByteLevel { .. }) => bytes::decode(text),
+            (Kind::Normal, Model::SentencePiece { .. }) => text.replace(SPM_SPACE, " ").into_bytes(),
+        }
+    }
+
+    /// Number of tokens.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// The id of a token, by its text as the file writes it.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.vocabulary.id_of(token)
+    }
+
+    fn byte_level_word(
+        &self,
+        word: &str,
+        whole_words_first: bool,
+        merges: &HashMap<(u32, u32), (u32, u32)>,
+        alphabet: &[Option<u32>],
+        ids: &mut Vec<u32>,
+    ) {
+        if whole_words_first && let Some(id) = self.vocabulary.id_of(&bytes::encode(word)) {
+            ids.push(id);
+            return;
+        }
+        let mut merger = Merger::new(
+            word.bytes()
+                .enumerate()
+                .map(|(at, byte)| Symbol { span: at..at + 1, id: alphabet.get(usize::from(byte)).copied().flatten() }),
+        );
+        merger.run(|left, right| merges.get(&(left.id?, right.id?)).copied());
+        ids.extend(merger.symbols().filter_map(|symbol| symbol.id));
+    }
+
+    fn sentence_piece(&self, text: &str, prefix: bool, byte_tokens: &[Option<u32>], ids: &mut Vec<u32>) -> Result<()> {
+        let mut escaped = String::with_capacity(text.len() + 4);
+        if prefix {
+            escaped.push(SPM_SPACE);
+        }
+        escaped.extend(text.chars().map(|c| if c == ' ' { SPM_SPACE } else { c }));
+        let slice = |span: Range<usize>| escaped.get(span).unwrap_or_default();
+
+        let mut merger = Merger::new(escaped.char_indices().map(|(at, c)| {
+            let span = at..at + c.len_utf8();
+            Symbol { id: self.vocabulary.id_of(slice(span.clone())), span }
+        }));
+        merger.run(|left, right| {
+            let id = self.vocabulary.id_of(slice(left.span.start..right.span.end))?;
+            Some((self.vocabulary.rank(id), id))
+        });
+        for symbol in merger.symbols() {
+            if let Some(id) = symbol.id {
+                ids.push(id);
+                continue;
+            }
+            for byte in slice(symbol.span.clone()).bytes() {
+                match byte_tokens.get(usize::from(byte)).copied().flatten() {
+                    Some(id) => ids.push(id),
+                    None => bail!(
+                        "tokenizer.ggml.tokens has neither a token for the text {:?} nor the byte token <0x{byte:02X}>: \
+                         the vocabulary cannot express this text; take another model or remove the text",
+                        slice(symbol.span.clone())
+                    ),
+                }
+            }
+        }
+        Ok(())
     }
 }
+
+/// The token of every byte in a SentencePiece vocabulary: `<0xNN>`, else the character itself.
+fn byte_tokens(vocabulary: &Vocabulary) -> Vec<Option<u32>> {
+    (0..=u8::MAX)
+        .map(|byte| {
+            let plain = || vocabulary.id_of(char::from(byte).encode_utf8(&mut [0; 4]));
+            vocabulary.id_of(&format!("<0x{byte:02X}>")).or_else(|| byte.is_ascii().then(plain).flatten())
+        })
+        .collect()
+}
+
+/// (left id, right id) → (rank, merged id).
+fn ranks(vocabulary: &Vocabulary, merges: &[String]) -> Result<HashMap<(u32, u32), (u32, u32)>> {
+    let mut ranks = HashMap::with_capacity(merges.len());
+    for (rank, merge) in merges.iter().enumerate() {
+        // A token may itself begin with a space, so the separator is the first space after the first character.
+        let first = merge.chars().next().map_or(0, char::len_utf8);
+        let Some((left, right)) = merge
+            .get(first..)
+            .and_then(|rest| rest.find(' '))
+            .and_then(|at| Some((merge.get(..first + at)?, merge.get(first + at + 1..)?)))
+        else {
+            bail!(
+                "tokenizer.ggml.merges entry {rank} is {merge:?}, not two tokens with a space between: fetch the file again"
+            );
+        };
+        let known = |token: &str| match vocabulary.id_of(token) {
+            Some(id) => Ok(id),
+            None => bail!(
+                "tokenizer.ggml.merges entry {rank} ({merge:?}) needs the token {token:?}, which tokenizer.ggml.tokens \
+                 does not have: the file is inconsistent; fetch it again or convert the model anew"
+            ),
+        };
+        let merged = known(&format!("{left}{right}"))?;
+        let rank = u32::try_from(rank)?;
+        ranks.entry((known(left)?, known(right)?)).or_insert((rank, merged));
+    }
+    Ok(ranks)
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,9 @@ mod provenance;
 mod read;
 mod write;
 
-pub use provenance::Machine;
+pub use provenance::{Machine, machine};
+pub use read::{Run, read};
+pub use write::{RunWriter, write_json, write_whole};
 
 use crate::contract::ContractMode;
 use crate::engine::EngineInfo;

@@ -1,12 +1,26 @@
 //! Who answers. A router sees the query and the evidence of past attempts and returns a [`Decision`]; it never calls a
 //! model. Routing before any call, cascading after one, repair and escalation are all this one loop.
 
+mod build;
+mod domain;
 mod hybrid;
 mod llm_first;
+mod logistic;
 mod repair;
 mod slm_dominant;
 mod slm_only;
 
+#[cfg(test)]
+mod tests;
+
+pub use build::{RouterSettings, build};
+pub use domain::DomainClassifier;
+pub use hybrid::HybridSpecialist;
+pub use llm_first::LlmFirst;
+pub use slm_dominant::SlmDominant;
+pub use slm_only::SlmOnly;
+
+use crate::error::Result;
 use crate::safety::Finding;
 use crate::task::Query;
 use serde::{Deserialize, Serialize};
@@ -169,5 +183,6 @@ pub trait Router: Send + Sync {
     /// Which strategy it is.
     fn kind(&self) -> RouterKind;
     /// What to do next. Called again after every attempt; must reach `Accept` or `GiveUp` in a bounded number of calls.
-    fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Decision;
+    /// Fails only where the strategy needs to compute something (the hybrid's classifier) and cannot.
+    fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Result<Decision>;
 }

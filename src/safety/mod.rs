@@ -1,6 +1,13 @@
 //! Findings in a query's text that bear on who may answer it: personal data, injected instructions, risky content.
 
+mod checksum;
 mod detect;
+mod injection;
+mod normal;
+mod personal;
+
+#[cfg(test)]
+mod tests;
 
 pub use detect::{inspect, redact};
 

@@ -4,10 +4,20 @@
 //! engines) receives the query; the target goes to scoring alone. The two are different types, so that a leak of the
 //! gold label does not compile.
 
+mod answer;
+mod data;
+mod files;
+mod find;
+mod knowledge;
 mod load;
+mod problem;
+mod rows;
 mod spec;
+mod split;
 
-pub use load::{Problem, check, load};
+pub use find::{bundled, find};
+pub use load::{check, load};
+pub use problem::Problem;
 pub use spec::TaskSpec;
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +48,7 @@ pub struct Target {
 }
 
 /// Which part of the data a sample belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// Examples in prompts, fitting of gates and classifiers.
@@ -47,6 +57,29 @@ pub enum Split {
     Dev,
     /// Scored.
     Test,
+}
+
+impl Split {
+    /// Its name in data and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Dev => "dev",
+            Self::Test => "test",
+        }
+    }
+
+    /// The split that a cell names; `validation` and `val` are dev.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "train" => Some(Self::Train),
+            "dev" | "validation" | "val" => Some(Self::Dev),
+            "test" => Some(Self::Test),
+            _ => None,
+        }
+    }
 }
 
 /// One row of the data.
@@ -112,7 +145,8 @@ pub struct Task {
     pub samples: Vec<Sample>,
     /// The knowledge base; empty where the task has none.
     pub articles: Vec<Article>,
-    /// Fixed text of the static memory, where `task.toml` names one.
+    /// Fixed text of the static memory: the file that `task.toml` names, else the articles' ids and titles; `None`
+    /// where the task has no knowledge base.
     pub static_memory: Option<String>,
     /// The instruction of the system prompt.
     pub system_prompt: String,
@@ -142,6 +176,6 @@ impl Task {
     /// `None` takes all of them in file order.
     #[must_use]
     pub fn choose(&self, split: Split, limit: Option<usize>, seed: u64) -> Vec<&Sample> {
-        load::choose(self, split, limit, seed)
+        split::choose(self, split, limit, seed)
     }
 }

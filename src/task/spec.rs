@@ -1,10 +1,11 @@
 //! The form of `task.toml`.
 
+use super::problem::Problem;
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
 
-/// `task.toml`.
+/// `task.toml`. Paths are relative to its folder.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSpec {
@@ -35,7 +36,7 @@ pub struct TaskSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// One file with all samples; with `train`, `dev` and `test` absent. `.csv` or `.jsonl`.
+    /// One file with all samples; with `train`, `dev` and `test` absent. `.csv`, `.tsv` or `.jsonl`.
     pub file: Option<PathBuf>,
     /// A file with the train split only.
     pub train: Option<PathBuf>,
@@ -43,6 +44,9 @@ pub struct DataSpec {
     pub dev: Option<PathBuf>,
     /// A file with the test split only.
     pub test: Option<PathBuf>,
+    /// The seed of the cut into splits, where the data names none.
+    #[serde(default)]
+    pub split_seed: u64,
     /// Which columns hold what.
     pub columns: ColumnSpec,
 }
@@ -73,12 +77,33 @@ pub struct ColumnSpec {
     pub split: Option<String>,
 }
 
+impl ColumnSpec {
+    /// Every column that the mapping names, with the key that names it.
+    pub(super) fn named(&self) -> Vec<(&'static str, &str)> {
+        let optional = [
+            ("id", &self.id),
+            ("articles", &self.articles),
+            ("facts", &self.facts),
+            ("answer", &self.answer),
+            ("needs_human", &self.needs_human),
+            ("difficulty", &self.difficulty),
+            ("tags", &self.tags),
+            ("split", &self.split),
+        ];
+        let required = [("input", self.input.as_str()), ("target", self.target.as_str())];
+        required
+            .into_iter()
+            .chain(optional.into_iter().filter_map(|(key, name)| Some((key, name.as_deref()?))))
+            .collect()
+    }
+}
+
 /// `[[label]]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelSpec {
     /// The exact text.
-    pub name: String,
+    pub name: Spanned<String>,
     /// One line for the prompt.
     #[serde(default)]
     pub description: String,
@@ -96,26 +121,21 @@ pub struct KnowledgeSpec {
 }
 
 /// `[prompt]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptSpec {
     /// The instruction of the system prompt.
     pub system: String,
-    /// Worked examples for each label, from the train split.
-    pub examples_per_label: usize,
-}
-
-impl Default for PromptSpec {
-    fn default() -> Self {
-        Self { system: String::new(), examples_per_label: 1 }
-    }
+    /// Worked examples for each label, from the train split; where it is missing, 1 if every label has a train row,
+    /// else none.
+    pub examples_per_label: Option<usize>,
 }
 
 /// `[answer]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnswerSpec {
-    /// A JSON Schema file; where it is missing, an object with the label alone.
+    /// A JSON Schema file; where it is missing, an object with the properties named here.
     pub schema: Option<PathBuf>,
     /// The property that holds the label.
     pub label: String,
@@ -138,12 +158,62 @@ impl Default for AnswerSpec {
 #[serde(deny_unknown_fields)]
 pub struct SpecialistSpec {
     /// The label that names the domain.
-    pub domain: String,
+    pub domain: Spanned<String>,
     /// A model; the run's SLM where it is missing.
     pub model: Option<String>,
     /// Text added to the system prompt.
     pub prompt: Option<String>,
 }
 
-/// Unused columns of a row, kept as metadata.
-pub type Metadata = BTreeMap<String, serde_json::Value>;
+/// Reads the text of a `task.toml`; a problem carries the parser's own picture of the place.
+pub(super) fn parse(file: &Path, text: &str) -> Result<TaskSpec, Problem> {
+    toml::from_str(text).map_err(|error| Problem {
+        file: file.to_owned(),
+        line: error.span().map(|span| line_of(text, span.start)),
+        reason: error.to_string().trim_end().to_owned(),
+    })
+}
+
+/// The line, from 1, of a byte offset.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "name = \"t\"\n[data]\nfile = \"a.csv\"\n[data.columns]\ninput = \"x\"\ntarget = \"y\"\n";
+
+    #[test]
+    fn a_minimal_specification_has_sensible_defaults() {
+        let spec = parse(Path::new("task.toml"), MINIMAL).unwrap();
+        assert_eq!(spec.answer.label, "category");
+        assert_eq!(spec.prompt.examples_per_label, None);
+        assert_eq!(spec.data.columns.named(), [("input", "x"), ("target", "y")]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_at_every_level() {
+        for (extra, line, key) in [
+            ("sepparator = \",\"\n", 7, "sepparator"),
+            ("[prompt]\nsytem = \"\"\n", 8, "sytem"),
+            ("[[label]]\nname = \"a\"\ndescr = \"b\"\n", 9, "descr"),
+            ("[[specialist]]\ndomain = \"a\"\nmodle = \"b\"\n", 9, "modle"),
+            ("[answer]\nshema = \"a\"\n", 8, "shema"),
+            ("[knowledge]\nfolder = \"kb\"\ndepth = 1\n", 9, "depth"),
+        ] {
+            let problem = parse(Path::new("task.toml"), &format!("{MINIMAL}{extra}")).unwrap_err();
+            assert_eq!(problem.line, Some(line), "{}", problem.reason);
+            assert!(problem.reason.contains(key), "{}", problem.reason);
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_shown_in_its_place() {
+        let text = MINIMAL.replace("\"x\"", "3");
+        let problem = parse(Path::new("task.toml"), &text).unwrap_err();
+        assert_eq!(problem.line, Some(5));
+        assert!(problem.reason.contains("input = 3"), "{}", problem.reason);
+    }
+}

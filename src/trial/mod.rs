@@ -8,6 +8,8 @@ mod prompt;
 mod run;
 
 pub use confidence::Confidence;
+pub use prompt::PromptBuilder;
+pub use run::{AnswerFields, CellContext, Engines, run};
 
 use crate::clock::Spans;
 use crate::contract::Verdict;
@@ -102,6 +104,8 @@ pub struct Trial {
     pub prediction: Prediction,
     /// The attempt that was accepted.
     pub accepted: Option<usize>,
+    /// Why there is no answer, when the trial failed.
+    pub failure: Option<Failure>,
     /// Every call, in order.
     pub attempts: Vec<Attempt>,
     /// Every decision, in order.

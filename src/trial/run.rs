@@ -1,1 +1,305 @@
-//! todo
+//! The loop of one trial.
+
+use super::{Attempt, Confidence, Failure, Outcome, Prediction, PromptBuilder, Trial};
+use crate::clock::{Clock, Component, Moment, Spans};
+use crate::contract::{Contract, ContractMode, Verdict};
+use crate::engine::{Engine, FailureKind, Request};
+use crate::memory::{Memory, Retrieval};
+use crate::nn::chat::Message;
+use crate::router::{AttemptEvidence, Decision, Evidence, PromptVariant, Reason, Router, Tier};
+use crate::safety::{Finding, inspect};
+use crate::task::Query;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// No strategy may call models more often than this in one trial; a router that does is at fault.
+const MOST_CALLS: usize = 16;
+
+/// The engines of a cell.
+#[derive(Clone)]
+pub struct Engines {
+    /// The small model.
+    pub slm: Arc<dyn Engine>,
+    /// The large model.
+    pub llm: Arc<dyn Engine>,
+    /// Specialists with a model of their own, by the name that the task gives.
+    pub specialists: BTreeMap<String, Arc<dyn Engine>>,
+}
+
+/// Which parts of an answer mean what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerFields {
+    /// The labels.
+    pub labels: Vec<String>,
+    /// The property that holds the label.
+    pub label: String,
+    /// The property that holds the free-text answer.
+    pub answer: Option<String>,
+    /// The property that holds cited article ids.
+    pub citations: Option<String>,
+    /// The property that says whether a person must act.
+    pub needs_human: Option<String>,
+}
+
+/// Everything that the trials of one cell share. There is no target in it.
+#[derive(Clone, Copy)]
+pub struct CellContext<'a> {
+    /// The strategy.
+    pub router: &'a dyn Router,
+    /// The memory.
+    pub memory: &'a dyn Memory,
+    /// The contract.
+    pub contract: &'a Contract,
+    /// Whether it is enforced.
+    pub contract_mode: ContractMode,
+    /// The prompts.
+    pub prompts: &'a PromptBuilder,
+    /// The engines.
+    pub engines: &'a Engines,
+    /// What the answer's parts mean.
+    pub fields: &'a AnswerFields,
+    /// Upper bound of generated tokens in one call.
+    pub max_tokens: usize,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Seed of the samplers.
+    pub seed: u64,
+    /// The clock.
+    pub clock: &'a Clock,
+}
+
+/// Runs one query through one cell.
+#[must_use]
+pub fn run(query: &Query, cell: &CellContext<'_>) -> Trial {
+    let started = cell.clock.now();
+    let mut spans = Spans::default();
+    let findings = spans.time(cell.clock, Component::Routing, || inspect(&query.input));
+    let recalled = cell.memory.recall(query, cell.clock, &mut spans);
+    let mut state = State { query, cell, attempts: Vec::new(), messages: Vec::new(), decisions: Vec::new(), spans };
+    match recalled {
+        Ok(retrieval) => {
+            let (outcome, accepted, failure) = state.answer(&retrieval, &findings);
+            state.finish(started, outcome, accepted, failure, findings, retrieval)
+        }
+        Err(error) => {
+            let failure = Failure { kind: FailureKind::Local, message: format!("recalling from memory: {error:#}") };
+            state.finish(started, Outcome::Failed, None, Some(failure), findings, Retrieval::default())
+        }
+    }
+}
+
+/// A trial in progress.
+struct State<'a> {
+    query: &'a Query,
+    cell: &'a CellContext<'a>,
+    attempts: Vec<Attempt>,
+    /// The messages of each attempt, for its repair.
+    messages: Vec<Vec<Message>>,
+    decisions: Vec<Decision>,
+    spans: Spans,
+}
+
+impl State<'_> {
+    fn answer(&mut self, retrieval: &Retrieval, findings: &[Finding]) -> (Outcome, Option<usize>, Option<Failure>) {
+        loop {
+            let decision = match self.decide(findings) {
+                Ok(decision) => decision,
+                Err(failure) => return (Outcome::Failed, None, Some(failure)),
+            };
+            self.decisions.push(decision.clone());
+            match decision {
+                Decision::Call { tier, model, variant, reason } => {
+                    self.call(tier, model.as_deref(), variant, reason, retrieval);
+                }
+                Decision::Accept { attempt, .. } => {
+                    let valid = |a: &Attempt| a.verdict.as_ref().is_some_and(|verdict| verdict.valid);
+                    let outcome = match self.attempts.get(attempt) {
+                        None => {
+                            return (Outcome::Failed, None, Some(router_fault("accepted an attempt that was not made")));
+                        }
+                        Some(a) if a.failure.is_some() => Outcome::Failed,
+                        Some(a) if self.cell.contract_mode == ContractMode::Validate && !valid(a) => {
+                            Outcome::ContractFailed
+                        }
+                        Some(_) => Outcome::Answered,
+                    };
+                    return (outcome, Some(attempt), None);
+                }
+                Decision::GiveUp => {
+                    let failure = self.attempts.iter().rev().find_map(|attempt| attempt.failure.clone());
+                    return (Outcome::Failed, None, failure);
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, findings: &[Finding]) -> Result<Decision, Failure> {
+        if self.attempts.len() >= MOST_CALLS {
+            return Err(router_fault("asked for more calls than any strategy needs"));
+        }
+        let start = self.cell.clock.now();
+        let enforced = self.cell.contract_mode == ContractMode::Validate;
+        let evidence: Vec<_> = self.attempts.iter().map(|attempt| evidence_of(attempt, enforced)).collect();
+        let decision = self.cell.router.decide(self.query, Evidence { attempts: &evidence, findings });
+        self.spans.add(Component::Routing, self.cell.clock.since(start));
+        decision.map_err(|error| Failure { kind: FailureKind::Local, message: format!("routing: {error:#}") })
+    }
+
+    fn call(&mut self, tier: Tier, model: Option<&str>, variant: PromptVariant, reason: Reason, retrieval: &Retrieval) {
+        let clock = self.cell.clock;
+        let engines = self.cell.engines;
+        let engine = match (tier, model.and_then(|name| engines.specialists.get(name))) {
+            (_, Some(specialist)) => specialist,
+            (Tier::Slm, None) => &engines.slm,
+            (Tier::Llm, None) => &engines.llm,
+        };
+        let start = clock.now();
+        let messages = self.messages_for(&variant, retrieval);
+        self.spans.add(Component::Prompt, clock.since(start));
+
+        let request = Request {
+            messages,
+            max_tokens: self.cell.max_tokens,
+            temperature: self.cell.temperature,
+            seed: self.cell.seed,
+            top_logprobs: 2,
+        };
+        let start = clock.now();
+        let answered = engine.complete(&request);
+        let total_s = clock.since(start);
+        let mut attempt = Attempt {
+            tier,
+            model: engine.info().model,
+            variant,
+            reason,
+            prompt: String::new(),
+            completion: None,
+            stop: None,
+            usage: crate::engine::Usage::default(),
+            tokens: Vec::new(),
+            confidence: None,
+            verdict: None,
+            prediction: Prediction::default(),
+            ttft_s: None,
+            total_s,
+            spans: Spans::default(),
+            retries: 0,
+            failure: None,
+        };
+        match answered {
+            Ok(completion) => {
+                self.spans.merge(&completion.timing.spans);
+                let start = clock.now();
+                let verdict = self.cell.contract.check(&completion.text);
+                attempt.prediction = predict(&verdict, &completion.text, self.cell.fields);
+                self.spans.add(Component::Contract, clock.since(start));
+                let start = clock.now();
+                attempt.confidence = Confidence::of(&completion.tokens, &self.cell.fields.label);
+                self.spans.add(Component::Routing, clock.since(start));
+                attempt.model = completion.model;
+                attempt.prompt = completion.prompt;
+                attempt.completion = Some(completion.text);
+                attempt.stop = Some(completion.stop);
+                attempt.usage = completion.usage;
+                attempt.tokens = completion.tokens;
+                attempt.verdict = Some(verdict);
+                attempt.ttft_s = completion.timing.ttft_s;
+                attempt.spans = completion.timing.spans;
+                attempt.retries = completion.retries;
+            }
+            Err(error) => {
+                self.spans.merge(&error.spans);
+                attempt.prompt = as_text(&request.messages);
+                attempt.spans = error.spans;
+                attempt.retries = error.retries;
+                attempt.failure = Some(Failure { kind: error.kind, message: error.message });
+            }
+        }
+        self.attempts.push(attempt);
+        self.messages.push(request.messages);
+    }
+
+    fn messages_for(&self, variant: &PromptVariant, retrieval: &Retrieval) -> Vec<Message> {
+        let prompts = self.cell.prompts;
+        match variant {
+            PromptVariant::Plain => prompts.messages(self.query, &retrieval.passages, None),
+            PromptVariant::Specialist(domain) => prompts.messages(self.query, &retrieval.passages, Some(domain)),
+            PromptVariant::Repair { of } => {
+                let earlier = self.attempts.get(*of).zip(self.messages.get(*of));
+                match earlier.and_then(|(attempt, messages)| Some((attempt, attempt.verdict.as_ref()?, messages))) {
+                    Some((attempt, verdict, messages)) => {
+                        let instruction = self.cell.contract.repair_instruction(verdict);
+                        let completion = attempt.completion.as_deref().unwrap_or_default();
+                        PromptBuilder::repair(messages.clone(), completion, &instruction)
+                    }
+                    // A router that repairs what was never answered gets the plain prompt.
+                    None => prompts.messages(self.query, &retrieval.passages, None),
+                }
+            }
+        }
+    }
+
+    fn finish(
+        self,
+        started: Moment,
+        outcome: Outcome,
+        accepted: Option<usize>,
+        failure: Option<Failure>,
+        findings: Vec<Finding>,
+        retrieval: Retrieval,
+    ) -> Trial {
+        let prediction = accepted.and_then(|index| self.attempts.get(index)).map(|attempt| attempt.prediction.clone());
+        Trial {
+            outcome,
+            prediction: prediction.unwrap_or_default(),
+            accepted,
+            failure,
+            attempts: self.attempts,
+            decisions: self.decisions,
+            findings,
+            retrieval,
+            spans: self.spans,
+            wall_s: self.cell.clock.since(started),
+        }
+    }
+}
+
+fn router_fault(what: &str) -> Failure {
+    Failure { kind: FailureKind::Local, message: format!("the router {what}: this is a defect of the router") }
+}
+
+fn evidence_of(attempt: &Attempt, enforced: bool) -> AttemptEvidence {
+    AttemptEvidence {
+        tier: attempt.tier,
+        variant: attempt.variant.clone(),
+        confidence: attempt.confidence.map(|confidence| confidence.value()),
+        contract_valid: attempt.verdict.as_ref().filter(|_| enforced).map(|verdict| verdict.valid),
+        failed: attempt.failure.is_some(),
+    }
+}
+
+/// What an answer predicts. The label must be one of the task's; a text without JSON counts when it names exactly one.
+fn predict(verdict: &Verdict, text: &str, fields: &AnswerFields) -> Prediction {
+    let known = |name: &str| fields.labels.iter().find(|label| label.eq_ignore_ascii_case(name.trim())).cloned();
+    let Some(Value::Object(object)) = &verdict.value else {
+        let lower = text.to_lowercase();
+        let mut named = fields.labels.iter().filter(|label| lower.contains(&label.to_lowercase()));
+        let label = named.next().filter(|_| named.next().is_none()).cloned();
+        return Prediction { label, answer: Some(text.trim().to_owned()), ..Prediction::default() };
+    };
+    let part = |field: &Option<String>| field.as_ref().and_then(|name| object.get(name));
+    Prediction {
+        label: object.get(&fields.label).and_then(Value::as_str).and_then(known),
+        answer: part(&fields.answer).and_then(Value::as_str).map(str::to_owned),
+        citations: part(&fields.citations)
+            .and_then(Value::as_array)
+            .map(|ids| ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            .unwrap_or_default(),
+        needs_human: part(&fields.needs_human).and_then(Value::as_bool),
+    }
+}
+
+fn as_text(messages: &[Message]) -> String {
+    messages.iter().map(|message| format!("<|{}|>\n{}\n", message.role, message.content)).collect()
+}

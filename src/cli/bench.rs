@@ -1,0 +1,200 @@
+//! `bench`: the main job. Compares the routers on one task and says what was found.
+
+use super::progress::Progress;
+use super::setup::{self, Resolved};
+use super::prepare::{obtain, prepare};
+use super::{output, report as report_verb};
+use crate::clock::{self, Clock};
+use crate::contract::ContractMode;
+use crate::error::{Context, ExitStatus, Result, anyhow, usage};
+use crate::grid::{self, Finish};
+use crate::memory::MemoryKind;
+use crate::net::Network;
+use crate::nn::DeviceChoice;
+use crate::record::{self, RunWriter};
+use crate::router::RouterKind;
+use crate::task::Split;
+use crate::{metrics, report};
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Arguments of `bench`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct BenchArgs {
+    /// The task: a bundled one by name, or a folder with a task.toml
+    #[arg(long, default_value = "helpdesk", env = "ROUTERGYM_TASK")]
+    pub(super) task: String,
+    /// The small model: a manifest's name or a path [default: qwen2.5-coder-0.5b-instruct]
+    #[arg(long, env = "ROUTERGYM_SLM")]
+    pub(super) slm: Option<String>,
+    /// The large model: an endpoint's URL, or a model for a stand-in on this machine [default: OPENAI_BASE_URL or
+    /// OPENAI_API_KEY where set, else a stand-in with qwen2.5-coder-1.5b-instruct]
+    #[arg(long, env = "ROUTERGYM_LLM")]
+    pub(super) llm: Option<String>,
+    /// The model to ask the endpoint for
+    #[arg(long, env = "ROUTERGYM_LLM_MODEL")]
+    pub(super) llm_model: Option<String>,
+    /// Name of the environment variable that holds the endpoint's key
+    #[arg(long, default_value = "OPENAI_API_KEY", env = "ROUTERGYM_LLM_KEY_ENV")]
+    pub(super) llm_key_env: String,
+    /// The smallest pair that is real: SmolLM2-135M as the SLM, Qwen2.5-Coder-0.5B as the stand-in LLM
+    #[arg(long, env = "ROUTERGYM_SMALL")]
+    pub(super) small: bool,
+    /// The routers to compare
+    #[arg(
+        long = "router", value_enum, value_delimiter = ',', env = "ROUTERGYM_ROUTER",
+        default_values = ["llm-first", "slm-dominant", "hybrid-specialist"]
+    )]
+    pub(super) router: Vec<RouterKind>,
+    /// The memory
+    #[arg(long, value_enum, default_value = "salience", env = "ROUTERGYM_MEMORY")]
+    pub(super) memory: MemoryKind,
+    /// Whether answers must keep the task's JSON Schema
+    #[arg(long, value_enum, default_value = "validate", env = "ROUTERGYM_CONTRACT")]
+    pub(super) contract: ContractMode,
+    /// How many samples each router answers; 0 for all
+    #[arg(long, default_value_t = 24, env = "ROUTERGYM_LIMIT")]
+    pub(super) limit: usize,
+    /// The split that is scored
+    #[arg(long, value_enum, default_value = "test", env = "ROUTERGYM_SPLIT")]
+    pub(super) split: Split,
+    /// Seed of every choice by chance
+    #[arg(long, default_value_t = 0, env = "ROUTERGYM_SEED")]
+    pub(super) seed: u64,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", env = "ROUTERGYM_DEVICE")]
+    pub(super) device: DeviceChoice,
+    /// Threads of the local engine [default: all cores]
+    #[arg(long, env = "ROUTERGYM_THREADS")]
+    pub(super) threads: Option<usize>,
+    /// Confidence below which an SLM's answer is escalated, 0 to 1
+    #[arg(long, default_value_t = 0.8, env = "ROUTERGYM_THRESHOLD")]
+    pub(super) threshold: f64,
+    /// Structured retries of an answer that breaks its contract
+    #[arg(long, default_value_t = 1, env = "ROUTERGYM_MAX_REPAIRS")]
+    pub(super) max_repairs: usize,
+    /// llm-first: queries up to so many characters, with no safety finding, go to the SLM first [default: none do]
+    #[arg(long, value_name = "CHARS", env = "ROUTERGYM_DOWNSHIFT")]
+    pub(super) downshift: Option<usize>,
+    /// Passages at most
+    #[arg(long, default_value_t = 3, env = "ROUTERGYM_TOP_K")]
+    pub(super) top_k: usize,
+    /// Tokens of passages at most (salience)
+    #[arg(long, default_value_t = 360, env = "ROUTERGYM_TOKEN_BUDGET")]
+    pub(super) token_budget: usize,
+    /// Relevance that a passage must reach (salience) [default: fitted on the train split]
+    #[arg(long, env = "ROUTERGYM_GATE")]
+    pub(super) gate: Option<f64>,
+    /// Generated tokens of one call at most
+    #[arg(long, default_value_t = 160, env = "ROUTERGYM_MAX_TOKENS")]
+    pub(super) max_tokens: usize,
+    /// 0 is greedy
+    #[arg(long, default_value_t = 0.0, env = "ROUTERGYM_TEMPERATURE")]
+    pub(super) temperature: f64,
+    /// Whether computed prompt prefixes are reused
+    #[arg(long, default_value = "on", value_parser = ["on", "off"], env = "ROUTERGYM_PREFIX_CACHE")]
+    pub(super) prefix_cache: String,
+    /// Row of the price table for the LLM's tokens [default: the endpoint's model; for the stand-in gpt-4.1]
+    #[arg(long, value_name = "ROW", env = "ROUTERGYM_PRICE")]
+    pub(super) price: Option<String>,
+    /// What an hour of this machine costs, in dollars [default: a named row of the price table]
+    #[arg(long, value_name = "USD", env = "ROUTERGYM_HARDWARE_USD_PER_HOUR")]
+    pub(super) hardware_usd_per_hour: Option<f64>,
+    /// Loss of accuracy that still counts as "not worse", 0 to 1
+    #[arg(long, default_value_t = 0.05, env = "ROUTERGYM_MARGIN")]
+    pub(super) margin: f64,
+    /// Seconds that one call of the LLM may take
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS", env = "ROUTERGYM_TIMEOUT")]
+    pub(super) timeout: f64,
+    /// The run's folder [default: runs/<time>-<task>]
+    #[arg(short, long, value_name = "DIR", env = "ROUTERGYM_OUT")]
+    pub(super) out: Option<PathBuf>,
+    /// Say what would be done, and do nothing
+    #[arg(long, env = "ROUTERGYM_DRY_RUN")]
+    pub(super) dry_run: bool,
+    /// Print summary.json on stdout instead of tables
+    #[arg(long, env = "ROUTERGYM_JSON")]
+    pub(super) json: bool,
+}
+
+/// Runs the verb.
+pub(super) fn run(args: &BenchArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
+    let resolved = setup::resolve(args, network)?;
+    if args.dry_run {
+        output::data(&resolved.plan());
+        return Ok(ExitStatus::Done);
+    }
+    // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
+    let weights = obtain(&resolved, quiet)?;
+    let stop = stop_on_interrupt()?;
+    let clock = Clock::real();
+    let bench = prepare(&resolved, &weights, quiet, &stop, &clock)?;
+    let mut writer = RunWriter::create(&run_folder(args, &resolved), bench.header.clone())?;
+
+    let cells = &bench.cells;
+    let samples = resolved.samples();
+    let mut progress = Progress::new((samples.len() * cells.len()) as u64, quiet, &clock);
+    let finish = grid::execute(&samples, cells, &bench.judge(&clock), &mut writer, &mut progress, &stop);
+    progress.end();
+    let interrupted = matches!(finish, Ok(Finish::Interrupted));
+    writer.finish(Some(clock::utc_string(clock::unix_time())), interrupted)?;
+    conclude(&writer, finish?, args.json, quiet)
+}
+
+/// Makes the tables from what is on disk, prints them, and decides the exit status.
+fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Result<ExitStatus> {
+    let run = record::read(writer.folder())?;
+    if run.trials.is_empty() {
+        return match finish {
+            Finish::Interrupted => Ok(ExitStatus::Interrupted),
+            Finish::Aborted(why) => Err(anyhow!("{why}")),
+            Finish::Complete => Err(usage("there was nothing to do: the split has no samples")),
+        };
+    }
+    let summary = metrics::summarise(&run.header, &run.trials);
+    report::write(writer.folder(), &run.header, &summary)?;
+    report_verb::print_summary(&run.header, &summary, json)?;
+    let note = format!("the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md)", writer.folder().display());
+    if json {
+        if !quiet {
+            output::note(&note);
+        }
+    } else {
+        output::data(&note);
+    }
+    match finish {
+        Finish::Interrupted => {
+            output::note("interrupted: the tables hold what was finished");
+            Ok(ExitStatus::Interrupted)
+        }
+        Finish::Aborted(why) => Err(anyhow!("the run was stopped early and what it measured is kept: {why}")),
+        Finish::Complete if summary.refused() => {
+            Err(anyhow!("too many trials failed outside the models to judge every router; their messages are in trials.jsonl"))
+        }
+        Finish::Complete => Ok(ExitStatus::Done),
+    }
+}
+
+fn run_folder(args: &BenchArgs, resolved: &Resolved) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| {
+        let time = clock::utc_string(clock::unix_time()).replace([':', '-'], "").replace('Z', "");
+        PathBuf::from("runs").join(format!("{time}-{}", resolved.task.name))
+    })
+}
+
+/// A flag that Ctrl-C sets; the ticket in work is finished. A second Ctrl-C ends the program at once: every finished
+/// trial is on disk already.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(ExitStatus::Interrupted as i32);
+        }
+        output::note("stopping after the call in work; press Ctrl-C again to stop at once");
+    })
+    .context("listening for Ctrl-C")?;
+    Ok(stop)
+}

@@ -1,0 +1,333 @@
+//! Everything that a run of `bench` needs, loaded and warm: models, stand-in, memory, routers, prompts.
+
+use super::output;
+use super::setup::{Llm, Resolved};
+use crate::clock::{self, Clock};
+use crate::contract::Contract;
+use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request};
+use crate::error::{Context, Error, Interrupted, Result, anyhow};
+use crate::grid::{CellParts, Judge};
+use crate::memory::{self, Embed, Memory, MemoryKind, MemorySpec, Passage};
+use crate::models::{LocalModel, Store};
+use crate::nn::{Device, LanguageModel, LoadOptions, SentenceEncoder, set_threads};
+use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
+use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
+use crate::serve::StandIn;
+use crate::task::{Query, Split, Task};
+use crate::trial::{AnswerFields, Engines, PromptBuilder};
+use crate::units::Seconds;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const ENCODER: &str = "all-minilm-l6-v2";
+/// Share of failed trials above which a cell is not judged.
+const MAX_FAILURE_SHARE: f64 = 0.1;
+
+/// Groundedness of an answer in passages; `None` is not applicable.
+type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<f64>>>;
+
+/// A bench that is ready to run.
+pub(super) struct Bench {
+    pub(super) header: RunHeader,
+    pub(super) cells: Vec<CellParts>,
+    engines: Engines,
+    contract: Contract,
+    fields: AnswerFields,
+    ground: Grounder,
+    price: Option<Price>,
+    hardware: HardwarePrice,
+    max_tokens: usize,
+    temperature: f64,
+    /// The server of the stand-in LLM; it ends with the bench.
+    _stand_in: Option<StandIn>,
+}
+
+impl Bench {
+    /// What all trials share.
+    pub(super) fn judge<'a>(&'a self, clock: &'a Clock) -> Judge<'a> {
+        Judge {
+            engines: &self.engines,
+            contract: &self.contract,
+            fields: &self.fields,
+            ground: &*self.ground,
+            price: self.price.as_ref(),
+            hardware: Some(&self.hardware),
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            clock,
+        }
+    }
+}
+
+/// The models of a run, on this machine.
+pub(super) struct Weights {
+    slm: LocalModel,
+    encoder: LocalModel,
+    specialists: BTreeMap<String, LocalModel>,
+}
+
+/// Finds the models, and fetches those that are not in the cache.
+pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
+    let store = Store::open(resolved.network)?;
+    let slm = store.obtain(&resolved.slm, quiet)?;
+    if let Llm::StandIn { model } = &resolved.llm {
+        store.obtain(model, quiet)?;
+    }
+    let encoder = store.obtain(ENCODER, quiet)?;
+    let mut specialists = BTreeMap::new();
+    if resolved.args.router.contains(&RouterKind::HybridSpecialist) {
+        for name in resolved.task.specialists.iter().filter_map(|specialist| specialist.model.as_ref()) {
+            specialists.insert(name.clone(), store.obtain(name, quiet)?);
+        }
+    }
+    Ok(Weights { slm, encoder, specialists })
+}
+
+/// Loads the models, starts the stand-in where the user gave no endpoint, builds memory, routers and prompts, and warms
+/// the engines.
+pub(super) fn prepare(
+    resolved: &Resolved,
+    weights: &Weights,
+    quiet: bool,
+    stop: &Arc<AtomicBool>,
+    clock: &Clock,
+) -> Result<Bench> {
+    let args = &resolved.args;
+    let task = &resolved.task;
+    let note = |text: &str| {
+        if !quiet {
+            output::note(text);
+        }
+    };
+    let contract = Contract::new(&task.name, &task.schema)?;
+    let device = Device::open(args.device)?;
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    set_threads(threads)?;
+
+    note(&format!("loading {} on {}", weights.slm.name, device.name()));
+    let start = clock.now();
+    let loader = Loader { device: &device, clock, prefix_cache: args.prefix_cache == "on" };
+    let slm = loader.load(&weights.slm)?;
+    let slm_load = clock.since(start);
+    let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, &device)?);
+    let mut specialists: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
+    for (name, model) in &weights.specialists {
+        specialists.insert(name.clone(), loader.load(model)?);
+    }
+    check_stop(stop)?;
+
+    let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
+    let engines = Engines { slm, llm, specialists };
+    let (memory, prompts, gate) = recollect(resolved, &embed, &engines.slm)?;
+    let cells = build_cells(resolved, &embed, &memory, &prompts)?;
+
+    note("warming up both models with the fixed part of the prompt");
+    let warm_up = warm_up(&engines, &prompts, args.seed, clock)?;
+    check_stop(stop)?;
+
+    let settings = json!({
+        "threshold": args.threshold, "max_repairs": args.max_repairs, "downshift": args.downshift,
+        "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
+        "max_tokens": args.max_tokens, "temperature": args.temperature, "prefix_cache": args.prefix_cache,
+        "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
+        "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm_up,
+        "answer_schema": task.schema,
+    });
+    let samples = resolved.samples();
+    let header = RunHeader {
+        format: FORMAT,
+        id: String::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::env::args().collect(),
+        started_at: clock::utc_string(clock::unix_time()),
+        finished_at: None,
+        interrupted: false,
+        task: task.name.clone(),
+        task_sha256: task.sha256.clone(),
+        split: args.split,
+        samples: samples.iter().map(|sample| sample.query.id.clone()).collect(),
+        labels: task.labels.len(),
+        cells: resolved.cells.clone(),
+        slm: engines.slm.info(),
+        llm: engines.llm.info(),
+        llm_is_stand_in: stand_in.is_some(),
+        llm_price: resolved.price.clone(),
+        hardware_price: Some(resolved.hardware.clone()),
+        machine: machine(device.name(), threads),
+        seed: args.seed,
+        settings,
+    };
+    let ground: Grounder = Box::new(move |answer, passages| {
+        Ok(memory::groundedness(answer, passages, &*embed)?.map(|grounding| grounding.share))
+    });
+    Ok(Bench {
+        header,
+        cells,
+        engines,
+        contract,
+        fields: answer_fields(task),
+        ground,
+        price: resolved.price.clone(),
+        hardware: resolved.hardware.clone(),
+        max_tokens: args.max_tokens,
+        temperature: args.temperature,
+        _stand_in: stand_in,
+    })
+}
+
+fn check_stop(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::SeqCst) {
+        return Err(Error::new(Interrupted("interrupted before the first sample: nothing was measured".to_owned())));
+    }
+    Ok(())
+}
+
+fn answer_fields(task: &Task) -> AnswerFields {
+    AnswerFields {
+        labels: task.labels.iter().map(|label| label.name.clone()).collect(),
+        label: task.label_field.clone(),
+        answer: task.answer_field.clone(),
+        citations: task.citations_field.clone(),
+        needs_human: task.needs_human_field.clone(),
+    }
+}
+
+/// Loads local models, all in the same way.
+struct Loader<'a> {
+    device: &'a Device,
+    clock: &'a Clock,
+    prefix_cache: bool,
+}
+
+impl Loader<'_> {
+    fn load(&self, model: &LocalModel) -> Result<Arc<dyn Engine>> {
+        let options = LoadOptions { prefix_cache: self.prefix_cache, ..LoadOptions::default() };
+        let loaded = LanguageModel::load(&model.path, self.device, &options)
+            .with_context(|| format!("loading {} from {}", model.name, model.path.display()))?;
+        let sha256 = Some(model.sha256.clone());
+        Ok(Arc::new(LocalEngine::new(loaded, model.name.clone(), sha256, self.device.name(), self.clock.clone())))
+    }
+}
+
+/// The LLM, always over HTTP: the user's endpoint, or this program's own server as a stand-in.
+fn connect(
+    resolved: &Resolved,
+    threads: usize,
+    stop: &Arc<AtomicBool>,
+    clock: &Clock,
+    quiet: bool,
+) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
+    let args = &resolved.args;
+    let (url, model, stand_in) = match &resolved.llm {
+        Llm::Endpoint { url, model } => (url.clone(), model.clone(), None),
+        Llm::StandIn { model } => {
+            if !quiet {
+                output::note(&format!(
+                    "no LLM endpoint was given, so {model} on this machine stands in for it, over HTTP: its latency is \
+                     not that of a remote API, and its price is taken from the row {} of the price table",
+                    resolved.price.as_ref().map_or("(none)", |price| &price.name)
+                ));
+            }
+            let child = StandIn::start(model, args.device, Some(threads), resolved.network, quiet)?;
+            (child.base_url().to_owned(), model.clone(), Some(child))
+        }
+    };
+    let mut options = RemoteOptions::new(url, model);
+    if stand_in.is_none() {
+        options.api_key = std::env::var(&args.llm_key_env).ok().filter(|key| !key.is_empty()).map(Into::into);
+        options.api_key_env.clone_from(&args.llm_key_env);
+    }
+    options.timeouts.total = Duration::from_secs_f64(args.timeout);
+    options.timeouts.first_byte = Duration::from_secs_f64(args.timeout);
+    let engine = RemoteEngine::new(options, resolved.network, clock.clone(), Arc::clone(stop))?;
+    Ok((Arc::new(engine), stand_in))
+}
+
+type Recollection = (Arc<dyn Memory>, Arc<PromptBuilder>, Option<f64>);
+
+fn recollect(resolved: &Resolved, embed: &Arc<dyn Embed>, slm: &Arc<dyn Engine>) -> Result<Recollection> {
+    let args = &resolved.args;
+    let spec =
+        MemorySpec { kind: args.memory, top_k: args.top_k, token_budget: args.token_budget, gate: args.gate };
+    let counter = Arc::clone(slm);
+    let count_tokens = Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4));
+    let memory = memory::build(&spec, &resolved.task, Some(Arc::clone(embed)), count_tokens)?;
+    let memory: Arc<dyn Memory> = Arc::from(memory);
+    let prompts = Arc::new(PromptBuilder::new(&resolved.task, args.memory, memory.fixed_text()));
+    let gate = match args.memory {
+        MemoryKind::Salience => memory.gate(),
+        _ => None,
+    };
+    Ok((memory, prompts, gate))
+}
+
+fn build_cells(
+    resolved: &Resolved,
+    embed: &Arc<dyn Embed>,
+    memory: &Arc<dyn Memory>,
+    prompts: &Arc<PromptBuilder>,
+) -> Result<Vec<CellParts>> {
+    let args = &resolved.args;
+    let task = &resolved.task;
+    let settings = RouterSettings {
+        threshold: args.threshold,
+        max_repairs: args.max_repairs,
+        enforce_contract: args.contract == crate::contract::ContractMode::Validate,
+        downshift_max_chars: args.downshift,
+        ..RouterSettings::default()
+    };
+    let mut cells = Vec::new();
+    for cell in &resolved.cells {
+        let classifier = match cell.router {
+            RouterKind::HybridSpecialist => Some(classifier(task, embed)?),
+            _ => None,
+        };
+        cells.push(CellParts {
+            cell: cell.clone(),
+            router: router::build(cell.router, &settings, &task.specialists, classifier)?,
+            memory: Arc::clone(memory),
+            prompts: Arc::clone(prompts),
+        });
+    }
+    Ok(cells)
+}
+
+/// The classifier of the domains, trained on the train split alone.
+fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
+    let examples: Vec<(String, String)> = task
+        .split(Split::Train)
+        .filter_map(|sample| Some((sample.query.input.clone(), sample.target.label.clone()?)))
+        .collect();
+    DomainClassifier::train(&examples, Arc::clone(embed))
+        .context("training the domain classifier of hybrid-specialist on the train split")
+}
+
+/// One short call of each model, so that no measured trial pays for first touches of memory, connections and the fixed
+/// prefix. It also finds out whether the endpoint answers at all. Its cost is kept beside the settings.
+fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock) -> Result<Value> {
+    let query = Query { id: "warm-up".to_owned(), input: "Hello".to_owned() };
+    let request =
+        Request { messages: prompts.messages(&query, &[], None), max_tokens: 1, temperature: 0.0, seed, top_logprobs: 2 };
+    let mut results = serde_json::Map::new();
+    let named = [("slm", &engines.slm), ("llm", &engines.llm)].into_iter().map(|(tier, engine)| (tier.to_owned(), engine));
+    let specialists = engines.specialists.iter().map(|(name, engine)| (format!("specialist {name}"), engine));
+    for (name, engine) in named.chain(specialists) {
+        let start = clock.now();
+        let completion = engine.complete(&request).map_err(|error| refused(&name, &*error))?;
+        let took: Seconds = clock.since(start);
+        results.insert(name, json!({ "total_s": took, "ttft_s": completion.timing.ttft_s, "usage": completion.usage }));
+    }
+    Ok(Value::Object(results))
+}
+
+fn refused(name: &str, error: &EngineError) -> Error {
+    match error.kind {
+        crate::engine::FailureKind::Interrupted => {
+            Error::new(Interrupted("interrupted before the first sample: nothing was measured".to_owned()))
+        }
+        _ => anyhow!("the {name} did not answer the first call, so nothing was measured: {}", error.message),
+    }
+}

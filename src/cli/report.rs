@@ -1,0 +1,45 @@
+//! `report RUN`: the tables of a run, made again from its records.
+
+use super::output;
+use crate::error::{ExitStatus, Result};
+use crate::{metrics, record, report};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// The run's folder
+    run: PathBuf,
+    /// Where to write summary.json, summary.csv and summary.md [default: the run's folder]
+    #[arg(short, long, value_name = "DIR", env = "ROUTERGYM_OUT")]
+    out: Option<PathBuf>,
+    /// Print summary.json on stdout instead of tables
+    #[arg(long, env = "ROUTERGYM_JSON")]
+    json: bool,
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus> {
+    let run = record::read(&args.run)?;
+    if run.torn {
+        output::note("the last line of trials.jsonl was torn by a crash and is left out");
+    }
+    let summary = metrics::summarise(&run.header, &run.trials);
+    report::write(args.out.as_deref().unwrap_or(&args.run), &run.header, &summary)?;
+    print_summary(&run.header, &summary, args.json)?;
+    Ok(ExitStatus::Done)
+}
+
+/// Prints a summary: one JSON object, or tables and the verdict.
+pub(super) fn print_summary(
+    header: &record::RunHeader,
+    summary: &metrics::Summary,
+    json: bool,
+) -> Result<()> {
+    if json {
+        output::data(&serde_json::to_string(summary)?);
+    } else {
+        output::data(&report::render_terminal(header, summary, output::width()));
+    }
+    Ok(())
+}

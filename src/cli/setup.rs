@@ -1,0 +1,149 @@
+//! What the arguments of `bench` mean: checked against one another and against the task, nothing loaded yet.
+
+use super::bench::BenchArgs;
+use crate::error::{Result, usage};
+use crate::grid;
+use crate::metrics;
+use crate::net::Network;
+use crate::record::{Cell, HardwarePrice, Price};
+use crate::task::{self, Sample, Split, Task};
+
+const DEFAULT_PAIR: (&str, &str) = ("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct");
+const SMALL_PAIR: (&str, &str) = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct");
+const OPENAI: &str = "https://api.openai.com/v1";
+
+/// Where the LLM is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Llm {
+    /// The user's endpoint.
+    Endpoint { url: String, model: String },
+    /// This program's own server on this machine, with this model.
+    StandIn { model: String },
+}
+
+/// What the user meant. Nothing is loaded yet but the task.
+pub(super) struct Resolved {
+    pub(super) args: BenchArgs,
+    pub(super) network: Network,
+    pub(super) task: Task,
+    pub(super) slm: String,
+    pub(super) llm: Llm,
+    pub(super) price: Option<Price>,
+    pub(super) hardware: HardwarePrice,
+    pub(super) cells: Vec<Cell>,
+}
+
+/// Checks the arguments against one another and against the task.
+pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
+    check_ranges(args)?;
+    let task = task::load(&task::find(&args.task)?)?;
+    let pair = if args.small { SMALL_PAIR } else { DEFAULT_PAIR };
+    let slm = args.slm.clone().unwrap_or_else(|| pair.0.to_owned());
+    let llm = choose_llm(args, pair.1)?;
+    let price = choose_price(args, &llm)?;
+    let hardware = match args.hardware_usd_per_hour {
+        Some(usd_per_hour) => {
+            HardwarePrice { name: "user".into(), usd_per_hour, basis: "given with --hardware-usd-per-hour".into() }
+        }
+        None => metrics::default_hardware()?,
+    };
+    let llm_name = match &llm {
+        Llm::Endpoint { model, .. } | Llm::StandIn { model } => model,
+    };
+    let cells = grid::cells(&args.router, &[args.memory], &[args.contract], &slm, llm_name, args.seed);
+    Ok(Resolved { task, args: args.clone(), network, slm, llm, price, hardware, cells })
+}
+
+fn check_ranges(args: &BenchArgs) -> Result<()> {
+    for (flag, value) in [("--threshold", args.threshold), ("--margin", args.margin)] {
+        if !(0.0..=1.0).contains(&value) {
+            return Err(usage(format!("{flag} is a share between 0 and 1, not {value}")));
+        }
+    }
+    if !(0.0..=2.0).contains(&args.temperature) {
+        return Err(usage(format!("--temperature is between 0 (greedy) and 2, not {}", args.temperature)));
+    }
+    if args.hardware_usd_per_hour.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
+        return Err(usage("--hardware-usd-per-hour is a number of dollars, 0 or more"));
+    }
+    if !args.timeout.is_finite() || args.timeout <= 0.0 {
+        return Err(usage("--timeout is a number of seconds above 0"));
+    }
+    for (flag, value) in [("--max-tokens", args.max_tokens), ("--top-k", args.top_k), ("--threads", args.threads.unwrap_or(1))] {
+        if value == 0 {
+            return Err(usage(format!("{flag} must be at least 1")));
+        }
+    }
+    Ok(())
+}
+
+fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let url = match &args.llm {
+        Some(named) if is_url(named) => named.clone(),
+        Some(named) => return Ok(Llm::StandIn { model: named.clone() }),
+        None if args.small => return Ok(Llm::StandIn { model: stand_in.to_owned() }),
+        None => match (environment("OPENAI_BASE_URL"), environment("OPENAI_API_KEY")) {
+            (Some(url), _) => url,
+            (None, Some(_)) => OPENAI.to_owned(),
+            (None, None) => return Ok(Llm::StandIn { model: stand_in.to_owned() }),
+        },
+    };
+    let model = args.llm_model.clone().ok_or_else(|| {
+        usage(format!("the endpoint {url} must be told which model to use: add --llm-model NAME, or choose a stand-in on \
+                       this machine with --llm {stand_in}"))
+    })?;
+    Ok(Llm::Endpoint { url, model })
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// The price of the LLM's tokens. An endpoint's model without a row is "not priced".
+fn choose_price(args: &BenchArgs, llm: &Llm) -> Result<Option<Price>> {
+    match (&args.price, llm) {
+        (Some(row), _) => metrics::price(row).map(Some),
+        (None, Llm::StandIn { .. }) => metrics::price(metrics::STAND_IN_PRICE).map(Some),
+        (None, Llm::Endpoint { model, .. }) => Ok(metrics::price(model).ok()),
+    }
+}
+
+impl Resolved {
+    /// The samples to be answered.
+    pub(super) fn samples(&self) -> Vec<&Sample> {
+        let limit = (self.args.limit > 0).then_some(self.args.limit);
+        self.task.choose(self.args.split, limit, self.args.seed)
+    }
+
+    /// What would be done, in words.
+    pub(super) fn plan(&self) -> String {
+        let samples = self.samples().len();
+        let cells = self.cells.len();
+        let llm = match &self.llm {
+            Llm::Endpoint { url, model } => format!("{model} at {url}"),
+            Llm::StandIn { model } => format!("{model}, a stand-in on this machine"),
+        };
+        let most = 2 * (1 + self.args.max_repairs);
+        let names: Vec<_> = self.cells.iter().map(|cell| format!("  {}", cell.name)).collect();
+        format!(
+            "task     {} ({samples} samples of the {} split)\nSLM      {}\nLLM      {llm}\nprice    {}\ncells    {cells}\n{}\n\
+             trials   {}, each with 1 to {most} model calls",
+            self.task.name,
+            split_name(self.args.split),
+            self.slm,
+            self.price.as_ref().map_or("not priced".to_owned(), |price| format!("{} as of {}", price.name, price.as_of)),
+            names.join("\n"),
+            samples * cells,
+        )
+    }
+}
+
+fn split_name(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train",
+        Split::Dev => "dev",
+        Split::Test => "test",
+    }
+}
+

@@ -1,0 +1,58 @@
+//! The relevance gate of the salience memory.
+
+/// The gate where none can be fitted: a cosine that related sentences usually exceed under the default encoder
+/// (all-MiniLM-L6-v2) and unrelated ones usually do not.
+pub(super) const DEFAULT_GATE: f64 = 0.35;
+
+/// Relevant candidates that a fit needs.
+const MIN_RELEVANT: usize = 5;
+
+/// The cosine threshold with the best F1 of relevant against irrelevant candidates, given as (cosine, relevant); of
+/// equals the highest. It lies midway between the last cosine let through and the first kept out. `None` with too few
+/// relevant candidates to tell.
+pub(super) fn fit(candidates: &[(f64, bool)]) -> Option<f64> {
+    let relevant = candidates.iter().filter(|(_, relevant)| *relevant).count();
+    if relevant < MIN_RELEVANT {
+        return None;
+    }
+    let mut sorted = candidates.to_vec();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut hits, mut best) = (0, (0.0, None));
+    for (i, &(cosine, is_relevant)) in sorted.iter().enumerate() {
+        hits += usize::from(is_relevant);
+        let next = sorted.get(i + 1).map(|(next, _)| *next);
+        if next == Some(cosine) {
+            continue;
+        }
+        let f1 = 2.0 * hits as f64 / (i + 1 + relevant) as f64;
+        if f1 > best.0 {
+            best = (f1, Some(next.map_or(cosine, |next| cosine.midpoint(next))));
+        }
+    }
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_separates_what_can_be_separated() {
+        let candidates: Vec<(f64, bool)> =
+            [0.9, 0.8, 0.7, 0.6, 0.5].map(|c| (c, true)).into_iter().chain([0.3, 0.2].map(|c| (c, false))).collect();
+        assert!((fit(&candidates).expect("a gate") - 0.4).abs() < 1e-12);
+    }
+
+    #[test]
+    fn equal_cosines_fall_on_the_same_side() {
+        let candidates = [(0.6, true), (0.6, true), (0.6, true), (0.6, true), (0.6, true), (0.6, false), (0.1, false)];
+        let gate = fit(&candidates).expect("a gate");
+        assert!(gate > 0.1 && gate < 0.6, "{gate}");
+    }
+
+    #[test]
+    fn too_few_relevant_candidates_give_no_gate() {
+        assert_eq!(fit(&[(0.9, true), (0.1, false)]), None);
+        assert_eq!(fit(&[]), None);
+    }
+}

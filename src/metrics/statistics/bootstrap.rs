@@ -1,0 +1,84 @@
+//! Percentile bootstrap: resample the queries with replacement, take the middle 95 % of what comes out.
+
+use super::{Interval, Undefined, mean, quantile, quantile_of_sorted, refuse_odd, undefined};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+/// Resamples drawn for each interval.
+pub const DRAWS: usize = 2000;
+
+/// The same for every interval: equally many values are resampled by the same indices.
+const SEED: u64 = 20_251_124;
+
+/// The mean with its 95 % interval.
+pub fn mean_interval(values: &[f64]) -> Result<Interval, Undefined> {
+    let value = mean(values)?;
+    needs_two(values.len())?;
+    let mut means = Vec::with_capacity(DRAWS);
+    resample(values.len(), |indices| {
+        means.push(indices.iter().map(|&i| values[i as usize]).sum::<f64>() / values.len() as f64);
+    });
+    Ok(middle(value, means, values.len()))
+}
+
+/// A quantile with its 95 % interval.
+pub fn quantile_interval(values: &[f64], q: f64) -> Result<Interval, Undefined> {
+    let value = quantile(values, q)?;
+    needs_two(values.len())?;
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let mut quantiles = Vec::with_capacity(DRAWS);
+    let mut drawn = vec![0.0; sorted.len()];
+    let mut counts = vec![0_usize; sorted.len()];
+    resample(sorted.len(), |indices| {
+        // Counting how often each rank was drawn gives the resample in ascending order without sorting it.
+        counts.fill(0);
+        indices.iter().for_each(|&i| counts[i as usize] += 1);
+        let mut end = 0;
+        for (value, &count) in sorted.iter().zip(&counts) {
+            drawn[end..end + count].fill(*value);
+            end += count;
+        }
+        quantiles.push(quantile_of_sorted(&drawn, q));
+    });
+    Ok(middle(value, quantiles, sorted.len()))
+}
+
+/// The mean of `first` minus the mean of `second` over the same queries, with its two-sided 95 % interval and its two
+/// one-sided 95 % bounds (lower, upper).
+pub fn mean_difference_interval(first: &[f64], second: &[f64]) -> Result<(Interval, [f64; 2]), Undefined> {
+    refuse_odd(first)?;
+    refuse_odd(second)?;
+    if first.len() != second.len() {
+        return undefined("the two sides are not paired");
+    }
+    needs_two(first.len())?;
+    let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
+    let value = mean(&differences)?;
+    let mut means = Vec::with_capacity(DRAWS);
+    resample(differences.len(), |indices| {
+        means.push(indices.iter().map(|&i| differences[i as usize]).sum::<f64>() / differences.len() as f64);
+    });
+    means.sort_unstable_by(f64::total_cmp);
+    let one_sided = [quantile_of_sorted(&means, 0.05), quantile_of_sorted(&means, 0.95)];
+    Ok((middle(value, means, differences.len()), one_sided))
+}
+
+fn needs_two(n: usize) -> Result<(), Undefined> {
+    if n < 2 { undefined("one value has no spread: an interval needs two") } else { Ok(()) }
+}
+
+fn middle(value: f64, mut drawn: Vec<f64>, n: usize) -> Interval {
+    drawn.sort_unstable_by(f64::total_cmp);
+    Interval { value, low: quantile_of_sorted(&drawn, 0.025), high: quantile_of_sorted(&drawn, 0.975), n }
+}
+
+fn resample(n: usize, mut each: impl FnMut(&[u32])) {
+    let mut random = SmallRng::seed_from_u64(SEED);
+    let bound = u32::try_from(n).unwrap_or(u32::MAX);
+    let mut indices = vec![0_u32; n];
+    for _ in 0..DRAWS {
+        indices.fill_with(|| random.random_range(0..bound));
+        each(&indices);
+    }
+}

@@ -1,0 +1,172 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn fixture() -> Value {
+    serde_json::from_str(include_str!("../../../tests/fixtures/statistics.json")).unwrap()
+}
+
+fn cases(fixture: &Value, name: &str) -> Vec<Value> {
+    let cases = fixture[name].as_array().unwrap().clone();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn close(ours: f64, theirs: &Value, within: f64, case: &Value) {
+    let theirs = theirs.as_f64().unwrap();
+    assert!((ours - theirs).abs() <= within, "{ours} against {theirs} in {case}");
+}
+
+fn count(value: &Value) -> usize {
+    usize::try_from(value.as_u64().unwrap()).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn wilson_intervals_agree_with_scipy() {
+    let fixture = fixture();
+    close(Z_TWO_SIDED, &fixture["z_two_sided"], 1e-15, &Value::Null);
+    close(Z_ONE_SIDED, &fixture["z_one_sided"], 1e-15, &Value::Null);
+    for case in cases(&fixture, "wilson") {
+        let ours = wilson(count(&case["successes"]), count(&case["n"])).unwrap();
+        close(ours.low, &case["low"], 1e-12, &case);
+        close(ours.high, &case["high"], 1e-12, &case);
+    }
+}
+
+#[test]
+fn mcnemar_agrees_with_scipy() {
+    for case in cases(&fixture(), "mcnemar") {
+        close(mcnemar_exact(count(&case["only_first"]), count(&case["only_second"])), &case["p"], 1e-9, &case);
+    }
+}
+
+#[test]
+fn quantiles_agree_with_numpy() {
+    for case in cases(&fixture(), "quantile") {
+        let ours = quantile(&numbers(&case["values"]), case["q"].as_f64().unwrap()).unwrap();
+        close(ours, &case["value"], 1e-12, &case);
+    }
+}
+
+#[test]
+fn score_bounds_agree_with_numeric_maximum_likelihood() {
+    for case in cases(&fixture(), "score") {
+        let number = |key: &str| case[key].as_f64().unwrap();
+        let bound = |z| score_bound(number("n"), number("gain"), number("loss"), z);
+        // The reference maximises numerically, which is good to some seven digits.
+        close(bound(Z_TWO_SIDED), &case["low"], 1e-6, &case);
+        close(bound(-Z_TWO_SIDED), &case["high"], 1e-6, &case);
+        close(bound(Z_ONE_SIDED), &case["lower_bound"], 1e-6, &case);
+        close(bound(-Z_ONE_SIDED), &case["upper_bound"], 1e-6, &case);
+    }
+}
+
+#[test]
+fn bootstrap_intervals_agree_with_scipy_within_their_noise() {
+    for case in cases(&fixture(), "bootstrap") {
+        let values = numbers(&case["values"]);
+        let ours = match case["statistic"].as_str().unwrap() {
+            "mean" => mean_interval(&values),
+            _ => quantile_interval(&values, 0.5),
+        }
+        .unwrap();
+        let width = case["high"].as_f64().unwrap() - case["low"].as_f64().unwrap();
+        close(ours.low, &case["low"], 0.06 * width, &case);
+        close(ours.high, &case["high"], 0.06 * width, &case);
+    }
+}
+
+#[test]
+fn no_value_and_no_number_are_undefined_with_a_reason() {
+    assert_eq!(wilson(0, 0).unwrap_err().to_string(), "there are no values");
+    assert_eq!(mean(&[]).unwrap_err().to_string(), "there are no values");
+    assert!(wilson(2, 1).is_err());
+    for odd in [f64::NAN, f64::INFINITY] {
+        assert_eq!(mean_interval(&[1.0, odd]).unwrap_err().to_string(), "a value is not a finite number");
+        assert!(quantile_interval(&[1.0, odd], 0.5).is_err());
+        assert!(mean_difference_interval(&[1.0, odd], &[1.0, 1.0]).is_err());
+    }
+    assert!(quantile(&[1.0], 1.5).is_err() && quantile(&[1.0], f64::NAN).is_err());
+    assert!(paired_difference(&[], &[]).is_err() && paired_difference(&[true], &[]).is_err());
+    assert!(mean_difference_interval(&[1.0, 2.0], &[1.0]).is_err());
+}
+
+#[test]
+fn one_value_has_a_point_and_no_bootstrap_interval() {
+    assert_eq!(mean(&[3.0]), Ok(3.0));
+    assert!(mean_interval(&[3.0]).unwrap_err().to_string().contains("needs two"));
+    assert!(quantile_interval(&[3.0], 0.95).is_err());
+}
+
+#[test]
+fn equal_values_have_an_interval_without_width() {
+    let ours = mean_interval(&[2.5; 6]).unwrap();
+    assert_eq!(ours, Interval { value: 2.5, low: 2.5, high: 2.5, n: 6 });
+    assert_eq!(quantile_interval(&[2.5; 6], 0.95).unwrap(), ours);
+}
+
+#[test]
+fn the_same_values_give_the_same_interval_every_time() {
+    let values: Vec<f64> = (0..50).map(|i| f64::from(i * i % 17)).collect();
+    assert_eq!(mean_interval(&values), mean_interval(&values));
+    assert_eq!(quantile_interval(&values, 0.95), quantile_interval(&values, 0.95));
+}
+
+#[test]
+fn agreement_on_a_few_queries_is_not_proof_that_two_policies_are_equal() {
+    let few = paired_difference(&[true; 6], &[true; 6]).unwrap();
+    assert_eq!((few.value, few.p_value), (0.0, 1.0));
+    // With no discordant pair Tango's bound is -z² / (n + z²): 2.7055 / 8.7055.
+    assert!((few.lower_bound + 2.705_543_454_095_414 / 8.705_543_454_095_414).abs() < 1e-9, "{few:?}");
+    let many = paired_difference(&[true; 200], &[true; 200]).unwrap();
+    assert!(many.lower_bound > -0.05 && many.lower_bound < 0.0);
+}
+
+#[test]
+fn a_paired_difference_counts_who_was_right() {
+    let first = [true, true, true, false, false, true];
+    let second = [true, false, true, true, false, true];
+    let ours = paired_difference(&first, &second).unwrap();
+    assert_eq!([ours.both_right, ours.only_first, ours.only_second, ours.both_wrong], [3, 1, 1, 1]);
+    assert_eq!((ours.value, ours.n, ours.p_value), (0.0, 6, 1.0));
+    assert_eq!(paired_difference(&[true; 4], &[false; 4]).unwrap().p_value, 0.125);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn an_interval_holds_its_estimate(values in prop::collection::vec(0.0..100.0_f64, 2..40), q in 0.0..=1.0_f64) {
+        let middle = mean(&values).unwrap();
+        prop_assert!(values.iter().copied().fold(f64::INFINITY, f64::min) <= middle + 1e-9);
+        for ours in [mean_interval(&values).unwrap(), quantile_interval(&values, q).unwrap()] {
+            prop_assert!(ours.low <= ours.high);
+            prop_assert!(ours.low >= -1e-9 && ours.high <= 100.0 + 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_share_lies_within_its_wilson_interval(n in 1..5000_usize, part in 0.0..=1.0_f64) {
+        let ours = wilson((part * n as f64) as usize, n).unwrap();
+        prop_assert!(0.0 <= ours.low && ours.low <= ours.value && ours.value <= ours.high && ours.high <= 1.0);
+    }
+
+    #[test]
+    fn a_paired_difference_mirrors_when_its_sides_are_swapped(pairs in prop::collection::vec(any::<(bool, bool)>(), 1..60)) {
+        let (first, second): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let ours = paired_difference(&first, &second).unwrap();
+        let back = paired_difference(&second, &first).unwrap();
+        prop_assert!(ours.low <= ours.value && ours.value <= ours.high);
+        prop_assert!(ours.low <= ours.lower_bound && ours.upper_bound <= ours.high);
+        prop_assert!(-1.0 <= ours.low && ours.high <= 1.0);
+        prop_assert_eq!(ours.p_value, back.p_value);
+        let n = first.len() as f64;
+        let (gain, loss) = (ours.only_first as f64, ours.only_second as f64);
+        let mirrored = -score_bound(n, loss, gain, -Z_ONE_SIDED);
+        prop_assert!((score_bound(n, gain, loss, Z_ONE_SIDED) - mirrored).abs() < 1e-9);
+    }
+}

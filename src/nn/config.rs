@@ -1,0 +1,319 @@
+//! One description of a decoder as data, filled from a GGUF header.
+//!
+//! The decoder has no code for a family: what sets llama, mistral, qwen2, qwen3, phi3 and gemma3 apart stands here.
+
+use super::gguf::{Gguf, Value};
+use crate::error::{Result, bail, ensure};
+
+/// Everything that the decoder needs to know of an architecture.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) layers: usize,
+    pub(crate) hidden: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) context_length: usize,
+    pub(crate) norm_eps: f32,
+    pub(crate) rope: Rope,
+    /// Rope of the layers with a sliding window, where it differs.
+    pub(crate) local_rope: Option<Rope>,
+    pub(crate) window: Option<Window>,
+    pub(crate) embedding_scale: Option<f64>,
+    pub(crate) attention_scale: f64,
+    pub(crate) activation: Activation,
+    pub(crate) attention_softcap: Option<f64>,
+    pub(crate) final_softcap: Option<f64>,
+    pub(crate) qkv_bias: bool,
+    pub(crate) qk_norm: bool,
+    pub(crate) post_norms: bool,
+    pub(crate) fused_qkv: bool,
+    pub(crate) fused_gate_up: bool,
+    pub(crate) tied_embeddings: bool,
+}
+
+/// Rotary position embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rope {
+    /// Which elements of a head turn together: neighbours, or element i with element i + dims / 2. GGUF files of the
+    /// llama family have their query and key rows permuted for the first.
+    pub(crate) interleaved: bool,
+    /// Leading elements of a head that are turned.
+    pub(crate) dims: usize,
+    pub(crate) base: f64,
+    pub(crate) scaling: RopeScaling,
+    /// The tensor whose values divide the frequencies.
+    pub(crate) factors: Option<String>,
+    /// What cosines and sines are multiplied by.
+    pub(crate) magnitude: f64,
+}
+
+/// How positions beyond the training length are handled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RopeScaling {
+    None,
+    Linear { factor: f64 },
+    Yarn { factor: f64, original_context: f64, fast: f64, slow: f64 },
+}
+
+/// Sliding-window attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// A position sees this many positions, itself included.
+    pub(crate) size: usize,
+    /// Every how many layers one sees everything; 0 when none does.
+    pub(crate) global_every: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    Silu,
+    GeluTanh,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Llama,
+    Qwen2,
+    Qwen3,
+    Phi3,
+    Gemma3,
+}
+
+impl Config {
+    /// Reads the description of the model in a file.
+    pub(crate) fn read(file: &Gguf) -> Result<Self> {
+        let architecture = file.required("general.architecture", file.text("general.architecture")?)?;
+        let family = match architecture {
+            "llama" | "mistral" | "mistral3" => Family::Llama,
+            "qwen2" => Family::Qwen2,
+            "qwen3" => Family::Qwen3,
+            "phi3" => Family::Phi3,
+            "gemma3" => Family::Gemma3,
+            other => bail!(
+                "{}: architecture {other} is not supported; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3",
+                file.path().display()
+            ),
+        };
+        Reader { file, architecture, family }.read()
+    }
+
+    /// Whether a layer attends to a window only.
+    pub(crate) fn window_of(&self, layer: usize) -> Option<usize> {
+        let window = self.window?;
+        let global = window.global_every > 0 && (layer + 1).is_multiple_of(window.global_every);
+        (!global).then_some(window.size)
+    }
+}
+
+struct Reader<'a> {
+    file: &'a Gguf,
+    architecture: &'a str,
+    family: Family,
+}
+
+impl Reader<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    fn size(&self, name: &str) -> Result<Option<usize>> {
+        let key = self.key(name);
+        let value = self.file.integer(&key)?;
+        ensure!(
+            value.is_none_or(|v| v > 0 && v <= 1 << 32),
+            "{}: metadata {key} is {}, which is impossible",
+            self.file.path().display(),
+            value.unwrap_or_default()
+        );
+        Ok(value)
+    }
+
+    fn needed(&self, name: &str) -> Result<usize> {
+        self.file.required(&self.key(name), self.size(name)?)
+    }
+
+    fn float(&self, name: &str) -> Result<Option<f64>> {
+        self.file.float(&self.key(name))
+    }
+
+    fn has(&self, tensor: &str) -> bool {
+        self.file.tensors().contains_key(tensor)
+    }
+
+    fn read(&self) -> Result<Config> {
+        let path = self.file.path().display();
+        let hidden = self.needed("embedding_length")?;
+        let heads = self.needed("attention.head_count")?;
+        let kv_heads = self.size("attention.head_count_kv")?.unwrap_or(heads);
+        let head_dim = self.size("attention.key_length")?.unwrap_or(hidden / heads);
+        let layers = self.needed("block_count")?;
+        ensure!(heads.is_multiple_of(kv_heads), "{path}: {heads} heads do not divide into {kv_heads} key-value heads");
+        ensure!(head_dim > 0 && head_dim.is_multiple_of(2), "{path}: a head dimension of {head_dim} is impossible");
+        ensure!(
+            self.size("attention.value_length")?.is_none_or(|v| v == head_dim),
+            "{path}: values of another length than keys are not supported"
+        );
+        ensure!(
+            self.size("expert_count")?.is_none(),
+            "{path}: mixture-of-experts models are not supported; use a dense model"
+        );
+        let (vocabulary, width) = match self.file.tensor("token_embd.weight")?.shape[..] {
+            [rows, width] => (rows, width),
+            _ => bail!("{path}: tensor token_embd.weight is not a matrix"),
+        };
+        ensure!(width == hidden, "{path}: tensor token_embd.weight has rows of {width}, not of {hidden}");
+        if let Some(Value::Texts(tokens)) = self.file.get("tokenizer.ggml.tokens") {
+            ensure!(
+                tokens.len() <= vocabulary,
+                "{path}: tokenizer.ggml.tokens has {} entries but token_embd.weight only {vocabulary} rows",
+                tokens.len()
+            );
+        }
+        let mut config = Config {
+            layers,
+            hidden,
+            feed_forward: self.needed("feed_forward_length")?,
+            heads,
+            kv_heads,
+            head_dim,
+            vocabulary,
+            context_length: self.needed("context_length")?,
+            norm_eps: self.file.required(
+                &self.key("attention.layer_norm_rms_epsilon"),
+                self.float("attention.layer_norm_rms_epsilon")?,
+            )? as f32,
+            rope: self.rope(head_dim)?,
+            local_rope: None,
+            window: self.size("attention.sliding_window")?.map(|size| Window { size, global_every: 0 }),
+            embedding_scale: None,
+            attention_scale: 1.0 / (head_dim as f64).sqrt(),
+            activation: Activation::Silu,
+            attention_softcap: self.float("attn_logit_softcapping")?.filter(|&cap| cap > 0.0),
+            final_softcap: self.float("final_logit_softcapping")?.filter(|&cap| cap > 0.0),
+            qkv_bias: self.has("blk.0.attn_q.bias"),
+            qk_norm: self.has("blk.0.attn_q_norm.weight"),
+            post_norms: self.has("blk.0.post_attention_norm.weight"),
+            fused_qkv: self.has("blk.0.attn_qkv.weight"),
+            fused_gate_up: !self.has("blk.0.ffn_gate.weight"),
+            tied_embeddings: !self.has("output.weight"),
+        };
+        match self.family {
+            Family::Phi3 => self.phi3(&mut config)?,
+            Family::Gemma3 => self.gemma3(&mut config)?,
+            Family::Llama | Family::Qwen2 | Family::Qwen3 => {}
+        }
+        Ok(config)
+    }
+
+    fn rope(&self, head_dim: usize) -> Result<Rope> {
+        let path = self.file.path().display();
+        let dims = self.size("rope.dimension_count")?.unwrap_or(head_dim);
+        ensure!(
+            dims <= head_dim && dims.is_multiple_of(2),
+            "{path}: rope over {dims} of {head_dim} elements is impossible"
+        );
+        let factor = self.float("rope.scaling.factor")?.filter(|&f| f > 0.0);
+        let mut magnitude = self.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        let scaling = match (self.file.text(&self.key("rope.scaling.type"))?, factor) {
+            (None | Some("linear"), Some(factor)) if factor != 1.0 => RopeScaling::Linear { factor },
+            (Some("yarn"), Some(factor)) if factor > 1.0 => {
+                magnitude *= 0.1 * factor.ln() + 1.0;
+                RopeScaling::Yarn {
+                    factor,
+                    original_context: self.needed("rope.scaling.original_context_length")? as f64,
+                    fast: self.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                    slow: self.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                }
+            }
+            // "longrope" and llama 3's scaling act through factor tensors.
+            (None | Some("none" | "linear" | "yarn" | "longrope"), _) => RopeScaling::None,
+            (Some(other), _) => bail!("{path}: rope scaling {other} is not supported"),
+        };
+        let base = self.float("rope.freq_base")?.unwrap_or(10_000.0);
+        ensure!(base > 0.0, "{path}: a rope base of {base} is impossible");
+        Ok(Rope {
+            interleaved: self.family == Family::Llama,
+            dims,
+            base,
+            scaling,
+            factors: self.has("rope_freqs.weight").then(|| "rope_freqs.weight".to_owned()),
+            magnitude,
+        })
+    }
+
+    /// Long-context phi3 files carry two sets of factors, for prompts below and above the original context. Switching
+    /// between them would change the keys of positions already computed, so that a prefix could not be reused: the
+    /// short set and the original context are used throughout.
+    fn phi3(&self, config: &mut Config) -> Result<()> {
+        if self.has("rope_factors_short.weight") {
+            config.rope.factors = Some("rope_factors_short.weight".to_owned());
+            let original = self.needed("rope.scaling.original_context_length")?;
+            config.context_length = config.context_length.min(original);
+        }
+        // A window as long as the context hides nothing.
+        config.window = config.window.filter(|window| window.size < config.context_length);
+        Ok(())
+    }
+
+    fn gemma3(&self, config: &mut Config) -> Result<()> {
+        const LOCAL_ROPE_BASE: f64 = 10_000.0;
+        const GLOBAL_EVERY: usize = 6;
+        /// Only the largest model divides by another length than the head's.
+        const LAYERS_OF_27B: usize = 62;
+
+        config.activation = Activation::GeluTanh;
+        config.embedding_scale = Some((config.hidden as f64).sqrt());
+        if config.layers == LAYERS_OF_27B {
+            config.attention_scale = ((config.hidden / config.heads) as f64).sqrt().recip();
+        }
+        if let Some(window) = &mut config.window {
+            // Some converters write the pattern as one flag a layer; the rule is the same for every published model.
+            window.global_every = match self.file.get(&self.key("attention.sliding_window_pattern")) {
+                Some(Value::Unsigned(_)) => self.needed("attention.sliding_window_pattern")?,
+                _ => GLOBAL_EVERY,
+            };
+        }
+        let local_base = match self.float("rope.local.freq_base")? {
+            Some(base) => Some(base),
+            None => self.float("rope.freq_base_swa")?,
+        };
+        config.local_rope = Some(Rope {
+            base: local_base.filter(|&b| b > 0.0).unwrap_or(LOCAL_ROPE_BASE),
+            scaling: RopeScaling::None,
+            ..config.rope.clone()
+        });
+        Ok(())
+    }
+}
+
+impl Rope {
+    /// The angle that each pair turns by from one position to the next. `factors` are the values of the tensor
+    /// that [`Rope::factors`] names.
+    pub(crate) fn frequencies(&self, factors: Option<&[f32]>) -> Vec<f64> {
+        let dims = self.dims as f64;
+        (0..self.dims / 2)
+            .map(|pair| {
+                let plain = self.base.powf(-2.0 * pair as f64 / dims);
+                let scaled = match self.scaling {
+                    RopeScaling::None => plain,
+                    RopeScaling::Linear { factor } => plain / factor,
+                    RopeScaling::Yarn { factor, original_context, fast, slow } => {
+                        // Pairs that turn often within the original context keep their frequency, those that never
+                        // complete a turn are interpolated, and a ramp joins them.
+                        let pair_at = |turns: f64| {
+                            dims * (original_context / (turns * std::f64::consts::TAU)).ln() / (2.0 * self.base.ln())
+                        };
+                        let low = pair_at(fast).floor().max(0.0);
+                        let high = pair_at(slow).ceil().min(dims - 1.0);
+                        let ramp = ((pair as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+                        plain / factor * ramp + plain * (1.0 - ramp)
+                    }
+                };
+                scaled / f64::from(factors.and_then(|f| f.get(pair)).copied().unwrap_or(1.0))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,457 @@
+//! A bounded reader of GGUF headers.
+//!
+//! A header is outside input: every count in it is checked against the bytes that are left in the file before anything
+//! is allocated for it, and every tensor must lie inside the file. Tensor data is read later, by its range.
+
+use crate::error::{Context, Result, bail, ensure};
+use candle_core::quantized::GgmlDType;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// The header of a GGUF file: its metadata and where its tensors lie.
+#[derive(Debug)]
+pub(crate) struct Gguf {
+    path: PathBuf,
+    pub(crate) file_bytes: u64,
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorEntry>,
+}
+
+/// A metadata value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Bool(bool),
+    Text(String),
+    Integers(Vec<i64>),
+    Floats(Vec<f32>),
+    Texts(Vec<String>),
+}
+
+/// Where one tensor lies.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TensorEntry {
+    /// Rows first, as candle counts: the reverse of the file's order.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) kind: GgmlDType,
+    /// From the start of the file.
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+impl TensorEntry {
+    pub(crate) fn elements(&self) -> u64 {
+        self.shape.iter().map(|&d| d as u64).product()
+    }
+}
+
+const MAGIC: &[u8; 4] = b"GGUF";
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// A tensor entry takes at least a name length, a dimension count, one dimension, a type and an offset.
+const SMALLEST_TENSOR_ENTRY: u64 = 8 + 4 + 8 + 4 + 8;
+/// A metadata entry takes at least a key length, a type and one byte.
+const SMALLEST_METADATA_ENTRY: u64 = 8 + 4 + 1;
+/// Far above any real name; keeps error messages readable.
+const LONGEST_NAME: u64 = 4096;
+
+impl Gguf {
+    /// Reads the header of a file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let attempt = || format!("reading the GGUF header of {}", path.display());
+        let file = File::open(path).with_context(attempt)?;
+        let file_bytes = file.metadata().with_context(attempt)?.len();
+        Self::parse(BufReader::with_capacity(1 << 16, file), file_bytes, path).with_context(attempt)
+    }
+
+    fn parse(reader: impl Read, file_bytes: u64, path: &Path) -> Result<Self> {
+        let mut r = Cursor { reader, position: 0, end: file_bytes };
+        let magic: [u8; 4] = r.bytes().context("magic")?;
+        ensure!(&magic == MAGIC, "this is not a GGUF file: it starts with {magic:02x?} instead of \"GGUF\"");
+        let version = r.u32().context("version")?;
+        ensure!((2..=3).contains(&version), "GGUF version {version} is not supported: convert the file to version 3");
+        let tensor_count = r.u64().context("tensor count")?;
+        let metadata_count = r.u64().context("metadata count")?;
+        r.fits(tensor_count, SMALLEST_TENSOR_ENTRY).context("tensor count")?;
+        r.fits(metadata_count, SMALLEST_METADATA_ENTRY).context("metadata count")?;
+
+        let mut metadata = BTreeMap::new();
+        for index in 0..metadata_count {
+            let key = r.text(LONGEST_NAME).with_context(|| format!("key of metadata entry {index}"))?;
+            let value = r.value().with_context(|| format!("metadata {key}"))?;
+            ensure!(metadata.insert(key.clone(), value).is_none(), "metadata {key} is given twice");
+        }
+        let alignment = match metadata.get("general.alignment") {
+            None => DEFAULT_ALIGNMENT,
+            Some(&Value::Unsigned(a)) if a.is_power_of_two() && a <= 1 << 20 => a,
+            Some(other) => bail!("metadata general.alignment is {other:?}, not a power of two"),
+        };
+
+        let mut tensors = BTreeMap::new();
+        for index in 0..tensor_count {
+            let name = r.text(LONGEST_NAME).with_context(|| format!("name of tensor {index}"))?;
+            let entry = r.tensor(alignment).with_context(|| format!("tensor {name}"))?;
+            ensure!(tensors.insert(name.clone(), entry).is_none(), "tensor {name} is given twice");
+        }
+        let data_start = r.position.next_multiple_of(alignment);
+        place_tensors(&mut tensors, data_start, file_bytes)?;
+        Ok(Self { path: path.to_owned(), file_bytes, metadata, tensors })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn tensors(&self) -> &BTreeMap<String, TensorEntry> {
+        &self.tensors
+    }
+
+    pub(crate) fn tensor(&self, name: &str) -> Result<&TensorEntry> {
+        self.tensors.get(name).with_context(|| format!("{} has no tensor {name}", self.path.display()))
+    }
+
+    /// The bytes of one tensor. Each call opens the file anew, so that tensors can be read from several threads.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let entry = self.tensor(name)?;
+        let attempt = || format!("reading tensor {name} of {}", self.path.display());
+        let mut file = File::open(&self.path).with_context(attempt)?;
+        file.seek(SeekFrom::Start(entry.offset)).with_context(attempt)?;
+        let mut data = vec![0; usize::try_from(entry.bytes)?];
+        file.read_exact(&mut data).with_context(attempt)?;
+        Ok(data)
+    }
+
+    /// A metadata value, where the file has it.
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+
+    fn typed<T>(&self, key: &str, what: &str, pick: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>> {
+        let Some(value) = self.metadata.get(key) else { return Ok(None) };
+        match pick(value) {
+            Some(picked) => Ok(Some(picked)),
+            None => bail!("{}: metadata {key} is not {what}", self.path.display()),
+        }
+    }
+
+    pub(crate) fn integer(&self, key: &str) -> Result<Option<usize>> {
+        self.typed(key, "a non-negative integer", |value| match *value {
+            Value::Unsigned(u) => usize::try_from(u).ok(),
+            Value::Signed(i) => usize::try_from(i).ok(),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn float(&self, key: &str) -> Result<Option<f64>> {
+        self.typed(key, "a finite number", |value| match *value {
+            Value::Float(f) if f.is_finite() => Some(f),
+            Value::Unsigned(u) => Some(u as f64),
+            Value::Signed(i) => Some(i as f64),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>> {
+        self.typed(key, "true or false", |value| if let Value::Bool(b) = value { Some(*b) } else { None })
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
+        let Some(value) = self.metadata.get(key) else { return Ok(None) };
+        match value {
+            Value::Text(text) => Ok(Some(text)),
+            _ => bail!("{}: metadata {key} is not a text", self.path.display()),
+        }
+    }
+
+    /// Fails with the file and the key where a value is missing.
+    pub(crate) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T> {
+        value.with_context(|| format!("{} lacks the metadata {key}", self.path.display()))
+    }
+}
+
+/// Turns offsets from the data's start into offsets from the file's start, and checks that tensors lie inside the file
+/// and apart from each other.
+fn place_tensors(tensors: &mut BTreeMap<String, TensorEntry>, data_start: u64, file_bytes: u64) -> Result<()> {
+    for (name, entry) in tensors.iter_mut() {
+        let range =
+            data_start.checked_add(entry.offset).and_then(|start| Some((start, start.checked_add(entry.bytes)?)));
+        match range {
+            Some((start, end)) if end <= file_bytes => entry.offset = start,
+            _ => bail!(
+                "tensor {name} ({} bytes at offset {}) reaches past the end of the file ({file_bytes} bytes): the file \
+                 is cut short or damaged; download it again",
+                entry.bytes,
+                entry.offset,
+            ),
+        }
+    }
+    let mut ranges: Vec<_> = tensors.iter().map(|(name, t)| (t.offset, t.bytes, name)).collect();
+    ranges.sort_unstable();
+    for pair in ranges.windows(2) {
+        if let [(start, bytes, name), (next, _, other)] = pair {
+            ensure!(
+                start + bytes <= *next,
+                "tensors {name} and {other} overlap: the file is damaged; download it again"
+            );
+        }
+    }
+    Ok(())
+}
+
+struct Cursor<R> {
+    reader: R,
+    position: u64,
+    end: u64,
+}
+
+impl<R: Read> Cursor<R> {
+    fn left(&self) -> u64 {
+        self.end.saturating_sub(self.position)
+    }
+
+    fn fits(&self, count: u64, smallest: u64) -> Result<()> {
+        let left = self.left();
+        ensure!(
+            count.checked_mul(smallest).is_some_and(|needed| needed <= left),
+            "the file claims {count} of them, which cannot fit in the {left} bytes that are left: it is cut short or \
+             damaged"
+        );
+        Ok(())
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let wanted = buffer.len() as u64;
+        if wanted > self.left() || self.reader.read_exact(buffer).is_err() {
+            bail!("the file ends at byte {} while {wanted} more bytes are needed", self.end);
+        }
+        self.position += wanted;
+        Ok(())
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut buffer = [0; N];
+        self.fill(&mut buffer)?;
+        Ok(buffer)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.bytes()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.bytes()?))
+    }
+
+    fn text(&mut self, longest: u64) -> Result<String> {
+        let length = self.u64()?;
+        ensure!(length <= longest, "a text of {length} bytes is longer than the {longest} that are allowed here");
+        self.fits(length, 1).context("length of a text")?;
+        let mut buffer = vec![0; usize::try_from(length)?];
+        self.fill(&mut buffer)?;
+        // Vocabularies of some converters hold tokens that are not UTF-8; they must not make the file unreadable.
+        Ok(String::from_utf8(buffer).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+
+    fn value(&mut self) -> Result<Value> {
+        let kind = self.u32()?;
+        Ok(match kind {
+            0 | 2 | 4 | 10 => Value::Unsigned(self.integer(kind)? as u64),
+            1 | 3 | 5 | 11 => Value::Signed(self.integer(kind)?),
+            6 => Value::Float(f64::from(f32::from_le_bytes(self.bytes()?))),
+            12 => Value::Float(f64::from_le_bytes(self.bytes()?)),
+            7 => Value::Bool(self.integer(0)? != 0),
+            8 => Value::Text(self.text(u64::MAX)?),
+            9 => self.array()?,
+            other => bail!("unknown value type {other}"),
+        })
+    }
+
+    /// An integer of a GGUF type, its bits in an `i64`.
+    fn integer(&mut self, kind: u32) -> Result<i64> {
+        Ok(match kind {
+            0 | 7 => i64::from(u8::from_le_bytes(self.bytes()?)),
+            1 => i64::from(i8::from_le_bytes(self.bytes()?)),
+            2 => i64::from(u16::from_le_bytes(self.bytes()?)),
+            3 => i64::from(i16::from_le_bytes(self.bytes()?)),
+            4 => i64::from(u32::from_le_bytes(self.bytes()?)),
+            5 => i64::from(i32::from_le_bytes(self.bytes()?)),
+            _ => i64::from_le_bytes(self.bytes()?),
+        })
+    }
+
+    fn array(&mut self) -> Result<Value> {
+        let kind = self.u32()?;
+        let count = self.u64()?;
+        let smallest = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            8 | 10..=12 => 8,
+            other => bail!("arrays of value type {other} are not supported"),
+        };
+        self.fits(count, smallest).context("length of an array")?;
+        // Items are pushed one by one: memory grows with what was read, not with what is claimed.
+        Ok(match kind {
+            6 => Value::Floats((0..count).map(|_| Ok(f32::from_le_bytes(self.bytes()?))).collect::<Result<_>>()?),
+            12 => {
+                Value::Floats((0..count).map(|_| Ok(f64::from_le_bytes(self.bytes()?) as f32)).collect::<Result<_>>()?)
+            }
+            8 => Value::Texts((0..count).map(|_| self.text(u64::MAX)).collect::<Result<_>>()?),
+            _ => Value::Integers((0..count).map(|_| self.integer(kind)).collect::<Result<_>>()?),
+        })
+    }
+
+    fn tensor(&mut self, alignment: u64) -> Result<TensorEntry> {
+        let rank = self.u32().context("number of dimensions")?;
+        ensure!((1..=4).contains(&rank), "it has {rank} dimensions; 1 to 4 are possible");
+        let mut shape = Vec::with_capacity(4);
+        let mut elements = 1u64;
+        for _ in 0..rank {
+            let size = self.u64().context("dimensions")?;
+            elements = match elements.checked_mul(size) {
+                Some(product) if size > 0 && product <= 1 << 48 => product,
+                _ => bail!("a dimension of {size} is impossible"),
+            };
+            shape.push(usize::try_from(size)?);
+        }
+        let kind = tensor_kind(self.u32().context("type")?)?;
+        let offset = self.u64().context("offset")?;
+        ensure!(offset.is_multiple_of(alignment), "its offset {offset} is not a multiple of {alignment}");
+        let block = kind.block_size();
+        let row = shape.first().copied().unwrap_or(1);
+        ensure!(
+            row.is_multiple_of(block),
+            "its rows of {row} do not divide into the blocks of {block} of type {kind:?}"
+        );
+        shape.reverse();
+        let bytes = elements / block as u64 * kind.type_size() as u64;
+        Ok(TensorEntry { shape, kind, offset, bytes })
+    }
+}
+
+fn tensor_kind(code: u32) -> Result<GgmlDType> {
+    Ok(match code {
+        0 => GgmlDType::F32,
+        1 => GgmlDType::F16,
+        2 => GgmlDType::Q4_0,
+        3 => GgmlDType::Q4_1,
+        6 => GgmlDType::Q5_0,
+        7 => GgmlDType::Q5_1,
+        8 => GgmlDType::Q8_0,
+        10 => GgmlDType::Q2K,
+        11 => GgmlDType::Q3K,
+        12 => GgmlDType::Q4K,
+        13 => GgmlDType::Q5K,
+        14 => GgmlDType::Q6K,
+        30 => GgmlDType::BF16,
+        other => bail!(
+            "its type has the number {other}, which is not supported: use a file quantised as Q4_0, Q4_1, Q5_0, Q5_1, \
+             Q8_0, Q2_K to Q6_K, F16, BF16 or F32"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn put_text(out: &mut Vec<u8>, text: &str) {
+        out.extend((text.len() as u64).to_le_bytes());
+        out.extend(text.as_bytes());
+    }
+
+    /// Two metadata values and two tensors: `a` F32 [2, 32], `b` Q8_0 [1, 32].
+    fn small_file() -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend(2u64.to_le_bytes());
+        out.extend(2u64.to_le_bytes());
+        put_text(&mut out, "general.architecture");
+        out.extend(8u32.to_le_bytes());
+        put_text(&mut out, "llama");
+        put_text(&mut out, "tokens");
+        out.extend(9u32.to_le_bytes());
+        out.extend(8u32.to_le_bytes());
+        out.extend(2u64.to_le_bytes());
+        put_text(&mut out, "x");
+        put_text(&mut out, "yz");
+        for (name, dims, kind, offset) in [("a", vec![32u64, 2], 0u32, 0u64), ("b", vec![32], 8, 256)] {
+            put_text(&mut out, name);
+            out.extend((dims.len() as u32).to_le_bytes());
+            dims.iter().for_each(|d| out.extend(d.to_le_bytes()));
+            out.extend(kind.to_le_bytes());
+            out.extend(offset.to_le_bytes());
+        }
+        out.resize(out.len().next_multiple_of(32) + 256 + 34, 0);
+        out
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Gguf> {
+        Gguf::parse(bytes, bytes.len() as u64, Path::new("small.gguf"))
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        format!("{:#}", parse(bytes).expect_err("the file is damaged"))
+    }
+
+    #[test]
+    fn a_small_file_is_read() {
+        let file = parse(&small_file()).expect("readable");
+        assert_eq!(file.text("general.architecture").expect("text"), Some("llama"));
+        assert_eq!(file.get("tokens"), Some(&Value::Texts(vec!["x".into(), "yz".into()])));
+        let a = file.tensor("a").expect("a");
+        assert_eq!((a.shape.as_slice(), a.kind, a.bytes), ([2, 32].as_slice(), GgmlDType::F32, 256));
+        assert_eq!(file.tensor("b").expect("b").offset, a.offset + 256);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let whole = small_file();
+        for length in 0..whole.len() {
+            assert!(parse(&whole[..length]).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let whole = small_file();
+        assert!(message(b"GGML....").contains("not a GGUF file"));
+        let mut counts = whole.clone();
+        counts[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(message(&counts).contains("tensor count"));
+        assert!(message(&whole[..whole.len() - 1]).contains("tensor b"));
+    }
+
+    #[test]
+    fn an_unknown_tensor_type_and_a_crooked_offset_are_named() {
+        let whole = small_file();
+        let at = whole.windows(9).position(|w| w == b"\x01\0\0\0\0\0\0\0b").expect("entry of b") + 9 + 4 + 8;
+        let mut kind = whole.clone();
+        kind[at] = 99;
+        assert!(message(&kind).contains("tensor b: its type has the number 99"), "{}", message(&kind));
+        let mut offset = whole.clone();
+        offset[at + 4] = 7;
+        assert!(message(&offset).contains("multiple of 32"));
+        let mut overlap = whole;
+        overlap[at + 4..at + 12].copy_from_slice(&128u64.to_le_bytes());
+        assert!(message(&overlap).contains("overlap"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn mutations_never_panic(changes in proptest::collection::vec((0usize..1000, any::<u8>()), 1..8), cut in 0usize..1000) {
+            let mut bytes = small_file();
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            bytes.truncate(bytes.len().max(cut % 600));
+            let _ = parse(&bytes);
+        }
+    }
+}

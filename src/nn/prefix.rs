@@ -1,0 +1,89 @@
+//! A bounded store of prompt blocks, so that a prefix that prompts share is computed once.
+//!
+//! Prompts are computed in blocks at fixed positions. The keys and values of a whole block depend only on the tokens up
+//! to its end, so a block can be kept under these tokens and reused with results equal bit for bit. Blocks form a tree:
+//! each is kept under its parent and its own tokens.
+
+use super::kv::KvBlock;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Tokens in a block.
+pub(crate) const BLOCK: usize = 128;
+
+/// The kept blocks.
+#[derive(Debug)]
+pub(crate) struct PrefixStore {
+    blocks: HashMap<Key, Kept>,
+    limit: usize,
+    bytes: usize,
+    next_id: u64,
+    now: u64,
+}
+
+/// A place in the tree of blocks: the beginning of all prompts, or a kept block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    pub(crate) const START: Self = Self(0);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    parent: Place,
+    tokens: Box<[u32]>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    place: Place,
+    block: Arc<KvBlock>,
+    bytes: usize,
+    last_used: u64,
+}
+
+impl PrefixStore {
+    /// An empty store that keeps at most `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { blocks: HashMap::new(), limit, bytes: 0, next_id: 1, now: 0 }
+    }
+
+    /// The block of these tokens after `parent`, and its place.
+    pub(crate) fn get(&mut self, parent: Place, tokens: &[u32]) -> Option<(Place, Arc<KvBlock>)> {
+        self.now += 1;
+        let kept = self.blocks.get_mut(&Key { parent, tokens: tokens.into() })?;
+        kept.last_used = self.now;
+        Some((kept.place, Arc::clone(&kept.block)))
+    }
+
+    /// Keeps a block of `bytes` bytes; blocks that were not used for longest make room for it. `None` when it does not
+    /// fit beside its own prefix.
+    pub(crate) fn insert(&mut self, parent: Place, tokens: &[u32], block: KvBlock, bytes: usize) -> Option<Place> {
+        while self.bytes + bytes > self.limit {
+            let oldest = self.oldest_leaf_except(parent)?;
+            if let Some(gone) = self.blocks.remove(&oldest) {
+                self.bytes -= gone.bytes;
+            }
+        }
+        self.now += 1;
+        let place = Place(self.next_id);
+        self.next_id += 1;
+        let kept = Kept { place, block: Arc::new(block), bytes, last_used: self.now };
+        if let Some(replaced) = self.blocks.insert(Key { parent, tokens: tokens.into() }, kept) {
+            self.bytes -= replaced.bytes;
+        }
+        self.bytes += bytes;
+        Some(place)
+    }
+
+    /// A block is worthless without those before it, so only blocks that none continues are given up.
+    fn oldest_leaf_except(&self, spared: Place) -> Option<Key> {
+        let parents: std::collections::HashSet<Place> = self.blocks.keys().map(|key| key.parent).collect();
+        self.blocks
+            .iter()
+            .filter(|(_, kept)| kept.place != spared && !parents.contains(&kept.place))
+            .min_by_key(|(_, kept)| kept.last_used)
+            .map(|(key, _)| key.clone())
+    }
+}

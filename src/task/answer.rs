@@ -1,0 +1,106 @@
+//! The answer's schema: read and compared with the label set, or generated from it.
+
+use super::Label;
+use super::files::{self, Fingerprint};
+use super::problem::{Problems, listed, quoted, suggestion};
+use super::spec::AnswerSpec;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A schema file may not be larger, in bytes.
+const LARGEST_SCHEMA: u64 = 1 << 20;
+
+/// The schema of a task whose `task.toml` is `spec_file` in `dir`.
+pub(super) fn schema(
+    spec: &AnswerSpec,
+    spec_file: &Path,
+    dir: &Path,
+    labels: &[Label],
+    fingerprint: &mut Fingerprint,
+    problems: &mut Problems,
+) -> Option<Value> {
+    let Some(path) = &spec.schema else { return generate(spec, spec_file, labels, problems) };
+    let file = dir.join(path);
+    let text = files::read_text(&file, LARGEST_SCHEMA, problems)?;
+    fingerprint.add("schema", text.as_bytes());
+    let schema: Value = match serde_json::from_str(&text) {
+        Ok(schema) => schema,
+        Err(error) => {
+            problems.push(&file, Some(error.line()), format!("the schema is not JSON: {error}"));
+            return None;
+        }
+    };
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        let reason = "is not the schema of an object: write {\"type\": \"object\", \"properties\": {…}}";
+        problems.push(&file, None, reason);
+        return None;
+    };
+    for (key, field) in fields(spec) {
+        if !properties.contains_key(field) {
+            let near = suggestion(field, properties.keys().map(String::as_str));
+            let reason = format!("has no property {} (answer.{key} in task.toml); {near}", quoted(field));
+            problems.push(&file, None, reason);
+        }
+    }
+    if let Some(label) = properties.get(&spec.label) {
+        compare_labels(&file, &spec.label, label, labels, problems);
+    }
+    Some(schema)
+}
+
+/// The fields that the specification names, with the key that names each.
+fn fields(spec: &AnswerSpec) -> Vec<(&'static str, &str)> {
+    let optional = [("answer", &spec.answer), ("citations", &spec.citations), ("needs_human", &spec.needs_human)];
+    std::iter::once(("label", spec.label.as_str()))
+        .chain(optional.into_iter().filter_map(|(key, field)| Some((key, field.as_deref()?))))
+        .collect()
+}
+
+fn compare_labels(file: &Path, field: &str, property: &Value, labels: &[Label], problems: &mut Problems) {
+    let names: BTreeSet<&str> = labels.iter().map(|label| label.name.as_str()).collect();
+    let Some(options) = property.get("enum").and_then(Value::as_array) else {
+        let reason =
+            format!("the property {} needs an \"enum\" with the task's labels: {}", quoted(field), listed(names));
+        return problems.push(file, None, reason);
+    };
+    let options: BTreeSet<&str> = options.iter().map(|option| option.as_str().unwrap_or("(not a text)")).collect();
+    let lacking: Vec<&str> = names.difference(&options).copied().collect();
+    let foreign: Vec<&str> = options.difference(&names).copied().collect();
+    if !lacking.is_empty() {
+        let reason = format!("the \"enum\" of {} lacks labels of the task: {}", quoted(field), listed(lacking));
+        problems.push(file, None, reason);
+    }
+    if !foreign.is_empty() {
+        let reason = format!("the \"enum\" of {} has what is no label of the task: {}", quoted(field), listed(foreign));
+        problems.push(file, None, reason);
+    }
+}
+
+fn generate(spec: &AnswerSpec, spec_file: &Path, labels: &[Label], problems: &mut Problems) -> Option<Value> {
+    let mut properties = Map::new();
+    for (key, field) in fields(spec) {
+        let property = match key {
+            "label" => {
+                let names: Vec<&str> = labels.iter().map(|label| label.name.as_str()).collect();
+                json!({"type": "string", "enum": names})
+            }
+            "answer" => json!({"type": "string", "minLength": 1}),
+            "citations" => json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true}),
+            _ => json!({"type": "boolean"}),
+        };
+        if properties.insert(field.to_owned(), property).is_some() {
+            let reason = format!("two keys of [answer] name the same property {}", quoted(field));
+            problems.push(spec_file, None, reason);
+            return None;
+        }
+    }
+    let required: Vec<String> = properties.keys().cloned().collect();
+    Some(json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    }))
+}

@@ -1,0 +1,191 @@
+//! The main job, end to end, on real weights: the smallest model as the SLM and as the stand-in LLM.
+
+use crate::support::{program, shared, stderr, stdout, weights, write_files};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+const SMALL: [&str; 4] = ["--slm", "smollm2-135m-instruct", "--llm", "smollm2-135m-instruct"];
+
+/// Whether the weights of a small bench are there.
+fn ready() -> bool {
+    weights("smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf").is_some()
+        && weights("all-minilm-l6-v2", "model.safetensors").is_some()
+}
+
+fn bench(out: &Path, more: &[&str]) -> Output {
+    let mut command = program();
+    command.arg("bench").args(SMALL).args(["--max-tokens", "80", "--json", "--out"]).arg(out).args(more);
+    command.output().unwrap()
+}
+
+fn trials(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("trials.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn summary(output: &Output) -> Value {
+    serde_json::from_str(stdout(output).trim()).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
+}
+
+/// Everything of a trial that must be the same in a second run: all but the timings.
+fn outputs(trials: &[Value]) -> Vec<Value> {
+    let of = |trial: &Value| {
+        let attempts = trial["attempts"].as_array().unwrap().iter();
+        let texts: Vec<_> = attempts.map(|a| (a["completion"].clone(), a["tokens"].clone(), a["prompt"].clone())).collect();
+        serde_json::json!([trial["sample"], trial["cell"], trial["prediction"], trial["decisions"], texts])
+    };
+    trials.iter().map(of).collect()
+}
+
+#[test]
+fn a_bench_measures_every_router_and_its_spans_add_up() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let output = bench(&out, &["--limit", "4"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("stands in"), "{}", stderr(&output));
+
+    let summary = summary(&output);
+    let policies = summary["policies"].as_array().unwrap();
+    let routers: Vec<_> = policies.iter().map(|policy| policy["router"].as_str().unwrap()).collect();
+    assert_eq!(routers, ["llm-first", "slm-dominant", "hybrid-specialist"]);
+    for policy in policies {
+        assert_eq!(policy["n"], 4);
+        assert_eq!(policy["failures"], 0);
+        let accuracy = &policy["accuracy"];
+        let (low, value, high) = (accuracy["low"].as_f64(), accuracy["value"].as_f64(), accuracy["high"].as_f64());
+        assert!(low <= value && value <= high && low < high, "{accuracy}");
+        assert!(policy["latency_s"]["p50"].as_f64().unwrap() > 0.0);
+        assert!(policy["cost_usd_per_1000"]["hardware"].as_f64().is_some());
+    }
+    assert_eq!(policies[0]["escalation_rate"], 1.0);
+    assert!(summary["verdict"]["text"].as_str().unwrap().len() > 20);
+    for file in ["run.json", "trials.jsonl", "summary.json", "summary.csv", "summary.md"] {
+        assert!(out.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+
+    let trials = trials(&out);
+    assert_eq!(trials.len(), 12);
+    for trial in &trials {
+        let wall = trial["wall_s"].as_f64().unwrap();
+        let spans: f64 = trial["spans"].as_object().unwrap().values().map(|v| v.as_f64().unwrap()).sum();
+        let unaccounted = trial["unaccounted_s"].as_f64().unwrap();
+        assert!((spans + unaccounted - wall).abs() < 1e-6, "{spans} + {unaccounted} is not {wall}");
+        assert!(spans >= 0.98 * wall && spans <= wall * 1.000_001, "{spans} of {wall} s are accounted for");
+        for attempt in trial["attempts"].as_array().unwrap() {
+            assert!(!attempt["prompt"].as_str().unwrap().is_empty());
+            assert!(attempt["completion"].is_string());
+            assert!(attempt["usage"]["input_tokens"].as_u64().unwrap() > 0);
+            assert!(attempt["usage"]["output_tokens"].as_u64().unwrap() > 0);
+            assert!(attempt["confidence"].is_object(), "confidence comes from the model's own probabilities");
+        }
+    }
+
+    // The tables can be made again from the records alone.
+    let again = program().arg("report").arg(&out).arg("--json").output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(stdout(&again), stdout(&output));
+}
+
+#[test]
+fn two_runs_with_one_seed_have_the_same_outputs_whatever_the_gold_labels_say() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let task = folder.path().join("task");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/helpdesk"), &task);
+    let first = folder.path().join("first");
+    let output = bench(&first, &["--limit", "2", "--task", task.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+
+    // The same again, but every scored sample's gold is changed: nothing that answers may notice.
+    let ids: Vec<_> = trials(&first).iter().map(|trial| trial["sample"].as_str().unwrap().to_owned()).collect();
+    let tickets = fs::read_to_string(task.join("tickets.jsonl")).unwrap();
+    let changed: Vec<_> = tickets
+        .lines()
+        .map(|line| {
+            let mut ticket: Value = serde_json::from_str(line).unwrap();
+            if ids.iter().any(|id| ticket["id"] == id.as_str()) {
+                ticket["facts"] = serde_json::json!([["nothing of the kind"]]);
+                ticket["articles"] = serde_json::json!([]);
+                ticket["answer"] = "Another answer.".into();
+            }
+            ticket.to_string()
+        })
+        .collect();
+    write_files(&task, &[("tickets.jsonl", &changed.join("\n"))]);
+    let second = folder.path().join("second");
+    let output = bench(&second, &["--limit", "2", "--task", task.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(outputs(&trials(&first)), outputs(&trials(&second)));
+}
+
+#[test]
+fn a_prefix_from_the_cache_changes_no_output() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let runs = ["on", "off"].map(|cache| {
+        let out = folder.path().join(cache);
+        let output = bench(&out, &["--limit", "1", "--router", "slm-only", "--memory", "none", "--prefix-cache", cache]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        trials(&out)
+    });
+    assert_eq!(outputs(&runs[0]), outputs(&runs[1]));
+    let cached = |trials: &[Value]| trials[0]["attempts"][0]["usage"]["cached_tokens"].as_u64().unwrap();
+    assert!(cached(&runs[0]) > 0 && cached(&runs[1]) == 0);
+}
+
+#[test]
+fn a_users_own_csv_is_benched_as_it_is() {
+    let Some(data) = shared("it-tickets") else { return };
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let spec = format!(
+        "name = \"it-tickets\"\n[data]\ntrain = {:?}\ntest = {:?}\n[data.columns]\ninput = \"Document\"\ntarget = \"Topic_group\"\n",
+        data.join("tickets_train_3200.csv"),
+        data.join("tickets_dev_512.csv")
+    );
+    write_files(folder.path(), &[("task/task.toml", &spec)]);
+    let out = folder.path().join("run");
+    let task = folder.path().join("task");
+    let output = bench(&out, &["--limit", "2", "--task", task.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let summary = summary(&output);
+    assert_eq!(summary["policies"][0]["n"], 2);
+    assert!(summary["policies"][0]["groundedness"].is_null(), "there are no passages to be grounded in");
+}
+
+#[test]
+fn a_run_is_never_overwritten() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("run/run.json", "{}")]);
+    let output = bench(&folder.path().join("run"), &["--limit", "1"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("already holds a run"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The command line as a user meets it: help, wrong arguments, configuration files, exit statuses.
+
+use crate::support::{program, stderr, stdout, write_files};
+
+#[test]
+fn help_names_every_verb_and_exits_with_0() {
+    let output = program().arg("--help").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    for verb in ["bench", "report", "models", "tasks", "serve", "doctor"] {
+        assert!(stdout(&output).contains(verb), "{verb}");
+    }
+}
+
+#[test]
+fn an_unknown_flag_is_wrong_usage() {
+    let output = program().args(["bench", "--routr", "llm-first"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--router"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_share_outside_0_to_1_is_wrong_usage() {
+    for flags in [["--threshold", "1.5"], ["--margin", "-0.1"], ["--margin", "NaN"]] {
+        let output = program().args(["bench", &format!("{}={}", flags[0], flags[1])]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr(&output).contains(flags[0]), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_device_that_this_build_lacks_is_an_error_that_says_what_to_do() {
+    let output = program().args(["bench", "--device", "cuda"]).output().unwrap();
+    if cfg!(feature = "cuda") {
+        return;
+    }
+    assert!(output.status.code().is_some_and(|code| code == 1 || code == 2));
+    let message = stderr(&output);
+    assert!(message.contains("--features cuda") && message.contains("--device cpu"), "{message}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn an_unknown_device_is_wrong_usage() {
+    let output = program().args(["bench", "--device", "tpu"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("cuda:N"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_endpoint_without_a_model_name_is_wrong_usage() {
+    let output = program().args(["bench", "--llm", "http://127.0.0.1:9"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--llm-model"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program().args(["bench", "--dry-run"]).current_dir(&folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for part in ["24 samples", "llm-first/salience/validate", "72"] {
+        assert!(stdout(&output).contains(part), "{part} in {}", stdout(&output));
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn a_flag_stands_above_the_environment_and_the_environment_above_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("c.toml", "[bench]\nlimit = 8\nrouter = [\"llm-first\", \"slm-only\"]\n")]);
+    let dry = |limit_env: Option<&str>, limit_flag: Option<&str>| {
+        let mut command = program();
+        command.current_dir(&folder).args(["bench", "--dry-run", "--config", "c.toml"]);
+        if let Some(limit) = limit_env {
+            command.env("ROUTERGYM_LIMIT", limit);
+        }
+        if let Some(limit) = limit_flag {
+            command.args(["--limit", limit]);
+        }
+        stdout(&command.output().unwrap())
+    };
+    assert!(dry(None, None).contains("(8 samples") && dry(None, None).contains("slm-only"), "{}", dry(None, None));
+    assert!(dry(Some("16"), None).contains("(16 samples"));
+    assert!(dry(Some("16"), Some("32")).contains("(32 samples"));
+}
+
+#[test]
+fn an_unknown_key_in_the_configuration_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, named) in [
+        ("[bench]\nlimt = 8\n", "limt"),
+        ("[bensch]\nlimit = 8\n", "bensch"),
+        ("limit = 8\n", "limit"),
+        ("[bench]\nlimit = {}\n", "limit"),
+        ("[bench\n", "TOML"),
+    ] {
+        write_files(folder.path(), &[("c.toml", text)]);
+        let output = program().args(["bench", "--dry-run", "--config", "c.toml"]).current_dir(&folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(stderr(&output).contains(named) && stderr(&output).contains("c.toml"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_folder_without_a_run_cannot_be_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program().arg("report").arg(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("holds no run"), "{}", stderr(&output));
+}
+
+#[test]
+fn doctor_prints_one_json_object() {
+    let output = program().args(["doctor", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let value: serde_json::Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+    assert_eq!(value["devices"]["cpu"], "available");
+}

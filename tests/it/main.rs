@@ -1,0 +1,11 @@
+//! Behaviour of the whole, in one binary. Each module says what it covers.
+
+mod bench;
+mod cli;
+mod models;
+mod remote;
+mod serve;
+mod support;
+mod tasks;
+mod tidy;
+mod tokenizer;
