@@ -39,6 +39,12 @@ impl Secret {
     }
 }
 
+impl From<String> for Secret {
+    fn from(key: String) -> Self {
+        Self::new(key)
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")

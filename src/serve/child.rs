@@ -143,7 +143,11 @@ fn command(options: &StandInOptions) -> Result<Command> {
         None => std::env::current_exe().context("cannot find this program's own file to start the stand-in LLM")?,
     };
     let mut command = Command::new(program);
-    command.args(["serve", "--model", &options.model, "--port", "0", "--exit-with-parent"]);
+    command.args(["serve", "--model", &options.model, "--host", "127.0.0.1", "--port", "0", "--exit-with-parent"]);
+    // What the user set for this program's own flags is not meant for the child, and keys are not its business.
+    for variable in ["ROUTERGYM_CONFIG", "ROUTERGYM_API_KEY_ENV", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
+        command.env_remove(variable);
+    }
     if let Some(device) = &options.device {
         command.args(["--device", device]);
     }
@@ -252,7 +256,8 @@ mod tests {
         let (_folder, mut options) = script("echo \"$*: no such model\" >&2; exit 2");
         options.device = Some("cuda:1".to_owned());
         let error = format!("{:#}", StandIn::start(&options).unwrap_err());
-        let arguments = "serve --model some-model --port 0 --exit-with-parent --device cuda:1: no such model";
+        let arguments =
+            "serve --model some-model --host 127.0.0.1 --port 0 --exit-with-parent --device cuda:1: no such model";
         assert!(
             error.contains(arguments) && error.contains("some-model") && error.contains("exit status: 2"),
             "{error}"
