@@ -5,7 +5,7 @@ use crate::engine::{LocalEngine, Secret};
 use crate::error::{Context, ExitStatus, Result, anyhow, usage};
 use crate::models::Store;
 use crate::net::Network;
-use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
+use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions, set_threads};
 use crate::serve::{Backend, ServeOptions, serve};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -39,8 +39,7 @@ pub struct ServeArgs {
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
     if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-        pool.build_global().context("cannot bound the threads of the local engine (--threads)")?;
+        set_threads(threads.into()).context("cannot bound the threads of the local engine (--threads)")?;
     }
     let options = ServeOptions {
         host: args.host.clone(),
@@ -57,7 +56,8 @@ pub fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus
 
 fn key(variable: Option<&str>) -> Result<Option<Secret>> {
     let Some(variable) = variable else { return Ok(None) };
-    let missing = || usage(format!("--api-key-env names {variable}, which is not set; set it to the key of this server"));
+    let missing =
+        || usage(format!("--api-key-env names {variable}, which is not set; set it to the key of this server"));
     Secret::from_env(variable)?.ok_or_else(missing).map(Some)
 }
 

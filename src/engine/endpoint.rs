@@ -39,6 +39,12 @@ impl Secret {
     }
 }
 
+impl From<String> for Secret {
+    fn from(key: String) -> Self {
+        Self::new(key)
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
@@ -62,8 +68,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            first_byte: Duration::from_secs(180),
-            between_chunks: Duration::from_secs(60),
+            first_byte: Duration::from_mins(3),
+            between_chunks: Duration::from_mins(1),
             total: Duration::from_mins(10),
         }
     }
@@ -142,7 +148,9 @@ impl Endpoint {
             .map_err(|error| usage(format!("the LLM endpoint's address is not a URL ({error}); {mend}")))?;
         if !matches!(url.scheme(), "http" | "https") {
             let scheme = url.scheme();
-            return Err(usage(format!("the LLM endpoint's address starts with {scheme}:, not http: or https:; {mend}")));
+            return Err(usage(format!(
+                "the LLM endpoint's address starts with {scheme}:, not http: or https:; {mend}"
+            )));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(usage(format!(
@@ -225,7 +233,8 @@ mod tests {
 
     #[test]
     fn an_address_with_credentials_is_refused_without_repeating_them() {
-        for bad in ["http://user:sk-hidden@h/v1", "http://sk-hidden@h", "ftp://h", "h:8080/v1", "not a url", "http://"] {
+        for bad in ["http://user:sk-hidden@h/v1", "http://sk-hidden@h", "ftp://h", "h:8080/v1", "not a url", "http://"]
+        {
             let error = Endpoint::parse(bad).unwrap_err();
             assert_eq!(ExitStatus::of(&error), ExitStatus::Usage, "{bad}");
             assert!(!format!("{error:#}").contains("sk-hidden"), "{error:#}");

@@ -110,7 +110,8 @@ impl Fault {
                 Self::new(FailureKind::Rejected, message)
             }
             401 | 403 if options.api_key.is_none() => {
-                let message = format!("was refused ({code}) for want of a key: {shown}; set {key} to a key of this endpoint");
+                let message =
+                    format!("was refused ({code}) for want of a key: {shown}; set {key} to a key of this endpoint");
                 Self::new(FailureKind::Auth, message)
             }
             401 | 403 => {
@@ -127,11 +128,13 @@ impl Fault {
                 Self::new(FailureKind::RateLimited, message)
             }
             429 => {
-                let message = format!("was refused ({code}, too many requests): {shown}; wait, or lower the rate of calls");
+                let message =
+                    format!("was refused ({code}, too many requests): {shown}; wait, or lower the rate of calls");
                 Self::new(FailureKind::RateLimited, message).retry(after())
             }
             500..=599 => {
-                let message = format!("failed at the endpoint ({code}): {shown}; look at the endpoint's log, or try later");
+                let message =
+                    format!("failed at the endpoint ({code}): {shown}; look at the endpoint's log, or try later");
                 Self::new(FailureKind::Server, message).retry(after())
             }
             400 | 413 | 422 if said.is_about_context() => {
@@ -229,10 +232,11 @@ fn redirect_target(headers: &HeaderMap) -> String {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let number = |name: &str| text(name).and_then(|text| text.parse::<f64>().ok());
-    let seconds = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number(RETRY_AFTER.as_str())).or_else(|| {
-        let until = http_date(text(RETRY_AFTER.as_str())?)?;
-        Some(until.saturating_sub(unix_time()) as f64)
-    })?;
+    let seconds =
+        number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number(RETRY_AFTER.as_str())).or_else(|| {
+            let until = http_date(text(RETRY_AFTER.as_str())?)?;
+            Some(until.saturating_sub(unix_time()) as f64)
+        })?;
     Duration::try_from_secs_f64(seconds.max(0.0)).ok()
 }
 
@@ -293,7 +297,11 @@ mod tests {
     #[test]
     fn messages_are_short_on_one_line_and_name_the_mend() {
         let fault = refused(401, "");
-        assert!(fault.message.contains("OPENAI_API_KEY") && fault.message.contains("no reason given"), "{}", fault.message);
+        assert!(
+            fault.message.contains("OPENAI_API_KEY") && fault.message.contains("no reason given"),
+            "{}",
+            fault.message
+        );
         let fault = refused(500, &format!("a\n\u{1b}[31mb {}", "x".repeat(10_000)));
         assert!(fault.message.len() < 500 && !fault.message.contains(['\n', '\u{1b}']), "{}", fault.message);
     }

@@ -40,13 +40,7 @@ pub struct LocalEngine {
 
 impl LocalEngine {
     /// An engine over a model. `name` is what records call it, `device_name` where it runs.
-    pub fn new(
-        model: LanguageModel,
-        name: String,
-        sha256: Option<String>,
-        device_name: String,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(model: LanguageModel, name: String, sha256: Option<String>, device_name: String, clock: Clock) -> Self {
         let context_length = model.info().context_length;
         let place = format!("local {device_name}");
         let info = EngineInfo { model: name, place, sha256, context_length: Some(context_length) };
@@ -155,13 +149,13 @@ impl LocalEngine {
         }
     }
 
-    fn failed(&self, step: &str, error: &Error) -> Box<EngineError> {
+    fn failed(&self, step: &str, error: &Error) -> EngineError {
         self.failure(&format!("{step} failed: {error:#}"))
     }
 
-    fn failure(&self, what: &str) -> Box<EngineError> {
+    fn failure(&self, what: &str) -> EngineError {
         let message = format!("the call of {} ({}): {what}", self.info.model, self.info.place);
-        Box::new(EngineError::new(FailureKind::Local, message))
+        EngineError::new(FailureKind::Local, message)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Reads the body of a successful answer, streamed or plain, piece by piece.
 
+use super::FailureKind;
 use super::endpoint::RemoteOptions;
 use super::failure::Fault;
 use super::stream::SseParser;
 use super::wire::{Answer, cut};
-use super::FailureKind;
 use crate::clock::{Clock, Moment};
 use crate::units::Seconds;
 use std::time::Duration;

@@ -5,7 +5,7 @@
 
 use super::endpoint::{Endpoint, RemoteOptions};
 use super::failure::{Fault, Remedy};
-use super::reader::{Received, Reader, late};
+use super::reader::{Reader, Received, late};
 use super::wire::{Dialect, body, cut, transcript};
 use super::{Completion, Engine, EngineError, EngineInfo, FailureKind, Request, Timing};
 use crate::clock::{Clock, Component, Moment, Spans};
@@ -129,7 +129,8 @@ impl RemoteEngine {
                     let wait = after.unwrap_or(wait);
                     if wait > self.options.max_wait {
                         let (asked, limit) = (wait.as_secs_f64(), self.options.max_wait.as_secs_f64());
-                        fault.message = format!("{}; the endpoint asks to wait {asked} s, more than {limit} s", fault.message);
+                        fault.message =
+                            format!("{}; the endpoint asks to wait {asked} s, more than {limit} s", fault.message);
                         return Err(fault);
                     }
                     sleep(wait).await;
@@ -152,7 +153,8 @@ impl RemoteEngine {
             Ok((response, bytes))
         };
         let first = timeout(limits.first_byte, first).await;
-        let (mut response, mut bytes) = first.unwrap_or_else(|_| Err(late("sent no byte", limits.first_byte, "first-byte")))?;
+        let (mut response, mut bytes) =
+            first.unwrap_or_else(|_| Err(late("sent no byte", limits.first_byte, "first-byte")))?;
         let mut reader = Reader::new(&self.options);
         while let Some(piece) = bytes {
             if reader.take(&piece, &self.clock)? {

@@ -134,7 +134,9 @@ mod tests {
 
     #[test]
     fn events_are_read_with_any_line_end_and_without_a_last_blank_line() {
-        for text in ["data: a\n\ndata: b\n\n", "data: a\r\n\r\ndata:b\r\n\r\n", "data: a\r\rdata: b\r", "data: a\n\ndata: b"] {
+        for text in
+            ["data: a\n\ndata: b\n\n", "data: a\r\n\r\ndata:b\r\n\r\n", "data: a\r\rdata: b\r", "data: a\n\ndata: b"]
+        {
             assert_eq!(parse(&[text.as_bytes()]).unwrap(), ["a", "b"], "{text:?}");
         }
     }

@@ -85,7 +85,7 @@ pub(super) fn adjustment(body: &Value, param: &str, message: &str) -> Option<Dia
 
 /// The messages one after the other, as a record of what was sent.
 pub(super) fn transcript(request: &Request) -> String {
-    request.messages.iter().map(|message| format!("<|{}|>\n{}\n", message.role, message.content)).collect()
+    request.messages.iter().flat_map(|message| ["<|", &message.role, "|>\n", &message.content, "\n"]).collect()
 }
 
 #[derive(Deserialize)]
@@ -130,13 +130,20 @@ struct Top {
     logprob: f64,
 }
 
+/// A token as it came: a token may hold part of a character, so that its text is bytes.
+#[derive(Debug)]
+struct RawToken {
+    bytes: Vec<u8>,
+    logprob: f64,
+    top: Vec<(String, f64)>,
+}
+
 /// An answer in the making.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) model: Option<String>,
     pub(super) text: String,
-    /// Token texts as bytes, because a token may hold part of a character.
-    entries: Vec<(Vec<u8>, f64, Vec<(String, f64)>)>,
+    entries: Vec<RawToken>,
     /// Whether a log-probability could not be read: half a list would be worse than none.
     broken_logprobs: bool,
     finish: Option<String>,
@@ -190,7 +197,7 @@ impl Answer {
             let bytes = entry.bytes.unwrap_or_else(|| entry.token.into_bytes());
             // A probability above 1 is a rounding error of the server at best.
             let top = entry.top_logprobs.into_iter().map(|top| (top.token, top.logprob.min(0.0))).collect();
-            self.entries.push((bytes, entry.logprob.min(0.0), top));
+            self.entries.push(RawToken { bytes, logprob: entry.logprob.min(0.0), top });
         }
     }
 
@@ -221,13 +228,10 @@ impl Answer {
 
     /// The server's token counts, else what can be said without them.
     pub(super) fn usage(&self) -> (Usage, UsageSource) {
-        match self.usage {
-            Some(usage) => (usage, UsageSource::Server),
-            None => {
-                let counted = Usage { output_tokens: self.entries.len() as u64, ..Usage::default() };
-                (counted, UsageSource::Missing)
-            }
+        if let Some(usage) = self.usage {
+            return (usage, UsageSource::Server);
         }
+        (Usage { output_tokens: self.entries.len() as u64, ..Usage::default() }, UsageSource::Missing)
     }
 
     /// The tokens, their texts concatenating to the answer's text.
@@ -236,9 +240,9 @@ impl Answer {
             return Vec::new();
         }
         let mut pending = Vec::new();
-        let tokens = std::mem::take(&mut self.entries).into_iter().map(|(bytes, logprob, top)| {
-            pending.extend_from_slice(&bytes);
-            TokenLogprob { text: take_characters(&mut pending), logprob, top }
+        let tokens = std::mem::take(&mut self.entries).into_iter().map(|token| {
+            pending.extend_from_slice(&token.bytes);
+            TokenLogprob { text: take_characters(&mut pending), logprob: token.logprob, top: token.top }
         });
         align(tokens.collect(), &self.text)
     }
@@ -360,7 +364,10 @@ mod tests {
     #[test]
     fn half_a_list_of_logprobs_is_none() {
         let mut answer = Answer::default();
-        for logprobs in [json!({"content": [{"token": "a", "logprob": -0.1}]}), json!({"content": [{"token": "b", "logprob": null}]})] {
+        for logprobs in [
+            json!({"content": [{"token": "a", "logprob": -0.1}]}),
+            json!({"content": [{"token": "b", "logprob": null}]}),
+        ] {
             let event = json!({"choices": [{"delta": {"content": "a"}, "logprobs": logprobs}]});
             answer.feed(&event.to_string()).unwrap();
         }

@@ -143,7 +143,11 @@ fn command(options: &StandInOptions) -> Result<Command> {
         None => std::env::current_exe().context("cannot find this program's own file to start the stand-in LLM")?,
     };
     let mut command = Command::new(program);
-    command.args(["serve", "--model", &options.model, "--port", "0", "--exit-with-parent"]);
+    command.args(["serve", "--model", &options.model, "--host", "127.0.0.1", "--port", "0", "--exit-with-parent"]);
+    // What the user set for this program's own flags is not meant for the child, and keys are not its business.
+    for variable in ["ROUTERGYM_CONFIG", "ROUTERGYM_API_KEY_ENV", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
+        command.env_remove(variable);
+    }
     if let Some(device) = &options.device {
         command.args(["--device", device]);
     }
@@ -179,7 +183,10 @@ fn first_address(child: &mut Child) -> Result<Receiver<String>> {
         }
         let _ended = std::io::copy(&mut reader, &mut std::io::sink());
     };
-    std::thread::Builder::new().name("stand-in-out".to_owned()).spawn(read).context("cannot read from the stand-in LLM")?;
+    std::thread::Builder::new()
+        .name("stand-in-out".to_owned())
+        .spawn(read)
+        .context("cannot read from the stand-in LLM")?;
     Ok(address)
 }
 
@@ -216,22 +223,26 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
 
-    /// Options that run a shell script in place of this program. The folder must outlive the start.
-    fn script(body: &str) -> (tempfile::TempDir, StandInOptions) {
+    /// A script that is being written may not be run, and a fork in another test holds it open: one test at a time.
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+
+    /// Options that run a shell script in place of this program. The folder and the lock must outlive the start.
+    fn script(body: &str) -> ((std::sync::MutexGuard<'static, ()>, tempfile::TempDir), StandInOptions) {
+        let lock = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&path).unwrap();
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&path).unwrap();
         write!(file, "#!/bin/sh\n{body}\n").unwrap();
         drop(file);
         let options = StandInOptions { program: Some(path), ..StandInOptions::new("some-model") };
-        (folder, options)
+        ((lock, folder), options)
     }
 
     #[test]
     fn a_stand_in_is_ready_when_it_says_so_and_ends_when_dropped() {
-        let (_folder, mut options) =
-            script("echo \"got $* $ROUTERGYM_MODELS\" >&2; echo hello; echo listening on http://127.0.0.1:9; cat >/dev/null");
+        let (_folder, mut options) = script(
+            "echo \"got $* $ROUTERGYM_MODELS\" >&2; echo hello; echo listening on http://127.0.0.1:9; cat >/dev/null",
+        );
         options.store = Some("/store".into());
         let stand_in = StandIn::start(&options).unwrap();
         assert_eq!(stand_in.base_url(), "http://127.0.0.1:9");
@@ -245,8 +256,12 @@ mod tests {
         let (_folder, mut options) = script("echo \"$*: no such model\" >&2; exit 2");
         options.device = Some("cuda:1".to_owned());
         let error = format!("{:#}", StandIn::start(&options).unwrap_err());
-        let arguments = "serve --model some-model --port 0 --exit-with-parent --device cuda:1: no such model";
-        assert!(error.contains(arguments) && error.contains("some-model") && error.contains("exit status: 2"), "{error}");
+        let arguments =
+            "serve --model some-model --host 127.0.0.1 --port 0 --exit-with-parent --device cuda:1: no such model";
+        assert!(
+            error.contains(arguments) && error.contains("some-model") && error.contains("exit status: 2"),
+            "{error}"
+        );
     }
 
     #[test]

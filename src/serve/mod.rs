@@ -16,7 +16,9 @@ pub(crate) use child::READY;
 pub use child::{StandIn, StandInOptions};
 pub use server::{ServeOptions, serve};
 
-use crate::engine::{Completion, Engine, EngineError, EngineInfo, LocalEngine, Request, Sampling, ScriptedEngine, TokenLogprob};
+use crate::engine::{
+    Completion, Engine, EngineError, EngineInfo, LocalEngine, Request, Sampling, ScriptedEngine, TokenLogprob,
+};
 use std::ops::ControlFlow;
 
 /// What a server answers with.

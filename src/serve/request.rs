@@ -84,7 +84,8 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
     match fields.get("response_format").and_then(|format| format.get("type")).and_then(Value::as_str) {
         None | Some("text") => Ok(()),
         Some(other) => {
-            let message = format!("response_format {other:?} is not offered by this server; ask for JSON in the prompt");
+            let message =
+                format!("response_format {other:?} is not offered by this server; ask for JSON in the prompt");
             Err(ApiError::invalid("response_format", message))
         }
     }
@@ -134,7 +135,10 @@ fn content(value: Option<&Value>) -> Option<String> {
 
 fn stop(value: Option<&Value>) -> Result<Vec<String>, ApiError> {
     let invalid = || {
-        ApiError::invalid("stop", format!("stop must be a text or a list of at most {MAX_STOPS} texts, none of them empty"))
+        ApiError::invalid(
+            "stop",
+            format!("stop must be a text or a list of at most {MAX_STOPS} texts, none of them empty"),
+        )
     };
     let stops = match value {
         None | Some(Value::Null) => Vec::new(),
