@@ -196,7 +196,7 @@ fn an_equal_and_cheaper_policy_replaces_the_llm() {
 fn an_equal_but_dearer_policy_does_not() {
     let (mut header, _) = large_run(100, |i| i % 20 != 0);
     header.hardware_price.as_mut().unwrap().usd_per_hour = 36.0;
-    let label = |i: usize| if i % 20 == 0 { "Storage" } else { "Access" };
+    let label = |i: usize| if i.is_multiple_of(20) { "Storage" } else { "Access" };
     let one = |tier, i| trial(vec![attempt(tier, label(i), true, Reason::FirstChoice)]);
     let trials: Vec<_> = (0..100)
         .flat_map(|i| {
@@ -231,7 +231,9 @@ fn unpriced_policies_are_ranked_by_escalation_and_cost_stays_null() {
     let (mut header, mut trials) = large_run(100, |i| i % 20 != 0);
     header.llm_price = None;
     header.hardware_price = None;
-    trials.iter_mut().for_each(|record| record.cost = crate::record::Cost::default());
+    for record in &mut trials {
+        record.cost = crate::record::Cost::default();
+    }
     let summary = summarise(&header, &trials);
     let ours = policy(&summary, RouterKind::SlmOnly);
     assert_eq!(ours.cost_usd_per_1000, CostPer1000::default());

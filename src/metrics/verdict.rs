@@ -167,7 +167,7 @@ impl Run<'_> {
         if let Some(best) = self.cheapest(&passing) {
             return self.yes(best.0, best.1);
         }
-        let Some(&(best, difference)) = compared.iter().max_by(|a, b| a.1.value.total_cmp(&b.1.value)) else {
+        let Some(&(best, difference)) = compared.iter().rev().max_by(|a, b| a.1.value.total_cmp(&b.1.value)) else {
             let why = pairs.first().and_then(|pair| pair.difference.as_ref().err()).cloned();
             return cannot(&why.unwrap_or_else(|| "no policy can be compared with llm-first".into()));
         };
