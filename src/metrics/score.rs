@@ -6,15 +6,14 @@ use crate::record::Scores;
 use crate::task::Target;
 use crate::trial::{Outcome, Prediction, Trial};
 
+/// Judges groundedness: the share of an answer's claims that the passages support; `None` where there is no claim.
+pub type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<f64>> + 'a;
+
 /// Scores a finished trial; `None` for one that failed for reasons outside the models.
 ///
 /// A trial that ended with a broken contract is the models' failure: wherever the task has a gold value it counts as
 /// wrong. `ground` gives the share of an answer's claims that the passages support.
-pub fn score(
-    target: &Target,
-    trial: &Trial,
-    ground: &dyn Fn(&str, &[Passage]) -> Result<Option<f64>>,
-) -> Result<Option<Scores>> {
+pub fn score(target: &Target, trial: &Trial, ground: &Ground<'_>) -> Result<Option<Scores>> {
     match trial.outcome {
         Outcome::Failed => Ok(None),
         Outcome::ContractFailed => {
@@ -161,12 +160,8 @@ mod tests {
         trial
     }
 
-    fn no_grounding(_: &str, _: &[Passage]) -> Result<Option<f64>> {
-        Ok(None)
-    }
-
     fn scores(trial: &Trial) -> Scores {
-        score(&target(), trial, &no_grounding).unwrap().unwrap()
+        score(&target(), trial, &|_, _| Ok(None)).unwrap().unwrap()
     }
 
     #[test]
@@ -186,7 +181,7 @@ mod tests {
     fn a_failed_trial_has_no_scores() {
         let mut trial = answered("30 days", &["vpn"]);
         trial.outcome = Outcome::Failed;
-        assert_eq!(score(&target(), &trial, &no_grounding).unwrap(), None);
+        assert_eq!(score(&target(), &trial, &|_, _| Ok(None)).unwrap(), None);
     }
 
     #[test]
@@ -202,13 +197,13 @@ mod tests {
         };
         assert_eq!(scores(&trial), expected);
         let no_gold = Target { articles: Some(vec![]), needs_human: None, facts: None, label: None, answer: None };
-        let scores = score(&no_gold, &trial, &no_grounding).unwrap().unwrap();
+        let scores = score(&no_gold, &trial, &|_, _| Ok(None)).unwrap().unwrap();
         assert_eq!(scores, Scores { citations_correct: Some(false), ..Scores::default() });
     }
 
     #[test]
     fn a_task_without_gold_values_scores_nothing() {
-        let scores = score(&Target::default(), &answered("x", &[]), &no_grounding).unwrap().unwrap();
+        let scores = score(&Target::default(), &answered("x", &[]), &|_, _| Ok(None)).unwrap().unwrap();
         assert_eq!(scores, Scores::default());
     }
 

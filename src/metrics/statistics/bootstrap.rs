@@ -33,7 +33,9 @@ pub fn quantile_interval(values: &[f64], q: f64) -> Result<Interval, Undefined> 
     resample(sorted.len(), |indices| {
         // Counting how often each rank was drawn gives the resample in ascending order without sorting it.
         counts.fill(0);
-        indices.iter().for_each(|&i| counts[i as usize] += 1);
+        for &i in indices {
+            counts[i as usize] += 1;
+        }
         let mut end = 0;
         for (value, &count) in sorted.iter().zip(&counts) {
             drawn[end..end + count].fill(*value);

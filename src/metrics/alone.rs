@@ -1,0 +1,112 @@
+//! Each model alone: what its own first answers were worth, whatever a router made of them.
+
+use super::figure::Figure;
+use super::statistics::{PairedDifference, paired_difference};
+use super::summary::CellTrials;
+use crate::memory::MemoryKind;
+use crate::record::{RunHeader, TrialRecord};
+use crate::router::{PromptVariant, Tier};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// The models' own first answers under one memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelsAlone {
+    /// The memory that gave the context.
+    pub memory: MemoryKind,
+    /// Accuracy of guessing among the labels; null where the task has none.
+    pub chance: Option<f64>,
+    /// The small model.
+    pub slm: ModelAlone,
+    /// The large model.
+    pub llm: ModelAlone,
+    /// LLM minus SLM over the samples that both answered; null where there are none.
+    pub difference: Option<PairedDifference>,
+    /// What this shows, in one sentence.
+    pub text: String,
+}
+
+/// One model's own first answers to the task's plain prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelAlone {
+    /// The model.
+    pub model: String,
+    /// Share of right labels.
+    pub accuracy: Figure,
+    /// Samples that the model was never asked plainly. Where a router kept them from it, the rest is a selection.
+    pub not_asked: usize,
+}
+
+/// Judges both models under each memory of the run, from the first cell that asked them about a sample.
+pub(super) fn models_alone(header: &RunHeader, cells: &[CellTrials<'_>]) -> Vec<ModelsAlone> {
+    let mut memories = Vec::new();
+    for cell in cells {
+        if !memories.contains(&cell.cell.memory) {
+            memories.push(cell.cell.memory);
+        }
+    }
+    memories.into_iter().map(|memory| under(memory, header, cells)).collect()
+}
+
+fn under(memory: MemoryKind, header: &RunHeader, cells: &[CellTrials<'_>]) -> ModelsAlone {
+    let answers = |tier| first_answers(tier, memory, cells);
+    let (slm, llm) = (answers(Tier::Slm), answers(Tier::Llm));
+    let right_of = |answers: &HashMap<&str, bool>| -> Vec<bool> {
+        header.samples.iter().filter_map(|sample| answers.get(&**sample).copied()).collect()
+    };
+    let alone = |model: &str, answers: &HashMap<&str, bool>| {
+        let right = right_of(answers);
+        ModelAlone {
+            model: model.into(),
+            accuracy: Figure::share(&right, "the model gave no plain first answer that could be judged"),
+            not_asked: header.samples.len().saturating_sub(right.len()),
+        }
+    };
+    let both: (Vec<bool>, Vec<bool>) =
+        header.samples.iter().filter_map(|sample| Some((*llm.get(&**sample)?, *slm.get(&**sample)?))).unzip();
+    let difference = paired_difference(&both.0, &both.1).ok();
+    let (slm, llm) = (alone(&header.slm.model, &slm), alone(&header.llm.model, &llm));
+    let chance = (header.labels > 0).then(|| 1.0 / header.labels as f64);
+    let text = sentence(chance, &slm, &llm, difference.as_ref());
+    ModelsAlone { memory, chance, slm, llm, difference, text }
+}
+
+fn first_answers<'a>(tier: Tier, memory: MemoryKind, cells: &[CellTrials<'a>]) -> HashMap<&'a str, bool> {
+    let mut answers = HashMap::new();
+    for record in cells.iter().filter(|cell| cell.cell.memory == memory).flat_map(CellTrials::scored) {
+        if let Some(right) = first_plain(tier, record) {
+            answers.entry(&*record.sample).or_insert(right);
+        }
+    }
+    answers
+}
+
+/// Whether the first answer of a strength of model is right, if it was a plain one.
+fn first_plain(tier: Tier, record: &TrialRecord) -> Option<bool> {
+    let index = record.trial.attempts.iter().position(|attempt| attempt.tier == tier && attempt.failure.is_none())?;
+    let plain = record.trial.attempts.get(index)?.variant == PromptVariant::Plain;
+    if plain { record.attempts_correct.get(index).copied().flatten() } else { None }
+}
+
+fn sentence(chance: Option<f64>, slm: &ModelAlone, llm: &ModelAlone, difference: Option<&PairedDifference>) -> String {
+    let (Some(small), Some(small_low)) = (slm.accuracy.value, slm.accuracy.low) else {
+        return format!("{} gave no plain first answer that could be judged.", slm.model);
+    };
+    let against_chance = chance.map_or_else(String::new, |chance| {
+        let relation = if small_low > chance { "above" } else { "not shown to be above" };
+        format!(", {relation} the {chance:.3} of chance")
+    });
+    let start = format!("Alone, {} is right on {small:.2} of {}{against_chance}", slm.model, slm.accuracy.n);
+    let Some(difference) = difference else {
+        return format!("{start}; {} answered none of the same samples.", llm.model);
+    };
+    let trade_off = if difference.low > 0.0 {
+        "is better: there is a trade-off to be made"
+    } else if difference.high < 0.0 {
+        "is worse: there is nothing to escalate to"
+    } else {
+        "cannot be told apart from it: no trade-off is shown"
+    };
+    let interval = super::verdict::signed_interval(difference.value, difference.low, difference.high);
+    format!("{start}; {} {trade_off} (difference {interval}, n = {}).", llm.model, difference.n)
+}

@@ -1,0 +1,239 @@
+//! The figures of one policy.
+
+use super::components::{components, latency_s};
+use super::figure::Figure;
+use super::statistics::MIN_N_FOR_P99;
+use super::summary::{CellTrials, CostPer1000, Intervals, Latency, PolicySummary, TokenCount, TokensByTier};
+use crate::memory::MemoryKind;
+use crate::record::{RunHeader, Scores, TrialRecord};
+use crate::router::{PromptVariant, Reason, Tier};
+use crate::trial::{Outcome, Trial};
+use std::collections::BTreeMap;
+
+/// Summarises one cell. Where too many of its trials failed, counts stand and figures are absent.
+pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_share: f64) -> PolicySummary {
+    let scored: Vec<_> = cell.scored().collect();
+    let failures = cell.trials.len() - scored.len();
+    let refusal = refusal(cell.trials.len(), failures, max_failure_share);
+    let measured = if refusal.is_some() { &[] } else { &*scored };
+    let why = |reason: &str| refusal.clone().unwrap_or_else(|| reason.to_string());
+    let accuracy = accuracy(measured, &why);
+    let intervals = intervals(header, cell, measured, &why);
+    let p99 = match measured.len() {
+        n if n >= MIN_N_FOR_P99 => Figure::quantile(&latencies(measured), 0.99, ""),
+        n => Figure::absent(why(&format!("a 99th percentile needs {MIN_N_FOR_P99} trials, this cell has {n}"))),
+    };
+    let (value, attempts) = (|figure: &Figure| figure.value, || cell.trials.iter().flat_map(|r| &r.trial.attempts));
+    let absent = [
+        ("accuracy", &accuracy),
+        ("schema_valid_first", &intervals.schema_valid_first),
+        ("schema_valid_final", &intervals.schema_valid_final),
+        ("groundedness", &intervals.groundedness),
+        ("escalation_rate", &intervals.escalation_rate),
+        ("fact_recall", &intervals.fact_recall),
+        ("citation_accuracy", &intervals.citation_accuracy),
+        ("needs_human_accuracy", &intervals.needs_human_accuracy),
+        ("latency_s.p50", &intervals.latency_p50_s),
+        ("latency_s.p95", &intervals.latency_p95_s),
+        ("latency_s.p99", &p99),
+        ("cost_usd_per_1000.api", &intervals.api_usd_per_1000),
+        ("cost_usd_per_1000.hardware", &intervals.hardware_usd_per_1000),
+    ];
+    let not_available = absent
+        .into_iter()
+        .filter(|(_, figure)| figure.value.is_none())
+        .map(|(name, figure)| (name.to_string(), figure.reason.clone().unwrap_or_default()))
+        .collect();
+    PolicySummary {
+        cell: cell.cell.name.clone(),
+        router: cell.cell.router,
+        memory: cell.cell.memory,
+        contract: cell.cell.contract,
+        slm: cell.cell.slm.clone(),
+        llm: cell.cell.llm.clone(),
+        seed: cell.cell.seed,
+        trials: cell.trials.len(),
+        n: scored.len(),
+        failures,
+        schema_valid_first: value(&intervals.schema_valid_first),
+        schema_valid_final: value(&intervals.schema_valid_final),
+        groundedness: value(&intervals.groundedness),
+        escalation_rate: value(&intervals.escalation_rate),
+        fact_recall: value(&intervals.fact_recall),
+        citation_accuracy: value(&intervals.citation_accuracy),
+        needs_human_accuracy: value(&intervals.needs_human_accuracy),
+        latency_s: Latency {
+            p50: value(&intervals.latency_p50_s),
+            p95: value(&intervals.latency_p95_s),
+            p99: value(&p99),
+        },
+        cost_usd_per_1000: CostPer1000 {
+            api: value(&intervals.api_usd_per_1000),
+            hardware: value(&intervals.hardware_usd_per_1000),
+        },
+        contract_failures: scored.iter().filter(|r| r.trial.outcome == Outcome::ContractFailed).count(),
+        repairs: attempts().filter(|attempt| matches!(attempt.variant, PromptVariant::Repair { .. })).count(),
+        retries: attempts().map(|attempt| u64::from(attempt.retries)).sum(),
+        failed_attempts: attempts().filter(|attempt| attempt.failure.is_some()).count(),
+        escalation_causes: counted(scored.iter().filter_map(|record| escalation_cause(&record.trial))),
+        failures_by_kind: counted(cell.trials.iter().filter_map(|record| failure_kind(&record.trial))),
+        tokens: tokens(&cell.trials),
+        components: components(measured.iter().copied()),
+        accuracy,
+        intervals,
+        not_available,
+    }
+}
+
+fn refusal(trials: usize, failures: usize, max_failure_share: f64) -> Option<String> {
+    if trials == 0 {
+        return Some("no trial was recorded".into());
+    }
+    if failures == trials {
+        return Some(format!("all {trials} trials failed for reasons outside the models"));
+    }
+    (failures as f64 / trials as f64 > max_failure_share).then(|| {
+        format!(
+            "{failures} of {trials} trials failed for reasons outside the models, more than the share of \
+             {max_failure_share} up to which a cell is summarised"
+        )
+    })
+}
+
+fn accuracy(scored: &[&TrialRecord], why: &dyn Fn(&str) -> String) -> Figure {
+    Figure::share(&of_scores(scored, |scores| scores.label_correct), &why("the task has no gold label"))
+}
+
+fn intervals(
+    header: &RunHeader,
+    cell: &CellTrials<'_>,
+    scored: &[&TrialRecord],
+    why: &dyn Fn(&str) -> String,
+) -> Intervals {
+    let trials = || scored.iter().map(|record| &record.trial);
+    let first: Vec<bool> = trials().filter_map(first_valid).collect();
+    let last: Vec<bool> = trials().filter_map(final_valid).collect();
+    let escalated: Vec<bool> = trials().map(|trial| escalation_cause(trial).is_some()).collect();
+    let latencies = latencies(scored);
+    let per_1000 = |cost: fn(&TrialRecord) -> Option<f64>| -> Vec<f64> {
+        scored.iter().filter_map(|record| cost(record)).map(|usd| usd * 1000.0).collect()
+    };
+    let api = per_1000(|record| record.cost.api_usd.map(|usd| usd.0));
+    let hardware = per_1000(|record| record.cost.hardware_usd.map(|usd| usd.0));
+    let no_api =
+        if header.llm_price.is_none() { "no price was given for the LLM's tokens" } else { "no trial was billed" };
+    let no_hardware =
+        if header.hardware_price.is_none() { "no price was given for the machine" } else { "no trial was billed" };
+    Intervals {
+        schema_valid_first: Figure::share(&first, &why("no answer was checked against the contract")),
+        schema_valid_final: Figure::share(&last, &why("no accepted answer was checked against the contract")),
+        groundedness: Figure::mean(
+            &of_scores(scored, |scores| scores.groundedness),
+            &why(&no_groundedness(cell.cell.memory, scored)),
+        ),
+        escalation_rate: Figure::share(&escalated, &why("no trial was scored")),
+        fact_recall: Figure::mean(&of_scores(scored, |s| s.fact_recall), &why("the task lists no facts")),
+        citation_accuracy: Figure::share(
+            &of_scores(scored, |s| s.citations_correct),
+            &why("the task has no gold articles"),
+        ),
+        needs_human_accuracy: Figure::share(
+            &of_scores(scored, |scores| scores.needs_human_correct),
+            &why("the task does not say which samples need a person"),
+        ),
+        latency_p50_s: Figure::quantile(&latencies, 0.5, &why("no trial was scored")),
+        latency_p95_s: Figure::quantile(&latencies, 0.95, &why("no trial was scored")),
+        api_usd_per_1000: Figure::mean(&api, &why(no_api)),
+        hardware_usd_per_1000: Figure::mean(&hardware, &why(no_hardware)),
+    }
+}
+
+fn no_groundedness(memory: MemoryKind, scored: &[&TrialRecord]) -> String {
+    match memory {
+        MemoryKind::None => "the memory `none` injects no passages".into(),
+        MemoryKind::Static => "the memory `static` injects one fixed text and no passages".into(),
+        MemoryKind::Dynamic | MemoryKind::Salience
+            if scored.iter().all(|record| record.trial.retrieval.passages.is_empty()) =>
+        {
+            "no passages were injected".into()
+        }
+        MemoryKind::Dynamic | MemoryKind::Salience => "no answer with passages held a claim to judge".into(),
+    }
+}
+
+fn of_scores<T>(scored: &[&TrialRecord], part: impl Fn(&Scores) -> Option<T>) -> Vec<T> {
+    scored.iter().filter_map(|record| record.scores.as_ref().and_then(&part)).collect()
+}
+
+fn latencies(scored: &[&TrialRecord]) -> Vec<f64> {
+    scored.iter().map(|record| latency_s(record)).collect()
+}
+
+/// Whether the first answer that any model gave keeps the contract.
+fn first_valid(trial: &Trial) -> Option<bool> {
+    let first = trial.attempts.iter().find(|attempt| attempt.failure.is_none())?;
+    first.verdict.as_ref().map(|verdict| verdict.valid)
+}
+
+/// Whether the trial's answer keeps the contract; a trial that ended without an acceptable one does not.
+fn final_valid(trial: &Trial) -> Option<bool> {
+    if trial.outcome == Outcome::ContractFailed {
+        return Some(false);
+    }
+    trial.attempts.get(trial.accepted?)?.verdict.as_ref().map(|verdict| verdict.valid)
+}
+
+/// Why the LLM was first called; `None` where it was not.
+fn escalation_cause(trial: &Trial) -> Option<&'static str> {
+    trial.attempts.iter().find(|attempt| attempt.tier == Tier::Llm).map(|attempt| reason_name(&attempt.reason))
+}
+
+fn failure_kind(trial: &Trial) -> Option<String> {
+    if trial.outcome != Outcome::Failed {
+        return None;
+    }
+    let kind = trial.attempts.iter().rev().find_map(|attempt| attempt.failure.as_ref()).map(|failure| failure.kind);
+    let name = kind.and_then(|kind| serde_json::to_value(kind).ok()).and_then(|v| v.as_str().map(ToString::to_string));
+    Some(name.unwrap_or_else(|| "before_any_call".into()))
+}
+
+/// The name under which a reason is counted.
+pub(super) fn reason_name(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::FirstChoice => "first_choice",
+        Reason::Downshift { .. } => "downshift",
+        Reason::Domain { .. } => "domain",
+        Reason::NoSpecialist { .. } => "no_specialist",
+        Reason::ContractRepair => "contract_repair",
+        Reason::ContractFailure => "contract_failure",
+        Reason::LowConfidence { .. } => "low_confidence",
+        Reason::ConfidenceUnknown => "confidence_unknown",
+        Reason::Safety { .. } => "safety",
+        Reason::AttemptFailed => "attempt_failed",
+        Reason::Accepted => "accepted",
+        Reason::Exhausted => "exhausted",
+    }
+}
+
+fn counted<K: Into<String>>(names: impl Iterator<Item = K>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name.into()).or_default() += 1;
+    }
+    counts
+}
+
+fn tokens(trials: &[&TrialRecord]) -> TokensByTier {
+    let mut tokens = TokensByTier::default();
+    for attempt in trials.iter().flat_map(|record| &record.trial.attempts) {
+        let count: &mut TokenCount = match attempt.tier {
+            Tier::Slm => &mut tokens.slm,
+            Tier::Llm => &mut tokens.llm,
+        };
+        count.calls += 1;
+        count.input_tokens = count.input_tokens.saturating_add(attempt.usage.input_tokens);
+        count.output_tokens = count.output_tokens.saturating_add(attempt.usage.output_tokens);
+        count.cached_tokens = count.cached_tokens.saturating_add(attempt.usage.cached_tokens);
+    }
+    tokens
+}

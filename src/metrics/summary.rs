@@ -1,0 +1,259 @@
+//! `summary.json`: the figures of a run, made from its header and its trials alone.
+
+use super::alone::{ModelsAlone, models_alone};
+use super::components::{ComponentSummary, components};
+use super::figure::Figure;
+use super::policy::policy;
+use super::verdict::{Verdict, verdict};
+use crate::contract::ContractMode;
+use crate::memory::MemoryKind;
+use crate::record::{RunHeader, TrialRecord};
+use crate::router::RouterKind;
+use crate::task::Split;
+use crate::trial::Outcome;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Version of the summary's format.
+pub const SUMMARY_FORMAT: u32 = 1;
+
+/// The margin of non-inferiority where `settings.margin` gives none.
+pub const DEFAULT_MARGIN: f64 = 0.05;
+
+/// The share of failed trials above which a cell is not summarised, where `settings.max_failure_share` gives none.
+pub const DEFAULT_MAX_FAILURE_SHARE: f64 = 0.1;
+
+/// What a run found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of this format.
+    pub format: u32,
+    /// The run's id.
+    pub run: String,
+    /// The task.
+    pub task: String,
+    /// The split that was scored.
+    pub split: Split,
+    /// Number of samples that every policy was to answer.
+    pub samples: usize,
+    /// Whether the LLM is this program's stand-in on the same machine.
+    pub llm_is_stand_in: bool,
+    /// One entry for each policy, in the order of the run.
+    pub policies: Vec<PolicySummary>,
+    /// Where the time went, over all scored trials of the run.
+    pub components: Vec<ComponentSummary>,
+    /// Each model judged by its own first answers, whatever the router made of them; one entry for each memory.
+    pub models_alone: Vec<ModelsAlone>,
+    /// The answer to the run's question.
+    pub verdict: Verdict,
+    /// What the reader of the figures must know.
+    pub notes: Vec<String>,
+}
+
+/// The figures of one policy: one cell of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicySummary {
+    /// The cell's name.
+    pub cell: String,
+    /// The strategy.
+    pub router: RouterKind,
+    /// The memory.
+    pub memory: MemoryKind,
+    /// The contract setting.
+    pub contract: ContractMode,
+    /// The small model.
+    pub slm: String,
+    /// The large model.
+    pub llm: String,
+    /// The cell's seed.
+    pub seed: u64,
+    /// Trials recorded.
+    pub trials: usize,
+    /// Trials scored: answered, or ended with a broken contract. The n of every figure that says no other.
+    pub n: usize,
+    /// Trials that failed for reasons outside the models; never scored.
+    pub failures: usize,
+    /// Share of scored trials with the right label.
+    pub accuracy: Figure,
+    /// Share of scored trials whose first answer keeps the contract.
+    pub schema_valid_first: Option<f64>,
+    /// Share of scored trials whose accepted answer keeps the contract.
+    pub schema_valid_final: Option<f64>,
+    /// Mean share of an answer's claims that the injected passages support.
+    pub groundedness: Option<f64>,
+    /// Share of scored trials in which the LLM was called.
+    pub escalation_rate: Option<f64>,
+    /// Mean share of the required facts that the answer holds.
+    pub fact_recall: Option<f64>,
+    /// Share of answers that cite gold articles and no others.
+    pub citation_accuracy: Option<f64>,
+    /// Share of answers that are right about whether a person must act.
+    pub needs_human_accuracy: Option<f64>,
+    /// Wall time of a trial, scoring excluded.
+    pub latency_s: Latency,
+    /// Mean cost of a scored trial, times 1,000.
+    pub cost_usd_per_1000: CostPer1000,
+    /// The same figures with their intervals and n.
+    pub intervals: Intervals,
+    /// Scored trials that ended with a broken contract.
+    pub contract_failures: usize,
+    /// Answers that were asked for again because they broke the contract.
+    pub repairs: usize,
+    /// Tries of the transport beyond the first.
+    pub retries: u64,
+    /// Calls that failed for reasons outside the models, in trials that got an answer all the same too.
+    pub failed_attempts: usize,
+    /// Scored trials in which the LLM was called, by the reason of its first call.
+    pub escalation_causes: BTreeMap<String, usize>,
+    /// Failed trials by the kind of their last failure.
+    pub failures_by_kind: BTreeMap<String, usize>,
+    /// Tokens of all calls, failed trials included.
+    pub tokens: TokensByTier,
+    /// Where the time went.
+    pub components: Vec<ComponentSummary>,
+    /// Why figures are null.
+    pub not_available: BTreeMap<String, String>,
+}
+
+/// Quantiles of the latency, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// The median.
+    pub p50: Option<f64>,
+    /// The 95th percentile.
+    pub p95: Option<f64>,
+    /// The 99th percentile, from 100 trials up.
+    pub p99: Option<f64>,
+}
+
+/// Dollars per 1,000 trials.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostPer1000 {
+    /// Remote tokens.
+    pub api: Option<f64>,
+    /// The local machine's time.
+    pub hardware: Option<f64>,
+}
+
+/// Figures with their intervals.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Intervals {
+    /// See [`PolicySummary::schema_valid_first`].
+    pub schema_valid_first: Figure,
+    /// See [`PolicySummary::schema_valid_final`].
+    pub schema_valid_final: Figure,
+    /// See [`PolicySummary::groundedness`].
+    pub groundedness: Figure,
+    /// See [`PolicySummary::escalation_rate`].
+    pub escalation_rate: Figure,
+    /// See [`PolicySummary::fact_recall`].
+    pub fact_recall: Figure,
+    /// See [`PolicySummary::citation_accuracy`].
+    pub citation_accuracy: Figure,
+    /// See [`PolicySummary::needs_human_accuracy`].
+    pub needs_human_accuracy: Figure,
+    /// Median latency.
+    pub latency_p50_s: Figure,
+    /// 95th percentile of the latency.
+    pub latency_p95_s: Figure,
+    /// Remote tokens, dollars per 1,000 trials.
+    pub api_usd_per_1000: Figure,
+    /// The local machine's time, dollars per 1,000 trials.
+    pub hardware_usd_per_1000: Figure,
+}
+
+/// Tokens of one strength of model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCount {
+    /// Calls made.
+    pub calls: u64,
+    /// Tokens of the prompts.
+    pub input_tokens: u64,
+    /// Tokens generated.
+    pub output_tokens: u64,
+    /// Tokens of the prompts that came from a cache.
+    pub cached_tokens: u64,
+}
+
+/// Tokens by strength of model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokensByTier {
+    /// The small model's.
+    pub slm: TokenCount,
+    /// The large model's.
+    pub llm: TokenCount,
+}
+
+/// The trials of one cell, each sample once.
+#[derive(Debug)]
+pub(super) struct CellTrials<'a> {
+    pub(super) cell: &'a crate::record::Cell,
+    pub(super) trials: Vec<&'a TrialRecord>,
+}
+
+impl<'a> CellTrials<'a> {
+    /// The trials that may be scored.
+    pub(super) fn scored(&self) -> impl Iterator<Item = &'a TrialRecord> {
+        self.trials.iter().copied().filter(|record| record.trial.outcome != Outcome::Failed)
+    }
+}
+
+/// Makes the figures of a run. Failed trials are counted and never scored; a cell with more than
+/// `settings.max_failure_share` of them has no figures.
+#[must_use]
+pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
+    let mut notes = Vec::new();
+    let cells = by_cell(header, trials, &mut notes);
+    let max_failure_share = setting(header, "max_failure_share", DEFAULT_MAX_FAILURE_SHARE);
+    let policies: Vec<_> = cells.iter().map(|cell| policy(header, cell, max_failure_share)).collect();
+    let verdict = verdict(header, &cells, &policies, setting(header, "margin", DEFAULT_MARGIN));
+    if header.interrupted {
+        notes.push("The run was interrupted: the figures cover the trials that were finished.".into());
+    }
+    if header.llm_is_stand_in {
+        notes.push(format!(
+            "The LLM is a stand-in on this machine ({}): its latency is not that of a remote API, and its price is taken \
+             from the price table's row `{}`.",
+            header.llm.model,
+            header.llm_price.as_ref().map_or("none", |price| &price.name)
+        ));
+    }
+    Summary {
+        format: SUMMARY_FORMAT,
+        run: header.id.clone(),
+        task: header.task.clone(),
+        split: header.split,
+        samples: header.samples.len(),
+        llm_is_stand_in: header.llm_is_stand_in,
+        components: components(cells.iter().flat_map(CellTrials::scored)),
+        models_alone: models_alone(header, &cells),
+        policies,
+        verdict,
+        notes,
+    }
+}
+
+fn by_cell<'a>(header: &'a RunHeader, trials: &'a [TrialRecord], notes: &mut Vec<String>) -> Vec<CellTrials<'a>> {
+    let mut cells: Vec<_> = header.cells.iter().map(|cell| CellTrials { cell, trials: Vec::new() }).collect();
+    let index: HashMap<&str, usize> = header.cells.iter().enumerate().map(|(i, cell)| (&*cell.name, i)).collect();
+    let mut seen = HashSet::new();
+    let (mut strangers, mut repeated) = (0, 0);
+    for record in trials {
+        match index.get(&*record.cell).and_then(|&i| cells.get_mut(i)) {
+            None => strangers += 1,
+            Some(_) if !seen.insert((&*record.cell, &*record.sample)) => repeated += 1,
+            Some(cell) => cell.trials.push(record),
+        }
+    }
+    if strangers > 0 {
+        notes.push(format!("{strangers} trials are left out: they belong to cells that run.json does not list."));
+    }
+    if repeated > 0 {
+        notes.push(format!("{repeated} trials are left out: their cell had already recorded the same sample."));
+    }
+    cells
+}
+
+fn setting(header: &RunHeader, key: &str, default: f64) -> f64 {
+    header.settings.get(key).and_then(serde_json::Value::as_f64).unwrap_or(default)
+}

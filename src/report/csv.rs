@@ -1,0 +1,93 @@
+//! `summary.csv`: one row for each policy, every figure in columns of its own.
+
+use crate::error::{Context, Result};
+use crate::metrics::{Figure, PolicySummary, Summary};
+use crate::report::name_of;
+use std::collections::BTreeMap;
+
+/// One row for each policy; an absent figure is an empty field, its reason stands in `not_available`.
+pub fn render_csv(summary: &Summary) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut headed = false;
+    for policy in &summary.policies {
+        let fields = fields(policy);
+        if !headed {
+            writer.write_record(fields.iter().map(|(name, _)| name)).context("writing the head of summary.csv")?;
+            headed = true;
+        }
+        let values = fields.iter().map(|(_, value)| value);
+        writer.write_record(values).with_context(|| format!("writing the row of {} to summary.csv", policy.cell))?;
+    }
+    let bytes = writer.into_inner().context("finishing summary.csv")?;
+    String::from_utf8(bytes).context("finishing summary.csv")
+}
+
+fn fields(policy: &PolicySummary) -> Vec<(String, String)> {
+    let intervals = &policy.intervals;
+    let mut fields: Vec<(String, String)> = [
+        ("cell", policy.cell.clone()),
+        ("router", policy.router.name().into()),
+        ("memory", name_of(&policy.memory)),
+        ("contract", name_of(&policy.contract)),
+        ("slm", policy.slm.clone()),
+        ("llm", policy.llm.clone()),
+        ("seed", policy.seed.to_string()),
+        ("trials", policy.trials.to_string()),
+        ("n", policy.n.to_string()),
+        ("failures", policy.failures.to_string()),
+    ]
+    .map(|(name, value)| (name.to_string(), value))
+    .into();
+    for (name, figure) in [
+        ("accuracy", &policy.accuracy),
+        ("schema_valid_first", &intervals.schema_valid_first),
+        ("schema_valid_final", &intervals.schema_valid_final),
+        ("groundedness", &intervals.groundedness),
+        ("escalation_rate", &intervals.escalation_rate),
+        ("fact_recall", &intervals.fact_recall),
+        ("citation_accuracy", &intervals.citation_accuracy),
+        ("needs_human_accuracy", &intervals.needs_human_accuracy),
+        ("latency_p50_s", &intervals.latency_p50_s),
+        ("latency_p95_s", &intervals.latency_p95_s),
+        ("api_usd_per_1000", &intervals.api_usd_per_1000),
+        ("hardware_usd_per_1000", &intervals.hardware_usd_per_1000),
+    ] {
+        fields.extend(figure_fields(name, figure));
+    }
+    let rest = [
+        ("latency_p99_s", number(policy.latency_s.p99)),
+        ("contract_failures", policy.contract_failures.to_string()),
+        ("repairs", policy.repairs.to_string()),
+        ("retries", policy.retries.to_string()),
+        ("failed_attempts", policy.failed_attempts.to_string()),
+        ("slm_calls", policy.tokens.slm.calls.to_string()),
+        ("slm_input_tokens", policy.tokens.slm.input_tokens.to_string()),
+        ("slm_output_tokens", policy.tokens.slm.output_tokens.to_string()),
+        ("llm_calls", policy.tokens.llm.calls.to_string()),
+        ("llm_input_tokens", policy.tokens.llm.input_tokens.to_string()),
+        ("llm_output_tokens", policy.tokens.llm.output_tokens.to_string()),
+        ("escalation_causes", pairs(&policy.escalation_causes)),
+        ("failures_by_kind", pairs(&policy.failures_by_kind)),
+        ("not_available", pairs(&policy.not_available)),
+    ];
+    fields.extend(rest.map(|(name, value)| (name.to_string(), value)));
+    fields
+}
+
+fn figure_fields(name: &str, figure: &Figure) -> [(String, String); 4] {
+    [
+        (name.to_string(), number(figure.value)),
+        (format!("{name}_low"), number(figure.low)),
+        (format!("{name}_high"), number(figure.high)),
+        (format!("{name}_n"), figure.n.to_string()),
+    ]
+}
+
+/// All digits, so that no figure of `summary.json` is rounded here.
+fn number(value: Option<f64>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn pairs<V: std::fmt::Display>(map: &BTreeMap<String, V>) -> String {
+    map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,170 @@
+//! `summary.md`: the verdict, the tables, what each figure means, and where it all comes from.
+
+use super::{Align, Table, name_of, printable, tables};
+use crate::engine::EngineInfo;
+use crate::metrics::{Summary, statistics};
+use crate::record::RunHeader;
+use crate::units::Bytes;
+use std::fmt::Write as _;
+
+/// The whole page.
+#[must_use]
+pub fn render_markdown(summary: &Summary, header: &RunHeader) -> String {
+    let mut page = format!("# {}\n\n**{}**\n", escaped(&summary.run), escaped(&summary.verdict.text));
+    for table in tables(summary) {
+        let _ = write!(page, "\n## {}\n\n{}", escaped(&table.title), grid(&table));
+        for note in &table.notes {
+            let _ = write!(page, "\n{}\n", escaped(note));
+        }
+    }
+    page + &comparisons(summary) + &definitions(summary) + &provenance(header)
+}
+
+fn grid(table: &Table) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let heads = table.columns.iter().map(|column| escaped(&column.heading())).collect();
+    let rules = table.columns.iter().map(|c| if c.align == Align::Right { "---:" } else { "---" }.into()).collect();
+    let rows = table.rows.iter().map(|row| line(row.iter().map(|cell| escaped(&cell.line())).collect()));
+    line(heads) + &line(rules) + &rows.collect::<String>()
+}
+
+fn comparisons(summary: &Summary) -> String {
+    if summary.verdict.comparisons.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## Against llm-first, sample by sample\n\n".to_string();
+    text += "| policy | difference in accuracy | 95 % interval | one-sided 95 % lower bound | n | only this right | only \
+             llm-first right | McNemar p | not worse by more than the margin |\n\
+             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
+    for comparison in &summary.verdict.comparisons {
+        let name = escaped(&comparison.cell);
+        let Some(d) = &comparison.difference else {
+            let reason = comparison.reason.as_deref().map(escaped).unwrap_or_default();
+            let _ = writeln!(text, "| {name} | n/a | n/a | n/a | 0 | n/a | n/a | n/a | cannot be compared: {reason} |");
+            continue;
+        };
+        let passes = if comparison.non_inferior == Some(true) { "shown" } else { "not shown" };
+        let _ = writeln!(
+            text,
+            "| {name} | {:.3} | {:.3} to {:.3} | {:.3} | {} | {} | {} | {:.3} | {passes} |",
+            d.value, d.low, d.high, d.lower_bound, d.n, d.only_first, d.only_second, d.p_value
+        );
+    }
+    text
+}
+
+fn definitions(summary: &Summary) -> String {
+    let margin = summary.verdict.margin;
+    let draws = statistics::DRAWS;
+    format!(
+        "
+## What the figures mean
+
+- **n**: trials that are scored. A trial that failed for reasons outside the models (network, key, overflow, interruption)
+  is counted as failed and never scored; a trial that ended with a broken contract is scored as wrong.
+- **accuracy**: share of scored trials whose label is exactly the gold label.
+- **schema valid first, final**: share of scored trials whose first answer, and whose accepted answer, keeps the JSON
+  Schema. It is observed where contracts are off, too.
+- **grounded**: share of the answer's claims that the injected passages support, averaged over answers with passages and
+  claims.
+- **escalation rate**: share of scored trials in which the LLM was called at all, whether first or after the SLM; for
+  llm-first without downshift it is 1.
+- **latency**: wall time of a trial, scoring excluded; quantiles by linear interpolation (type 7). No 99th percentile under
+  100 trials.
+- **API per 1,000**: tokens of every call of the LLM, repairs and failed calls included, at the price below; times 1,000.
+- **machine per 1,000**: time that this machine worked on a trial, waiting for the network excluded, at the hourly rate
+  below; times 1,000.
+- **required facts found**: share of the facts of which an accepted spelling stands in the answer as whole words.
+- **citations right**: at least one article is cited and all cited ones are gold; where the gold names none, none is cited.
+- **intervals**: 95 %. Shares: Wilson score. Means and quantiles: percentile bootstrap over trials, {draws} draws, fixed
+  seed. Differences: over the samples that both answered, the wider of paired bootstrap and Tango's score interval.
+- **verdict**: a policy can replace llm-first when the one-sided 95 % lower bound of the difference in accuracy lies above
+  −{margin}; among those that pass, the cheapest is named. Each policy is tested alone, with no adjustment for their number.
+"
+    )
+}
+
+fn provenance(header: &RunHeader) -> String {
+    let mut text = "\n## Where this comes from\n\n".to_string();
+    let mut item = |name: &str, value: String| {
+        let _ = writeln!(text, "- {name}: {}", escaped(&value));
+    };
+    item("command", header.command.join(" "));
+    item("program", format!("routergym-local {}, record format {}", header.version, header.format));
+    let end = header.finished_at.as_deref().unwrap_or("not finished");
+    let cut = if header.interrupted { ", interrupted" } else { "" };
+    item("time", format!("{} to {end}{cut}", header.started_at));
+    item(
+        "task",
+        format!(
+            "{}, split {}, {} samples, {} labels, SHA-256 {}",
+            header.task,
+            name_of(&header.split),
+            header.samples.len(),
+            header.labels,
+            header.task_sha256
+        ),
+    );
+    item("SLM", engine(&header.slm));
+    let stand_in = if header.llm_is_stand_in { " (a stand-in on the same machine)" } else { "" };
+    item("LLM", format!("{}{stand_in}", engine(&header.llm)));
+    item(
+        "price of the LLM's tokens",
+        header.llm_price.as_ref().map_or("not priced".into(), |price| {
+            let cached = price
+                .cached_input_usd_per_million
+                .map_or("billed as input".into(), |usd| format!("${usd} per million"));
+            format!(
+                "row {} of {}: ${} per million input tokens, ${} output, cached input {cached}",
+                price.name, price.as_of, price.input_usd_per_million, price.output_usd_per_million
+            )
+        }),
+    );
+    item(
+        "price of the machine",
+        header.hardware_price.as_ref().map_or("not priced".into(), |price| {
+            format!("row {}: ${} per hour; {}", price.name, price.usd_per_hour, price.basis)
+        }),
+    );
+    let machine = &header.machine;
+    item(
+        "machine",
+        format!(
+            "{}, {} cores, {}, {}; SLM on {} with {} threads",
+            machine.cpu,
+            machine.cores,
+            Bytes(machine.memory_bytes),
+            machine.os,
+            machine.device,
+            machine.threads
+        ),
+    );
+    item("seed", header.seed.to_string());
+    item("settings", header.settings.to_string());
+    text += "\nEvery figure is made from `run.json` and `trials.jsonl` in this folder, which hold the raw outputs.\n";
+    text
+}
+
+fn engine(info: &EngineInfo) -> String {
+    let sha256 = info.sha256.as_ref().map_or(String::new(), |sha256| format!(", SHA-256 {sha256}"));
+    let context = info.context_length.map_or(String::new(), |tokens| format!(", context {tokens} tokens"));
+    format!("{}, {}{context}{sha256}", info.model, info.place)
+}
+
+/// Text that Markdown and HTML leave as it is.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in printable(text).chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '|' | '*' | '_' | '`' | '\\' | '[' | ']' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,270 @@
+//! What stands in which table.
+
+use super::{Align, Cell, Column, Table, name_of};
+use crate::metrics::{Figure, PolicySummary, Summary, significant};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Policies that the breakdown by component shows side by side.
+const POLICIES_BESIDE: usize = 4;
+
+/// The tables of a summary: the comparison, the quality of answers, the latency by component, the models alone, and what
+/// led to escalation and failure.
+#[must_use]
+pub fn tables(summary: &Summary) -> Vec<Table> {
+    let quality = quality(summary);
+    let mut tables = vec![comparison(summary)];
+    if quality.columns.len() > 1 {
+        tables.push(quality);
+    }
+    tables.extend([latency(summary), alone(summary), causes(summary)]);
+    tables
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Share,
+    Seconds,
+    Dollars,
+}
+
+impl Format {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Share => format!("{value:.2}"),
+            Self::Seconds | Self::Dollars => significant(value, 3),
+        }
+    }
+}
+
+fn comparison(summary: &Summary) -> Table {
+    type Pick = fn(&PolicySummary) -> &Figure;
+    let figures: [(&str, Option<&str>, Format, Pick); 9] = [
+        ("accuracy", None, Format::Share, |p| &p.accuracy),
+        ("schema valid first", None, Format::Share, |p| &p.intervals.schema_valid_first),
+        ("schema valid final", None, Format::Share, |p| &p.intervals.schema_valid_final),
+        ("grounded", None, Format::Share, |p| &p.intervals.groundedness),
+        ("escalation rate", None, Format::Share, |p| &p.intervals.escalation_rate),
+        ("latency p50", Some("s"), Format::Seconds, |p| &p.intervals.latency_p50_s),
+        ("latency p95", Some("s"), Format::Seconds, |p| &p.intervals.latency_p95_s),
+        ("API per 1,000", Some("$"), Format::Dollars, |p| &p.intervals.api_usd_per_1000),
+        ("machine per 1,000", Some("$"), Format::Dollars, |p| &p.intervals.hardware_usd_per_1000),
+    ];
+    let mut columns = vec![Column::new("policy", Align::Left, None), Column::new("n", Align::Right, None)];
+    columns.extend(figures.iter().map(|(name, unit, ..)| Column::new(name, Align::Right, *unit)));
+    let rows = summary
+        .policies
+        .iter()
+        .map(|policy| {
+            let mut row = vec![policy_cell(policy), n_cell(policy)];
+            row.extend(figures.iter().map(|(_, _, format, pick)| figure_cell(pick(policy), *format, policy.n)));
+            row
+        })
+        .collect();
+    let mut notes = vec![
+        "Brackets: 95 % interval. n is that of the column n unless a cell gives its own. n/a: not available, see below."
+            .to_string(),
+    ];
+    notes.extend(absences(summary));
+    notes.extend(summary.notes.iter().cloned());
+    Table { title: format!("Policies on {} ({})", summary.task, name_of(&summary.split)), columns, rows, notes }
+}
+
+/// Figures that only some tasks have; a column stands only where some policy has its figure.
+fn quality(summary: &Summary) -> Table {
+    type Pick = fn(&PolicySummary) -> &Figure;
+    let figures: [(&str, Pick); 3] = [
+        ("required facts found", |p| &p.intervals.fact_recall),
+        ("citations right", |p| &p.intervals.citation_accuracy),
+        ("needs-human right", |p| &p.intervals.needs_human_accuracy),
+    ];
+    let present =
+        || figures.iter().filter(|(_, pick)| summary.policies.iter().any(|policy| pick(policy).value.is_some()));
+    let mut columns = vec![Column::new("policy", Align::Left, None)];
+    columns.extend(present().map(|(name, _)| Column::new(name, Align::Right, None)));
+    let rows = summary
+        .policies
+        .iter()
+        .map(|policy| {
+            let cells = present().map(|(_, pick)| figure_cell(pick(policy), Format::Share, policy.n));
+            std::iter::once(policy_cell(policy)).chain(cells).collect()
+        })
+        .collect();
+    Table { title: "Quality of the answers beside the label".into(), columns, rows, notes: vec![] }
+}
+
+fn latency(summary: &Summary) -> Table {
+    let beside = if summary.policies.len() <= POLICIES_BESIDE { &*summary.policies } else { &[] };
+    let mut columns = vec![
+        Column::new("component", Align::Left, None),
+        Column::new("p50", Align::Right, Some("ms")),
+        Column::new("mean", Align::Right, Some("ms")),
+        Column::new("share", Align::Right, Some("%")),
+    ];
+    columns.extend(beside.iter().map(|policy| Column::new(&short_name(policy, summary), Align::Right, Some("ms"))));
+    let milliseconds = |seconds: Option<f64>| seconds.map_or_else(not_available, |s| significant(s * 1e3, 3));
+    let percent = |share: Option<f64>| share.map_or_else(not_available, |share| format!("{:.1}", share * 100.0));
+    let rows = summary
+        .components
+        .iter()
+        .enumerate()
+        .map(|(i, part)| {
+            let all = [part.name.clone(), milliseconds(part.p50_s), milliseconds(part.mean_s), percent(part.share)];
+            let each = beside
+                .iter()
+                .map(|policy| policy.components.get(i).map_or_else(not_available, |part| milliseconds(part.mean_s)));
+            all.into_iter().chain(each).map(Cell::new).collect()
+        })
+        .collect();
+    let note = "Over all scored trials; shares add up to 100 %. Network holds the endpoint's own computing. Unaccounted is \
+                wall time that no span explains. Scoring comes after the answer and is not part of the latency above.";
+    let mut notes = vec![note.to_string()];
+    if !beside.is_empty() {
+        notes.push("The columns of policies hold means.".into());
+    }
+    Table { title: "Where the time goes".into(), columns, rows, notes }
+}
+
+fn alone(summary: &Summary) -> Table {
+    let columns = vec![
+        Column::new("memory", Align::Left, None),
+        Column::new("tier", Align::Left, None),
+        Column::new("model", Align::Left, None),
+        Column::new("accuracy", Align::Right, None),
+        Column::new("n", Align::Right, None),
+        Column::new("not asked", Align::Right, None),
+        Column::new("chance", Align::Right, None),
+    ];
+    let mut rows = Vec::new();
+    for entry in &summary.models_alone {
+        for (tier, model) in [("SLM", &entry.slm), ("LLM", &entry.llm)] {
+            rows.push(vec![
+                Cell::new(name_of(&entry.memory)),
+                Cell::new(tier),
+                Cell::new(&model.model),
+                figure_cell(&model.accuracy, Format::Share, model.accuracy.n),
+                Cell::new(model.accuracy.n.to_string()),
+                Cell::new(model.not_asked.to_string()),
+                Cell::new(entry.chance.map_or_else(not_available, |chance| format!("{chance:.3}"))),
+            ]);
+        }
+    }
+    let mut notes: Vec<String> = summary.models_alone.iter().map(|entry| entry.text.clone()).collect();
+    let selected = |entry: &crate::metrics::ModelsAlone| entry.slm.not_asked + entry.llm.not_asked > 0;
+    if summary.models_alone.iter().any(selected) {
+        notes.push(
+            "Where samples were not asked, the routers chose which ones a model saw: its accuracy is that of a selection."
+                .into(),
+        );
+    }
+    Table { title: "Each model alone, by its own first answers".into(), columns, rows, notes }
+}
+
+fn causes(summary: &Summary) -> Table {
+    let columns = vec![
+        Column::new("policy", Align::Left, None),
+        Column::new("LLM called", Align::Right, None),
+        Column::new("because of", Align::Left, None),
+        Column::new("repairs", Align::Right, None),
+        Column::new("contract failures", Align::Right, None),
+        Column::new("retries", Align::Right, None),
+        Column::new("failed calls", Align::Right, None),
+        Column::new("failed trials", Align::Right, None),
+        Column::new("by kind", Align::Left, None),
+    ];
+    let rows = summary
+        .policies
+        .iter()
+        .map(|policy| {
+            vec![
+                policy_cell(policy),
+                Cell::new(format!("{} of {}", policy.escalation_causes.values().sum::<usize>(), policy.n)),
+                counts_cell(&policy.escalation_causes),
+                Cell::new(policy.repairs.to_string()),
+                Cell::new(policy.contract_failures.to_string()),
+                Cell::new(policy.retries.to_string()),
+                Cell::new(policy.failed_attempts.to_string()),
+                Cell::new(format!("{} of {}", policy.failures, policy.trials)),
+                counts_cell(&policy.failures_by_kind),
+            ]
+        })
+        .collect();
+    let note = "A broken contract is the models' failure and scored as wrong; a failed trial (network, overflow, …) is never \
+                scored.";
+    Table { title: "What led to the LLM, to repairs and to failures".into(), columns, rows, notes: vec![note.into()] }
+}
+
+fn policy_cell(policy: &PolicySummary) -> Cell {
+    let name = policy.router.name();
+    let rest = policy.cell.strip_prefix(name).map(|rest| rest.trim_start_matches('/'));
+    let cell = Cell::new(name);
+    match rest.unwrap_or(&policy.cell) {
+        "" => cell,
+        rest => cell.with(rest),
+    }
+}
+
+fn short_name(policy: &PolicySummary, summary: &Summary) -> String {
+    let several = summary.policies.iter().filter(|other| other.router == policy.router).count() > 1;
+    if several { policy.cell.clone() } else { policy.router.name().to_string() }
+}
+
+fn n_cell(policy: &PolicySummary) -> Cell {
+    let cell = Cell::new(policy.n.to_string());
+    if policy.failures > 0 { cell.with(format!("+{} failed", policy.failures)) } else { cell }
+}
+
+fn figure_cell(figure: &Figure, format: Format, n: usize) -> Cell {
+    let Some(value) = figure.value else { return Cell::new(not_available()) };
+    let mut cell = Cell::new(format.show(value));
+    if let (Some(low), Some(high)) = (figure.low, figure.high) {
+        cell = cell.with(format!("[{}–{}]", format.show(low), format.show(high)));
+    }
+    if figure.n == n { cell } else { cell.with(format!("n={}", figure.n)) }
+}
+
+fn counts_cell(counts: &BTreeMap<String, usize>) -> Cell {
+    let mut lines = counts.iter().map(|(name, count)| format!("{name} {count}"));
+    let cell = Cell::new(lines.next().unwrap_or_else(|| "–".into()));
+    lines.fold(cell, Cell::with)
+}
+
+fn not_available() -> String {
+    "n/a".into()
+}
+
+/// One sentence for each reason: which figure of which policies is absent and why.
+fn absences(summary: &Summary) -> Vec<String> {
+    let mut by_reason: Vec<(&str, &str, BTreeSet<&str>)> = Vec::new();
+    for policy in &summary.policies {
+        for (figure, reason) in &policy.not_available {
+            let shown = figure != "latency_s.p99" && !QUALITY.contains(&&**figure);
+            if let (true, Some(entry)) =
+                (shown, by_reason.iter_mut().find(|(cell, why, _)| *cell == policy.cell && why == reason))
+            {
+                entry.2.insert(figure);
+            } else if shown {
+                by_reason.push((&policy.cell, reason, [&**figure].into()));
+            }
+        }
+    }
+    // The same figures for the same reason in several policies make one sentence.
+    let mut merged: Vec<(Vec<&str>, &str, BTreeSet<&str>)> = Vec::new();
+    for (cell, reason, figures) in by_reason {
+        match merged.iter_mut().find(|(_, why, which)| *why == reason && *which == figures) {
+            Some(entry) => entry.0.push(cell),
+            None => merged.push((vec![cell], reason, figures)),
+        }
+    }
+    let every = summary.policies.len();
+    merged
+        .into_iter()
+        .map(|(cells, reason, figures)| {
+            let who = if cells.len() == every && every > 1 { "every policy".into() } else { cells.join(", ") };
+            let which = figures.into_iter().collect::<Vec<_>>().join(", ");
+            format!("Not available for {who}: {which} ({reason}).")
+        })
+        .collect()
+}
+
+/// Figures of the table of answer quality: a task without them is no matter for a note.
+const QUALITY: [&str; 3] = ["fact_recall", "citation_accuracy", "needs_human_accuracy"];
