@@ -1,8 +1,8 @@
 //! `bench`: the main job. Compares the routers on one task and says what was found.
 
+use super::prepare::{obtain, prepare};
 use super::progress::Progress;
 use super::setup::{self, Resolved};
-use super::prepare::{obtain, prepare};
 use super::{output, report as report_verb};
 use crate::clock::{self, Clock};
 use crate::contract::ContractMode;
@@ -170,9 +170,9 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
             Ok(ExitStatus::Interrupted)
         }
         Finish::Aborted(why) => Err(anyhow!("the run was stopped early and what it measured is kept: {why}")),
-        Finish::Complete if summary.refused() => {
-            Err(anyhow!("too many trials failed outside the models to judge every router; their messages are in trials.jsonl"))
-        }
+        Finish::Complete if summary.refused() => Err(anyhow!(
+            "too many trials failed outside the models to judge every router; their messages are in trials.jsonl"
+        )),
         Finish::Complete => Ok(ExitStatus::Done),
     }
 }

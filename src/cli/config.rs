@@ -48,9 +48,12 @@ fn apply(command: Command, path: &Path, verb: &str, value: toml::Value) -> Resul
         if !known.contains(&key) {
             return Err(usage(format!("{place}: unknown key `{key}` in [{verb}]; there are {}", known.join(", "))));
         }
-        defaults.push((key.clone(), texts(&value).ok_or_else(|| {
-            usage(format!("{place}: `{key}` in [{verb}] must be a text, a number, true/false or a list of these"))
-        })?));
+        defaults.push((
+            key.clone(),
+            texts(&value).ok_or_else(|| {
+                usage(format!("{place}: `{key}` in [{verb}] must be a text, a number, true/false or a list of these"))
+            })?,
+        ));
     }
     Ok(command.mut_subcommand(verb.to_owned(), |mut subcommand| {
         for (key, values) in defaults {

@@ -29,10 +29,13 @@ pub(super) fn run(args: &DoctorArgs, network: Network) -> Result<ExitStatus> {
         .collect();
     if args.json {
         let devices: serde_json::Map<_, _> = devices.into_iter().map(|(name, state)| (name, json!(state))).collect();
-        output::data(&json!({
-            "version": env!("CARGO_PKG_VERSION"), "machine": machine, "models_folder": store.folder,
-            "offline": network.is_offline(), "devices": devices,
-        }).to_string());
+        output::data(
+            &json!({
+                "version": env!("CARGO_PKG_VERSION"), "machine": machine, "models_folder": store.folder,
+                "offline": network.is_offline(), "devices": devices,
+            })
+            .to_string(),
+        );
         return Ok(ExitStatus::Done);
     }
     let memory = machine.memory_bytes.map_or_else(|| "not measured".to_owned(), |bytes| Bytes(bytes).to_string());

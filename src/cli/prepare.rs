@@ -104,7 +104,8 @@ pub(super) fn prepare(
     };
     let contract = Contract::new(&task.name, &task.schema)?;
     let device = Device::open(args.device)?;
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let threads =
+        args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     set_threads(threads)?;
 
     note(&format!("loading {} on {}", weights.slm.name, device.name()));
@@ -313,10 +314,16 @@ fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
 /// prefix. It also finds out whether the endpoint answers at all. Its cost is kept beside the settings.
 fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock) -> Result<Value> {
     let query = Query { id: "warm-up".to_owned(), input: "Hello".to_owned() };
-    let request =
-        Request { messages: prompts.messages(&query, &[], None), max_tokens: 1, temperature: 0.0, seed, top_logprobs: 2 };
+    let request = Request {
+        messages: prompts.messages(&query, &[], None),
+        max_tokens: 1,
+        temperature: 0.0,
+        seed,
+        top_logprobs: 2,
+    };
     let mut results = serde_json::Map::new();
-    let named = [("slm", &engines.slm), ("llm", &engines.llm)].into_iter().map(|(tier, engine)| (tier.to_owned(), engine));
+    let named =
+        [("slm", &engines.slm), ("llm", &engines.llm)].into_iter().map(|(tier, engine)| (tier.to_owned(), engine));
     let specialists = engines.specialists.iter().map(|(name, engine)| (format!("specialist {name}"), engine));
     for (name, engine) in named.chain(specialists) {
         let start = clock.now();

@@ -31,15 +31,27 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus> {
 }
 
 /// Prints a summary: one JSON object, or tables and the verdict.
-pub(super) fn print_summary(
-    header: &record::RunHeader,
-    summary: &metrics::Summary,
-    json: bool,
-) -> Result<()> {
+pub(super) fn print_summary(header: &record::RunHeader, summary: &metrics::Summary, json: bool) -> Result<()> {
     if json {
         output::data(&serde_json::to_string(summary)?);
     } else {
-        output::data(&report::render_terminal(header, summary, output::width()));
+        let models = format!(
+            "{}: {} samples of the {} split. SLM {} ({}), LLM {} ({}){}.\n",
+            summary.task,
+            summary.samples,
+            summary.split.name(),
+            header.slm.model,
+            header.slm.place,
+            header.llm.model,
+            header.llm.place,
+            if header.llm_is_stand_in { ", a stand-in on this machine" } else { "" },
+        );
+        output::data(&report::printable(models.trim_end()));
+        output::data(&report::render_terminal(&report::tables(summary), output::width()));
+        for note in &summary.notes {
+            output::data(&report::printable(&format!("note: {note}")));
+        }
+        output::data(&format!("\nVerdict: {}\n", report::printable(&summary.verdict.text)));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::memory::MemoryKind;
 use crate::metrics;
 use crate::net::Network;
 use crate::record::{Cell, HardwarePrice, Price};
-use crate::task::{self, Sample, Split, Task};
+use crate::task::{self, Sample, Task};
 
 const DEFAULT_PAIR: (&str, &str) = ("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct");
 const SMALL_PAIR: (&str, &str) = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct");
@@ -74,7 +74,9 @@ fn check_ranges(args: &BenchArgs) -> Result<()> {
     if !args.timeout.is_finite() || args.timeout <= 0.0 {
         return Err(usage("--timeout is a number of seconds above 0"));
     }
-    for (flag, value) in [("--max-tokens", args.max_tokens), ("--top-k", args.top_k), ("--threads", args.threads.unwrap_or(1))] {
+    for (flag, value) in
+        [("--max-tokens", args.max_tokens), ("--top-k", args.top_k), ("--threads", args.threads.unwrap_or(1))]
+    {
         if value == 0 {
             return Err(usage(format!("{flag} must be at least 1")));
         }
@@ -95,8 +97,10 @@ fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
         },
     };
     let model = args.llm_model.clone().ok_or_else(|| {
-        usage(format!("the endpoint {url} must be told which model to use: add --llm-model NAME, or choose a stand-in on \
-                       this machine with --llm {stand_in}"))
+        usage(format!(
+            "the endpoint {url} must be told which model to use: add --llm-model NAME, or choose a stand-in on \
+                       this machine with --llm {stand_in}"
+        ))
     })?;
     Ok(Llm::Endpoint { url, model })
 }
@@ -135,20 +139,13 @@ impl Resolved {
             "task     {} ({samples} samples of the {} split)\nSLM      {}\nLLM      {llm}\nprice    {}\ncells    {cells}\n{}\n\
              trials   {}, each with 1 to {most} model calls",
             self.task.name,
-            split_name(self.args.split),
+            self.args.split.name(),
             self.slm,
-            self.price.as_ref().map_or("not priced".to_owned(), |price| format!("{} as of {}", price.name, price.as_of)),
+            self.price
+                .as_ref()
+                .map_or("not priced".to_owned(), |price| format!("{} as of {}", price.name, price.as_of)),
             names.join("\n"),
             samples * cells,
         )
     }
 }
-
-fn split_name(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Dev => "dev",
-        Split::Test => "test",
-    }
-}
-

@@ -49,14 +49,8 @@ mod tests {
     #[test]
     fn every_combination_is_one_cell_even_when_asked_for_twice() {
         let routers = [RouterKind::LlmFirst, RouterKind::SlmDominant, RouterKind::LlmFirst];
-        let made = cells(
-            &routers,
-            &[MemoryKind::None, MemoryKind::Salience],
-            &[ContractMode::Validate],
-            "small",
-            "large",
-            7,
-        );
+        let made =
+            cells(&routers, &[MemoryKind::None, MemoryKind::Salience], &[ContractMode::Validate], "small", "large", 7);
         let names: Vec<_> = made.iter().map(|cell| cell.name.as_str()).collect();
         assert_eq!(
             names,

@@ -55,6 +55,7 @@ pub(crate) fn trial(attempts: Vec<Attempt>) -> Trial {
         spans.add(part, attempt.total_s);
     }
     Trial {
+        failure: None,
         outcome: Outcome::Answered,
         prediction: attempts.last().map(|attempt| attempt.prediction.clone()).unwrap_or_default(),
         accepted: attempts.len().checked_sub(1),
@@ -150,7 +151,7 @@ pub(crate) fn header() -> RunHeader {
         machine: Machine {
             cpu: "Test CPU".into(),
             cores: 2,
-            memory_bytes: 8_000_000_000,
+            memory_bytes: Some(8_000_000_000),
             os: "Linux".into(),
             device: "cpu".into(),
             threads: 2,

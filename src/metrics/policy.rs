@@ -45,6 +45,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         .map(|(name, figure)| (name.to_string(), figure.reason.clone().unwrap_or_default()))
         .collect();
     PolicySummary {
+        refused: refusal.is_some(),
         cell: cell.cell.name.clone(),
         router: cell.cell.router,
         memory: cell.cell.memory,

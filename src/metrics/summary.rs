@@ -50,6 +50,13 @@ pub struct Summary {
     pub notes: Vec<String>,
 }
 
+impl Summary {
+    /// Whether a policy had too many failed trials to be judged.
+    pub fn refused(&self) -> bool {
+        self.policies.iter().any(|policy| policy.refused)
+    }
+}
+
 /// The figures of one policy: one cell of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicySummary {
@@ -73,6 +80,8 @@ pub struct PolicySummary {
     pub n: usize,
     /// Trials that failed for reasons outside the models; never scored.
     pub failures: usize,
+    /// Whether so many trials failed that the figures are withheld.
+    pub refused: bool,
     /// Share of scored trials with the right label.
     pub accuracy: Figure,
     /// Share of scored trials whose first answer keeps the contract.

@@ -9,6 +9,7 @@ use super::kv::KvCache;
 use super::prefix::{BLOCK, Place, PrefixStore};
 use super::sampler::{Choice, Sampler};
 use super::stream::TextStream;
+use super::tokenizer::TextTokenizer;
 use super::vocabulary::{Vocabulary, has_template};
 use crate::clock::Clock;
 use crate::error::{Context, Result, bail, usage};
@@ -155,6 +156,11 @@ impl LanguageModel {
     pub fn inspect(path: &Path) -> Result<ModelInfo> {
         let file = Gguf::open(path)?;
         Ok(describe(&file, &Config::read(&file)?))
+    }
+
+    /// Reads the tokenizer of a GGUF file without loading its weights.
+    pub fn tokenizer(path: &Path) -> Result<TextTokenizer> {
+        Ok(Vocabulary::read(&Gguf::open(path)?)?.tokenizer)
     }
 
     /// The prompt text of a conversation by the file's own template, with the generation prompt.

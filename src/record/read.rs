@@ -23,8 +23,9 @@ pub struct Run {
 /// Reads `run.json` and `trials.jsonl` of a run's folder.
 pub fn read(folder: &Path) -> Result<Run> {
     let path = folder.join("run.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| usage(format!("{} holds no run: cannot read {}: {error}", folder.display(), path.display())))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        usage(format!("{} holds no run: cannot read {}: {error}", folder.display(), path.display()))
+    })?;
     let header: RunHeader = parse_header(&text).with_context(|| format!("reading {}", path.display()))?;
     let path = folder.join("trials.jsonl");
     let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;

@@ -53,9 +53,8 @@ impl RunWriter {
         let mut line = serde_json::to_vec(trial).context("writing a trial as JSON")?;
         line.push(b'\n');
         let appended = self.trials.write_all(&line).and_then(|()| self.trials.sync_data());
-        appended.with_context(|| {
-            format!("appending to {}: is the disk full?", self.folder.join("trials.jsonl").display())
-        })
+        appended
+            .with_context(|| format!("appending to {}: is the disk full?", self.folder.join("trials.jsonl").display()))
     }
 
     /// Marks the end of the run in the header.

@@ -133,7 +133,7 @@ fn provenance(header: &RunHeader) -> String {
             "{}, {} cores, {}, {}; SLM on {} with {} threads",
             machine.cpu,
             machine.cores,
-            Bytes(machine.memory_bytes),
+            machine.memory_bytes.map_or_else(|| "memory not measured".to_owned(), |bytes| Bytes(bytes).to_string()),
             machine.os,
             machine.device,
             machine.threads

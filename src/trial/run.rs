@@ -116,7 +116,11 @@ impl State<'_> {
                     let valid = |a: &Attempt| a.verdict.as_ref().is_some_and(|verdict| verdict.valid);
                     let outcome = match self.attempts.get(attempt) {
                         None => {
-                            return (Outcome::Failed, None, Some(router_fault("accepted an attempt that was not made")));
+                            return (
+                                Outcome::Failed,
+                                None,
+                                Some(router_fault("accepted an attempt that was not made")),
+                            );
                         }
                         Some(a) if a.failure.is_some() => Outcome::Failed,
                         Some(a) if self.cell.contract_mode == ContractMode::Validate && !valid(a) => {

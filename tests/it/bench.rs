@@ -33,7 +33,8 @@ fn summary(output: &Output) -> Value {
 fn outputs(trials: &[Value]) -> Vec<Value> {
     let of = |trial: &Value| {
         let attempts = trial["attempts"].as_array().unwrap().iter();
-        let texts: Vec<_> = attempts.map(|a| (a["completion"].clone(), a["tokens"].clone(), a["prompt"].clone())).collect();
+        let texts: Vec<_> =
+            attempts.map(|a| (a["completion"].clone(), a["tokens"].clone(), a["prompt"].clone())).collect();
         serde_json::json!([trial["sample"], trial["cell"], trial["prediction"], trial["decisions"], texts])
     };
     trials.iter().map(of).collect()
@@ -134,7 +135,8 @@ fn a_prefix_from_the_cache_changes_no_output() {
     let folder = tempfile::tempdir().unwrap();
     let runs = ["on", "off"].map(|cache| {
         let out = folder.path().join(cache);
-        let output = bench(&out, &["--limit", "1", "--router", "slm-only", "--memory", "none", "--prefix-cache", cache]);
+        let output =
+            bench(&out, &["--limit", "1", "--router", "slm-only", "--memory", "none", "--prefix-cache", cache]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         trials(&out)
     });

@@ -95,7 +95,8 @@ fn an_unknown_key_in_the_configuration_is_wrong_usage() {
         ("[bench\n", "TOML"),
     ] {
         write_files(folder.path(), &[("c.toml", text)]);
-        let output = program().args(["bench", "--dry-run", "--config", "c.toml"]).current_dir(&folder).output().unwrap();
+        let output =
+            program().args(["bench", "--dry-run", "--config", "c.toml"]).current_dir(&folder).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(stderr(&output).contains(named) && stderr(&output).contains("c.toml"), "{}", stderr(&output));
     }

@@ -1,6 +1,6 @@
 //! The sentence encoder gives the vectors that sentence-transformers gives (`scripts/parity/sentence_fixtures.py`).
 
-use crate::weights;
+use crate::support::weights;
 use routergym_local::nn::{Device, DeviceChoice, SentenceEncoder};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ struct Row {
 fn minilm_gives_the_vectors_of_sentence_transformers() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/all-minilm-l6-v2.json");
     let rows: Vec<Row> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let Some(weights) = weights::find("all-minilm-l6-v2", "model.safetensors") else { return };
+    let Some(weights) = weights("all-minilm-l6-v2", "model.safetensors") else { return };
     let device = Device::open(DeviceChoice::Cpu).unwrap();
     let encoder = SentenceEncoder::load(weights.parent().unwrap(), &device).unwrap();
     assert_eq!(encoder.dimensions(), 384);

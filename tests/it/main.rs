@@ -2,6 +2,7 @@
 
 mod bench;
 mod cli;
+mod encoder;
 mod models;
 mod remote;
 mod serve;

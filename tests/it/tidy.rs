@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order in which they may import one another. `lib.rs` lists them in the same order.
 const ROOMS: [&str; 20] = [
-    "clock", "error", "net", "units", "nn", "models", "task", "contract", "memory", "safety", "router", "engine", "trial",
-    "record", "metrics", "grid", "report", "serve", "cli", "main",
+    "clock", "error", "net", "units", "nn", "models", "task", "contract", "memory", "safety", "router", "engine",
+    "trial", "record", "metrics", "grid", "report", "serve", "cli", "main",
 ];
 const LONGEST_FILE_LINES: usize = 600;
 
@@ -148,7 +148,15 @@ fn scoring_is_the_first_room_that_reads_a_target() {
 
 #[test]
 fn nothing_is_left_behind() {
-    let marks = ["todo!(", "unimplemented!(", "dbg!(", concat!("TO", "DO"), concat!("FIX", "ME"), "XXX", concat!("#[ig", "nore")];
+    let marks = [
+        "todo!(",
+        "unimplemented!(",
+        "dbg!(",
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        "XXX",
+        concat!("#[ig", "nore"),
+    ];
     for (path, text) in sources().into_iter().chain(files(&root().join("tests"), &[".rs"])) {
         if path.ends_with("tidy.rs") {
             continue;
@@ -169,7 +177,8 @@ fn files_stay_readable_in_one_sitting() {
 
 #[test]
 fn no_file_names_a_package_registry_or_a_path_of_one_machine() {
-    let hosts = [concat!("crates", ".io"), concat!("pypi", ".org"), concat!("npmjs", ".com"), concat!("deb.debian", ".org")];
+    let hosts =
+        [concat!("crates", ".io"), concat!("pypi", ".org"), concat!("npmjs", ".com"), concat!("deb.debian", ".org")];
     let places = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
     let kinds = [".rs", ".toml", ".md", ".py", ".sh", ".mjs", ".json", ".jsonl"];
     for (path, text) in files(&root(), &kinds) {

@@ -1,6 +1,6 @@
 //! The tokenizers of real model files give the ids that llama.cpp gives (`scripts/parity/tokenizer_fixtures.mjs`).
 
-use crate::weights;
+use crate::support::weights;
 use routergym_local::nn::{LanguageModel, TextTokenizer};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ fn fixture(manifest: &str) -> Fixture {
 
 fn check(manifest: &str) {
     let fixture = fixture(manifest);
-    let Some(path) = weights::find(manifest, &fixture.model) else { return };
+    let Some(path) = weights(manifest, &fixture.model) else { return };
     let tokenizer: TextTokenizer = LanguageModel::tokenizer(&path).unwrap();
     let mut wrong = Vec::new();
     for case in &fixture.cases {
