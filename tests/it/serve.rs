@@ -1,14 +1,16 @@
-//! The server, over a scripted model and over bare sockets.
+//! The server, over scripted models and bare sockets, and as a stand-in over real weights.
 
-use routergym_local::clock::Clock;
+use super::support::weights;
+use routergym_local::clock::{Clock, Component};
 use routergym_local::engine::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, RemoteEngine, RemoteOptions, Reply, Request, Sampling,
-    ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
+    Completion, Engine, EngineError, EngineInfo, FailureKind, LocalEngine, RemoteEngine, RemoteOptions, Reply, Request,
+    Sampling, ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
 };
 use routergym_local::error::{ExitStatus, Result, anyhow};
 use routergym_local::net::Network;
 use routergym_local::nn::chat::Message;
-use routergym_local::serve::{Backend, ServeOptions, serve};
+use routergym_local::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
+use routergym_local::serve::{Backend, ServeOptions, StandIn, StandInOptions, serve};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -347,4 +349,46 @@ fn a_server_that_is_stopped_finishes_the_answer_under_way() {
     let (status, body) = client.join().unwrap();
     assert_eq!((status, &body["choices"][0]["message"]["content"]), (200, &json!("a")));
     stopper.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_stand_in_gives_the_answer_that_the_same_model_gives_in_process() {
+    let Some(path) = weights("smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let program = assert_cmd::cargo::cargo_bin!("routergym-local").to_path_buf();
+    let options = StandInOptions {
+        device: Some("cpu".to_owned()),
+        offline: true,
+        program: Some(program),
+        ..StandInOptions::new(path.to_string_lossy())
+    };
+    let stand_in = StandIn::start(&options).unwrap();
+    let options = RemoteOptions { stand_in: true, ..RemoteOptions::new(stand_in.base_url(), "smollm2") };
+    let remote = RemoteEngine::new(options, Network::new(true), Clock::real(), Arc::default()).unwrap();
+    let device = Device::open(DeviceChoice::Cpu).unwrap();
+    let model = LanguageModel::load(&path, &device, &LoadOptions::default()).unwrap();
+    let local = LocalEngine::new(model, "smollm2".to_owned(), None, device.name(), Clock::real());
+
+    let messages = vec![Message::new("user", "Name three colours.")];
+    let request = Request { messages, max_tokens: 12, temperature: 0.0, seed: 1, top_logprobs: 2 };
+    let (there, here) = (remote.complete(&request).unwrap(), local.complete(&request).unwrap());
+    assert_eq!((&there.text, &there.tokens, there.stop), (&here.text, &here.tokens, here.stop));
+    assert_eq!(there.usage, here.usage);
+    for (completion, component) in [(&there, Component::Network), (&here, Component::Decode)] {
+        let timing = &completion.timing;
+        let unaccounted = timing.total_s.0 - timing.spans.total().0;
+        assert!((0.0..0.02 * timing.total_s.0 + 0.001).contains(&unaccounted), "{timing:?}");
+        assert!(timing.spans.get(component).0 > 0.0 && timing.ttft_s.unwrap() < timing.total_s, "{timing:?}");
+    }
+
+    let too_long = Request { messages: vec![Message::new("user", "word ".repeat(9000))], ..request };
+    for engine in [&remote as &dyn Engine, &local] {
+        let error = engine.complete(&too_long).unwrap_err();
+        assert_eq!(error.kind, FailureKind::ContextOverflow, "{error}");
+        assert!(error.message.contains("8192") && error.message.contains("shorten"), "{error}");
+    }
+    assert_eq!(local.count_tokens("one two three"), Some(3));
+
+    drop(stand_in);
+    let error = remote.complete(&Request { messages: vec![Message::new("user", "a")], ..too_long }).unwrap_err();
+    assert!(error.kind == FailureKind::Connect && error.message.contains("stand-in"), "{error}");
 }
