@@ -124,7 +124,7 @@ impl Reader<'_> {
         let key = self.key(name);
         let value = self.file.integer(&key)?.filter(|&v| v > 0);
         ensure!(
-            value.is_none_or(|v| v <= 1 << 32),
+            value.is_none_or(|v| v <= 1 << 24),
             "{}: metadata {key} is {}, which is impossible",
             self.file.path().display(),
             value.unwrap_or_default()
@@ -161,9 +161,8 @@ impl Reader<'_> {
             self.size("expert_count")?.is_none(),
             "{path}: mixture-of-experts models are not supported; use a dense model"
         );
-        let (vocabulary, width) = match self.file.tensor("token_embd.weight")?.shape[..] {
-            [rows, width] => (rows, width),
-            _ => bail!("{path}: tensor token_embd.weight is not a matrix"),
+        let [vocabulary, width] = self.file.tensor("token_embd.weight")?.shape[..] else {
+            bail!("{path}: tensor token_embd.weight is not a matrix")
         };
         ensure!(width == hidden, "{path}: tensor token_embd.weight has rows of {width}, not of {hidden}");
         if let Some(Value::Texts(tokens)) = self.file.get("tokenizer.ggml.tokens") {

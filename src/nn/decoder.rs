@@ -215,9 +215,9 @@ impl Layer {
         let &Config { heads, kv_heads, head_dim, norm_eps, .. } = config;
         let normed = ops::rms_norm(x, &self.attention_norm, norm_eps, self.qkv.input_width())?;
         let qkv = self.qkv.forward(&normed)?;
-        let split = |first: usize, heads: usize, norm: &Option<Vec<f32>>, rotation: Option<&Rotation>, scale: f64| {
+        let split = |first: usize, count: usize, norm: &Option<Vec<f32>>, rotation: Option<&Rotation>, scale: f64| {
             let norm = norm.as_deref().map(|weights| (weights, norm_eps));
-            let heads = Heads { first_column: first * head_dim, heads, head_dim, norm, rotation, scale: scale as f32 };
+            let heads = Heads { first_column: first * head_dim, count, head_dim, norm, rotation, scale: scale as f32 };
             ops::split_heads(&qkv, &heads)
         };
         let queries = split(0, heads, &self.q_norm, Some(rotation), config.attention_scale)?;

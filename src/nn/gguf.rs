@@ -382,7 +382,7 @@ mod tests {
         for (name, dims, kind, offset) in [("a", vec![32u64, 2], 0u32, 0u64), ("b", vec![32], 8, 256)] {
             put_text(&mut out, name);
             out.extend((dims.len() as u32).to_le_bytes());
-            dims.iter().for_each(|d| out.extend(d.to_le_bytes()));
+            out.extend(dims.iter().flat_map(|d| d.to_le_bytes()));
             out.extend(kind.to_le_bytes());
             out.extend(offset.to_le_bytes());
         }

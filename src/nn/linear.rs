@@ -188,11 +188,11 @@ impl Weights {
             GgmlDType::F32 if keep_plain => Ok(self),
             GgmlDType::Q4K => Ok(self),
             GgmlDType::Q8_0 if self.columns.is_multiple_of(COLUMN_STEP) => Ok(self),
-            _ => self.to_q8_0(),
+            _ => self.into_q8_0(),
         }
     }
 
-    fn to_q8_0(self) -> Result<Self> {
+    fn into_q8_0(self) -> Result<Self> {
         let width = self.columns.next_multiple_of(COLUMN_STEP);
         let row_bytes = self.bytes.len() / self.rows;
         let out_row_bytes = width / Q8_0_BLOCK * Q8_0_BYTES;
@@ -281,4 +281,48 @@ fn requantise(kind: GgmlDType, rows: &[u8], columns: usize, width: usize, out: &
     let values = values.pad_with_zeros(1, 0, width - columns)?;
     out.copy_from_slice(&QTensor::quantize(&values, GgmlDType::Q8_0)?.data()?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(kind: GgmlDType, rows: usize, columns: usize) -> (Weights, Vec<Vec<f32>>) {
+        let data: Vec<f32> = (0..rows * columns).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 0.9).collect();
+        let tensor = Tensor::from_vec(data, (rows, columns), &Device::Cpu).expect("tensor");
+        let stored = QTensor::quantize(&tensor, kind).expect("quantised");
+        let values = stored.dequantize(&Device::Cpu).and_then(|t| t.to_vec2()).expect("values");
+        (Weights { kind, rows, columns, bytes: stored.data().expect("bytes").into_owned() }, values)
+    }
+
+    fn transcoded(weights: Weights) -> Vec<Vec<f32>> {
+        let wide = weights.into_q8_0().expect("transcoded");
+        assert_eq!((wide.kind, wide.columns), (GgmlDType::Q8_0, 256));
+        let storage = QStorage::from_data(Cow::Owned(wide.bytes), &Device::Cpu, wide.kind).expect("storage");
+        let tensor = QTensor::new(storage, (wide.rows, wide.columns)).expect("tensor");
+        tensor.dequantize(&Device::Cpu).and_then(|t| t.to_vec2()).expect("values")
+    }
+
+    #[test]
+    fn types_with_a_scale_alone_are_transcoded_exactly() {
+        for kind in [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q5_0] {
+            let (weights, values) = weights(kind, 70, 96);
+            for (wide, narrow) in transcoded(weights).iter().zip(&values) {
+                assert_eq!(&wide[..96], narrow.as_slice(), "{kind:?}");
+                assert!(wide[96..].iter().all(|&v| v == 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn other_types_are_transcoded_to_within_half_a_step() {
+        for kind in [GgmlDType::Q4_1, GgmlDType::Q5_1, GgmlDType::F16, GgmlDType::BF16] {
+            let (weights, values) = weights(kind, 70, 96);
+            for (wide, narrow) in transcoded(weights).iter().zip(&values) {
+                for (wide, narrow) in wide.iter().zip(narrow.iter().copied().chain(std::iter::repeat(0.0))) {
+                    assert!((wide - narrow).abs() <= 1.15 / 127.0 / 2.0 * 1.05, "{kind:?}: {wide} for {narrow}");
+                }
+            }
+        }
+    }
 }

@@ -213,14 +213,14 @@ impl LanguageModel {
             let choice = sampler.choose(&logits, options.top_logprobs)?;
             let ended = self.vocabulary.ends.contains(&choice.id);
             let mut text = String::new();
-            if !ended {
+            if ended {
+                stop = Stop::EndOfTurn;
+            } else {
                 let piece = stream.push(&self.vocabulary.tokenizer.token_bytes(choice.id));
                 text = piece.text;
                 if piece.stopped {
                     stop = Stop::EndOfTurn;
                 }
-            } else {
-                stop = Stop::EndOfTurn;
             }
             let last = stop == Stop::EndOfTurn || tokens.len() + 1 == budget;
             if last {

@@ -97,7 +97,7 @@ impl Rotation {
 #[derive(Debug)]
 pub(crate) struct Heads<'a> {
     pub(crate) first_column: usize,
-    pub(crate) heads: usize,
+    pub(crate) count: usize,
     pub(crate) head_dim: usize,
     pub(crate) norm: Option<(&'a [f32], f32)>,
     pub(crate) rotation: Option<&'a Rotation>,
@@ -112,7 +112,7 @@ pub(crate) fn split_heads(x: &Tensor, heads: &Heads<'_>) -> Result<Tensor> {
 fn split_heads_composed(x: &Tensor, h: &Heads<'_>) -> Result<Tensor> {
     let rows = x.dim(0)?;
     let mut heads =
-        x.narrow(1, h.first_column, h.heads * h.head_dim)?.contiguous()?.reshape((rows, h.heads, h.head_dim))?;
+        x.narrow(1, h.first_column, h.count * h.head_dim)?.contiguous()?.reshape((rows, h.count, h.head_dim))?;
     if let Some((weight, eps)) = h.norm {
         heads = candle_nn::ops::rms_norm(&heads, &Tensor::new(weight, x.device())?, eps)?;
     }
@@ -305,7 +305,7 @@ impl CustomOp1 for Gate {
                 Activation::Silu => values.for_each(|((out, &g), &u)| *out = g / (1.0 + exp(-g)) * u),
                 Activation::GeluTanh => values.for_each(|((out, &g), &u)| {
                     // (1 + tanh z) / 2 is the logistic function of 2 z.
-                    let z = 1.595_769_1 * (g + 0.044_715 * g * g * g);
+                    let z = 1.595_769_2 * (g + 0.044_715 * g * g * g);
                     *out = g / (1.0 + exp(-z)) * u;
                 }),
             }
@@ -322,10 +322,10 @@ impl CustomOp1 for Heads<'_> {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let x = floats(storage, layout)?;
         let (rows, columns) = layout.shape().dims2()?;
-        if self.first_column + self.heads * self.head_dim > columns {
-            bail!("{} heads from column {} on do not fit rows of {columns}", self.heads, self.first_column);
+        if self.first_column + self.count * self.head_dim > columns {
+            bail!("{} heads from column {} on do not fit rows of {columns}", self.count, self.first_column);
         }
-        let mut out = vec![0.0; self.heads * rows * self.head_dim];
+        let mut out = vec![0.0; self.count * rows * self.head_dim];
         each_row(&mut out, self.head_dim, |index, out| {
             let (head, row) = (index / rows, index % rows);
             out.copy_from_slice(&x[row * columns + self.first_column + head * self.head_dim..][..self.head_dim]);
@@ -337,10 +337,12 @@ impl CustomOp1 for Heads<'_> {
                 rotation.turn(row, out);
             }
             if self.scale != 1.0 {
-                out.iter_mut().for_each(|value| *value *= self.scale);
+                for value in out.iter_mut() {
+                    *value *= self.scale;
+                }
             }
         });
-        Ok((CpuStorage::F32(out), (self.heads, rows, self.head_dim).into()))
+        Ok((CpuStorage::F32(out), (self.count, rows, self.head_dim).into()))
     }
 }
 
@@ -387,12 +389,18 @@ impl InplaceOp1 for Sight {
             after.fill(0.0);
             if let Some(cap) = self.softcap {
                 let cap = cap as f32;
-                scores.iter_mut().for_each(|score| *score = (*score / cap).tanh() * cap);
+                for score in scores.iter_mut() {
+                    *score = (*score / cap).tanh() * cap;
+                }
             }
             let highest = maximum(scores);
-            scores.iter_mut().for_each(|score| *score = exp(*score - highest));
+            for score in scores.iter_mut() {
+                *score = exp(*score - highest);
+            }
             let factor = 1.0 / sum(scores);
-            scores.iter_mut().for_each(|score| *score *= factor);
+            for score in scores.iter_mut() {
+                *score *= factor;
+            }
         });
         Ok(())
     }
@@ -455,7 +463,7 @@ mod tests {
                 let rotation = Rotation::new(&frequencies, 1.25, interleaved, 7, 5);
                 let heads = Heads {
                     first_column: 6,
-                    heads: 3,
+                    count: 3,
                     head_dim: 8,
                     norm: Some((&weight, 1e-6)),
                     rotation: Some(&rotation),
@@ -470,7 +478,7 @@ mod tests {
     #[test]
     fn merging_undoes_splitting() {
         let x = numbers(&[5, 24], 3);
-        let heads = Heads { first_column: 0, heads: 3, head_dim: 8, norm: None, rotation: None, scale: 1.0 };
+        let heads = Heads { first_column: 0, count: 3, head_dim: 8, norm: None, rotation: None, scale: 1.0 };
         let merged = merge_heads(&split_heads(&x, &heads).expect("split"), 32).expect("merged");
         assert_close(&merged, &pad(&x, 32).expect("padded"));
     }

@@ -80,18 +80,19 @@ impl Scalar {
         }
     }
 
+    #[expect(clippy::many_single_char_names, reason = "the names of the formulas")]
     fn logits(&self, tokens: &[u32]) -> Vec<f32> {
         let family = self.family;
         let dim = family.head_dim();
         let (embedding, _) = &self.weights["token_embd.weight"];
-        let mut cache: Vec<(Vec<Vec<f32>>, Vec<Vec<f32>>)> = vec![(vec![], vec![]); family.layers()];
+        let mut cache = vec![(Vec::<Vec<f32>>::new(), Vec::<Vec<f32>>::new()); family.layers()];
         let mut last = Vec::new();
         for (position, &token) in tokens.iter().enumerate() {
             let mut x = embedding[token as usize * HIDDEN..][..HIDDEN].to_vec();
             if family == Family::Gemma3 {
-                x.iter_mut().for_each(|x| *x *= (HIDDEN as f32).sqrt());
+                x = x.iter().map(|x| x * (HIDDEN as f32).sqrt()).collect();
             }
-            for layer in 0..family.layers() {
+            for (layer, (keys, values)) in cache.iter_mut().enumerate() {
                 let name = |part: &str| format!("blk.{layer}.{part}");
                 let is_global = family == Family::Gemma3 && layer % 6 == 5;
                 let window = if is_global { None } else { family.window() };
@@ -121,7 +122,6 @@ impl Scalar {
                         self.rotate(head, position, base);
                     }
                 }
-                let (keys, values) = &mut cache[layer];
                 keys.push(k);
                 values.push(v);
                 let oldest = window.map_or(0, |window| (position + 1).saturating_sub(window));
@@ -285,7 +285,7 @@ fn results_are_equal_bit_for_bit_with_the_prefix_cache_on_off_hit_and_missed() {
             (&base, 0),
             (&base, 3 * BLOCK),
             (&base[..2 * BLOCK], BLOCK),
-            (&base[..2 * BLOCK + 1], 2 * BLOCK),
+            (&base[..=2 * BLOCK], 2 * BLOCK),
             (&forked, 2 * BLOCK),
             (&base[..BLOCK + 100], BLOCK),
             (&continued, BLOCK),
@@ -346,4 +346,22 @@ fn generation_can_be_cancelled_and_overflow_is_an_error() {
     assert!(error.contains("32768 tokens"), "{error}");
     assert!(model.logits(&[]).is_err());
     assert!(model.logits(&[1_000_000]).expect_err("unknown").to_string().contains("not in the vocabulary"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_damaged_file_never_panics(changes in proptest::collection::vec((0usize..9000, 0u8..), 1..6), cut in 0usize..400_000) {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = checkpoint(folder.path(), Family::Qwen3, Stored::Q8_0);
+        let mut bytes = std::fs::read(&path).expect("read");
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.max(9000));
+        std::fs::write(&path, bytes).expect("written");
+        if LanguageModel::inspect(&path).is_ok() {
+            let _ = Gguf::open(&path).and_then(|file| Decoder::load(&file, &CPU));
+        }
+    }
 }

@@ -60,6 +60,9 @@ impl PrefixStore {
     /// Keeps a block of `bytes` bytes; blocks that were not used for longest make room for it. `None` when it does not
     /// fit beside its own prefix.
     pub(crate) fn insert(&mut self, parent: Place, tokens: &[u32], block: KvBlock, bytes: usize) -> Option<Place> {
+        if bytes > self.limit {
+            return None;
+        }
         while self.bytes + bytes > self.limit {
             let oldest = self.oldest_leaf_except(parent)?;
             if let Some(gone) = self.blocks.remove(&oldest) {
@@ -85,5 +88,51 @@ impl PrefixStore {
             .filter(|(_, kept)| kept.place != spared && !parents.contains(&kept.place))
             .min_by_key(|(_, kept)| kept.last_used)
             .map(|(key, _)| key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::kv::{KvCache, KvShape};
+    use candle_core::Device;
+
+    fn block() -> KvBlock {
+        let cache = KvCache::new(KvShape { layers: 0, kv_heads: 1, head_dim: 2, device: Device::Cpu });
+        cache.copy_out(0, 0).expect("an empty block")
+    }
+
+    #[test]
+    fn a_block_is_found_only_after_the_tokens_it_followed() {
+        let mut store = PrefixStore::new(100);
+        let first = store.insert(Place::START, &[1, 2], block(), 10).expect("kept");
+        let second = store.insert(first, &[3, 4], block(), 10).expect("kept");
+        assert_eq!(store.get(first, &[3, 4]).map(|found| found.0), Some(second));
+        assert!(store.get(Place::START, &[3, 4]).is_none());
+        assert!(store.get(second, &[3, 4]).is_none());
+    }
+
+    #[test]
+    fn the_block_unused_for_longest_goes_first_but_never_one_that_is_continued() {
+        let mut store = PrefixStore::new(30);
+        let root = store.insert(Place::START, &[1], block(), 10).expect("kept");
+        store.insert(root, &[2], block(), 10).expect("kept");
+        store.insert(root, &[3], block(), 10).expect("kept");
+        assert!(store.get(root, &[2]).is_some());
+        store.insert(root, &[4], block(), 10).expect("kept");
+        assert!(store.get(root, &[3]).is_none(), "unused for longest");
+        assert!(store.get(root, &[2]).is_some() && store.get(Place::START, &[1]).is_some());
+    }
+
+    #[test]
+    fn the_limit_holds() {
+        let mut store = PrefixStore::new(25);
+        let mut parent = Place::START;
+        for token in 0..2 {
+            parent = store.insert(parent, &[token], block(), 10).expect("kept");
+        }
+        assert_eq!(store.insert(parent, &[9], block(), 10), None, "its own prefix must not go");
+        assert_eq!(store.insert(Place::START, &[9], block(), 26), None);
+        assert!(store.bytes <= 25);
     }
 }

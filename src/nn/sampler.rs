@@ -31,6 +31,7 @@ struct Candidate {
 }
 
 /// Most probable first; among equals the lowest id first.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that sorting wants")]
 fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
@@ -97,7 +98,7 @@ impl Sampler {
 }
 
 fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
-    logits.iter().zip(0..).map(|(&logit, id)| Candidate { logit, id })
+    logits.iter().zip(0..).map(|(&logit, id)| Candidate { id, logit })
 }
 
 /// The logarithm of the sum of the exponentials; an error where the logits are no numbers.
@@ -192,12 +193,12 @@ mod tests {
     fn frequencies_follow_the_probabilities() {
         let logits = [0.0, 2f32.ln(), 5f32.ln()];
         let mut sampler = sampler(1.0, 0, 1.0);
-        let mut counts = [0; 3];
+        let mut counts = [0i32; 3];
         for _ in 0..8000 {
             counts[sampler.choose(&logits, 0).expect("choice").id as usize] += 1;
         }
         for (count, expected) in counts.into_iter().zip([1000, 2000, 5000]) {
-            assert!((count - expected as i32).abs() < 200, "{counts:?}");
+            assert!((count - expected).abs() < 200, "{counts:?}");
         }
     }
 
