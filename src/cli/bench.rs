@@ -3,7 +3,7 @@
 use super::prepare::{obtain, prepare};
 use super::progress::Progress;
 use super::setup::{self, Resolved};
-use super::{output, report as report_verb};
+use super::{output, report as report_verb, threads};
 use crate::clock::{self, Clock};
 use crate::contract::ContractMode;
 use crate::error::{Context, ExitStatus, Result, anyhow, usage};
@@ -126,6 +126,7 @@ pub(super) fn run(args: &BenchArgs, network: Network, quiet: bool) -> Result<Exi
         output::data(&resolved.plan());
         return Ok(ExitStatus::Done);
     }
+    threads::bound(args.threads)?;
     // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
     let weights = obtain(&resolved, quiet)?;
     let stop = stop_on_interrupt()?;

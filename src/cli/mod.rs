@@ -13,6 +13,7 @@ mod report;
 mod serve;
 mod setup;
 mod tasks;
+mod threads;
 
 use crate::error::{Error, ExitStatus, Result};
 use crate::net::Network;

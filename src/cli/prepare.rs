@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
 use crate::memory::{self, Embed, Memory, MemorySpec, Passage};
 use crate::models::{LocalModel, Store};
-use crate::nn::{Device, LanguageModel, LoadOptions, SentenceEncoder, set_threads};
+use crate::nn::{Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
 use crate::serve::{StandIn, StandInOptions};
@@ -106,11 +106,10 @@ pub(super) fn prepare(
     let device = Device::open(args.device)?;
     let threads =
         args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-    set_threads(threads)?;
 
     note(&format!("loading {} on {}", weights.slm.name, device.name()));
     let start = clock.now();
-    let loader = Loader { device: &device, clock, prefix_cache: args.prefix_cache == "on" };
+    let loader = Loader { device: &device, clock, stop, prefix_cache: args.prefix_cache == "on" };
     let slm = loader.load(&weights.slm)?;
     let slm_load = clock.since(start);
     let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, &device)?);
@@ -200,6 +199,7 @@ fn answer_fields(task: &Task) -> AnswerFields {
 struct Loader<'a> {
     device: &'a Device,
     clock: &'a Clock,
+    stop: &'a Arc<AtomicBool>,
     prefix_cache: bool,
 }
 
@@ -209,7 +209,8 @@ impl Loader<'_> {
         let loaded = LanguageModel::load(&model.path, self.device, &options)
             .with_context(|| format!("loading {} from {}", model.name, model.path.display()))?;
         let sha256 = Some(model.sha256.clone());
-        Ok(Arc::new(LocalEngine::new(loaded, model.name.clone(), sha256, self.device.name(), self.clock.clone())))
+        let engine = LocalEngine::new(loaded, model.name.clone(), sha256, self.device.name(), self.clock.clone());
+        Ok(Arc::new(engine.with_stop(Arc::clone(self.stop))))
     }
 }
 

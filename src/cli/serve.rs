@@ -1,18 +1,19 @@
 //! `serve`: an OpenAI-compatible server over a local model.
 
+use super::threads;
 use crate::clock::Clock;
 use crate::engine::{LocalEngine, Secret};
 use crate::error::{Context, ExitStatus, Result, anyhow, usage};
 use crate::models::Store;
 use crate::net::Network;
-use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions, set_threads};
+use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
 use crate::serve::{Backend, ServeOptions, serve};
 use std::io::Write;
 use std::net::SocketAddr;
 
 /// Arguments of `serve`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// The model: the name of a manifest (see `models list`) or the path of a GGUF file.
     #[arg(long, env = "ROUTERGYM_MODEL", value_name = "NAME|PATH")]
     pub model: String,
@@ -29,18 +30,16 @@ pub struct ServeArgs {
     #[arg(long, env = "ROUTERGYM_API_KEY_ENV", value_name = "NAME")]
     pub api_key_env: Option<String>,
     /// How many threads the model may use; all processors by default.
-    #[arg(long, env = "ROUTERGYM_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub threads: Option<u16>,
+    #[arg(long, env = "ROUTERGYM_THREADS", value_name = "N")]
+    pub threads: Option<usize>,
     /// Stop when standard input is closed; a parent process holds its other end.
     #[arg(long, hide = true)]
     pub exit_with_parent: bool,
 }
 
 /// Serves until SIGTERM or Ctrl-C.
-pub fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
-    if let Some(threads) = args.threads {
-        set_threads(threads.into()).context("cannot bound the threads of the local engine (--threads)")?;
-    }
+pub(super) fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
+    threads::bound(args.threads)?;
     let options = ServeOptions {
         host: args.host.clone(),
         port: args.port,

@@ -29,6 +29,7 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
         completion: Some(label.into()),
         stop: Some(StopReason::EndOfTurn),
         usage: Usage { input_tokens: 1000, output_tokens: 100, cached_tokens: 0 },
+        usage_source: crate::engine::UsageSource::Server,
         tokens: vec![],
         confidence: None,
         verdict: Some(Verdict {

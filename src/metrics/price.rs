@@ -1,10 +1,11 @@
 //! The dated price table, and what a trial cost by it.
 
 use crate::clock::Component;
+use crate::engine::UsageSource;
 use crate::error::{Context, Result, ensure, usage};
 use crate::record::{Cost, HardwarePrice, Price};
 use crate::router::Tier;
-use crate::trial::Trial;
+use crate::trial::{Attempt, Trial};
 use crate::units::Usd;
 use serde::Deserialize;
 
@@ -76,10 +77,13 @@ pub fn hardware_names() -> Result<Vec<String>> {
 }
 
 /// What a trial cost: the tokens of every call of the LLM, failed ones and repairs included, and the time that this
-/// machine worked on it. Waiting for the network and scoring are not the machine's work on the answer.
+/// machine worked on it. Waiting for the network and scoring are not the machine's work on the answer. An answer whose
+/// endpoint reported no token counts cannot be priced, and so its trial is not.
 #[must_use]
 pub fn cost(trial: &Trial, price: Option<&Price>, hardware: Option<&HardwarePrice>) -> Cost {
     let llm_calls = trial.attempts.iter().filter(|attempt| attempt.tier == Tier::Llm);
+    let uncounted = |attempt: &&Attempt| attempt.failure.is_none() && attempt.usage_source == UsageSource::Missing;
+    let price = price.filter(|_| !llm_calls.clone().any(|attempt| uncounted(&attempt)));
     let local_s = Component::ALL
         .into_iter()
         .filter(|component| !matches!(component, Component::Network | Component::Scoring))

@@ -1,6 +1,6 @@
 //! Choice of the device.
 
-use crate::error::{Context, Result, ensure, usage};
+use crate::error::{Context, Result, usage};
 
 /// What the user asked for: `auto`, `cpu`, `cuda`, `cuda:N`, `metal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,21 +91,6 @@ fn open_metal() -> Result<Device> {
     candle_core::Device::new_metal(0)
         .map(Device)
         .context("cannot open metal: this machine has no usable Apple GPU; use --device cpu")
-}
-
-/// Bounds the threads of the local engine. To be called first of all in `main`: candle takes the size of its pools from
-/// the environment, which may change only while the process has a single thread.
-#[expect(unsafe_code, reason = "candle takes the size of its thread pools from the environment only")]
-pub fn set_threads(threads: usize) -> Result<()> {
-    // Linux lists the threads of a process; where no such list exists the caller's word has to do.
-    if let Ok(listed) = std::fs::read_dir("/proc/self/task") {
-        ensure!(listed.count() == 1, "the number of threads can only be set before any thread is started");
-    }
-    for variable in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
-        // SAFETY: no other thread reads or writes the environment, because there is none.
-        unsafe { std::env::set_var(variable, threads.max(1).to_string()) };
-    }
-    Ok(())
 }
 
 #[cfg(test)]

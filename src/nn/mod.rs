@@ -23,7 +23,7 @@ pub mod testing;
 mod tokenizer;
 mod vocabulary;
 
-pub use device::{Device, DeviceChoice, set_threads};
+pub use device::{Device, DeviceChoice};
 pub use encoder::{SentenceEncoder, dot};
 pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

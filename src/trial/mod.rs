@@ -13,7 +13,7 @@ pub use run::{AnswerFields, CellContext, Engines, run};
 
 use crate::clock::Spans;
 use crate::contract::Verdict;
-use crate::engine::{FailureKind, StopReason, TokenLogprob, Usage};
+use crate::engine::{FailureKind, StopReason, TokenLogprob, Usage, UsageSource};
 use crate::memory::Retrieval;
 use crate::router::{Decision, PromptVariant, Reason, Tier};
 use crate::safety::Finding;
@@ -52,6 +52,8 @@ pub struct Attempt {
     pub stop: Option<StopReason>,
     /// Token counts of this attempt.
     pub usage: Usage,
+    /// Where the counts come from.
+    pub usage_source: UsageSource,
     /// Log-probabilities of the generated tokens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenLogprob>,

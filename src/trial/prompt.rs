@@ -16,15 +16,14 @@ const SHORTEST_EXAMPLE_CHARS: usize = 40;
 
 /// A worked example for the prompt. It can only be made from the train split, by [`exemplars`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exemplar {
+struct Exemplar {
     input: String,
     answer: String,
     passages: Vec<(String, String, String)>,
 }
 
 /// Worked examples: for each label, the shortest train samples that have every gold part the answer form needs.
-#[must_use]
-pub fn exemplars(task: &Task, memory: MemoryKind) -> Vec<Exemplar> {
+fn exemplars(task: &Task, memory: MemoryKind) -> Vec<Exemplar> {
     let with_passages = matches!(memory, MemoryKind::Dynamic | MemoryKind::Salience);
     let mut chosen = Vec::new();
     for label in &task.labels {

@@ -3,7 +3,7 @@
 use super::{Attempt, Confidence, Failure, Outcome, Prediction, PromptBuilder, Trial};
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::contract::{Contract, ContractMode, Verdict};
-use crate::engine::{Engine, FailureKind, Request};
+use crate::engine::{Engine, FailureKind, Request, Usage, UsageSource};
 use crate::memory::{Memory, Retrieval};
 use crate::nn::chat::Message;
 use crate::router::{AttemptEvidence, Decision, Evidence, PromptVariant, Reason, Router, Tier};
@@ -180,7 +180,8 @@ impl State<'_> {
             prompt: String::new(),
             completion: None,
             stop: None,
-            usage: crate::engine::Usage::default(),
+            usage: Usage::default(),
+            usage_source: UsageSource::Missing,
             tokens: Vec::new(),
             confidence: None,
             verdict: None,
@@ -206,6 +207,7 @@ impl State<'_> {
                 attempt.completion = Some(completion.text);
                 attempt.stop = Some(completion.stop);
                 attempt.usage = completion.usage;
+                attempt.usage_source = completion.usage_source;
                 attempt.tokens = completion.tokens;
                 attempt.verdict = Some(verdict);
                 attempt.ttft_s = completion.timing.ttft_s;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The program, with no configuration of the caller's environment.
-pub fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("routergym-local"));
     for (name, _) in std::env::vars() {
         let kept = ["ROUTERGYM_MODELS"].contains(&name.as_str());
@@ -18,7 +18,7 @@ pub fn program() -> Command {
 
 /// A file of the model store. Where it is missing: panics when `ROUTERGYM_REQUIRE_WEIGHTS=1`, else says so and gives
 /// `None`, and the test ends there.
-pub fn weights(model: &str, file: &str) -> Option<PathBuf> {
+pub(crate) fn weights(model: &str, file: &str) -> Option<PathBuf> {
     let store = std::env::var_os("ROUTERGYM_MODELS")
         .map(PathBuf::from)
         .or_else(|| dirs::cache_dir().map(|cache| cache.join("routergym-local/models")))?;
@@ -33,7 +33,7 @@ pub fn weights(model: &str, file: &str) -> Option<PathBuf> {
 }
 
 /// Data of other people that lies beside the checkout on some machines; `None`, said so, where it is absent.
-pub fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
     if path.exists() {
         return Some(path);
@@ -43,7 +43,7 @@ pub fn shared(name: &str) -> Option<PathBuf> {
 }
 
 /// Writes files below a folder, making what folders they need.
-pub fn write_files(folder: &Path, files: &[(&str, &str)]) {
+pub(crate) fn write_files(folder: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -52,11 +52,11 @@ pub fn write_files(folder: &Path, files: &[(&str, &str)]) {
 }
 
 /// Standard output of a finished command as text.
-pub fn stdout(output: &std::process::Output) -> String {
+pub(crate) fn stdout(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Standard error of a finished command as text.
-pub fn stderr(output: &std::process::Output) -> String {
+pub(crate) fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
