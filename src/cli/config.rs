@@ -55,7 +55,7 @@ fn apply(command: Command, path: &Path, verb: &str, value: toml::Value) -> Resul
             })?,
         ));
     }
-    Ok(command.mut_subcommand(verb.to_owned(), |mut subcommand| {
+    Ok(command.mut_subcommand(verb, |mut subcommand| {
         for (key, values) in defaults {
             subcommand = subcommand.mut_arg(key, |argument| argument.default_values(values));
         }

@@ -63,7 +63,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Compare the routers on one task: tables, a verdict, and a folder with every output
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     /// Make the tables of a run again from its records
     Report(report::ReportArgs),
     /// List, fetch, verify and inspect models

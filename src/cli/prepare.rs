@@ -265,7 +265,7 @@ fn recollect(resolved: &Resolved, embed: &Arc<dyn Embed>, slm: &Arc<dyn Engine>)
     let count_tokens = Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4));
     let memory = memory::build(&spec, &resolved.task, Some(Arc::clone(embed)), count_tokens)?;
     let memory: Arc<dyn Memory> = Arc::from(memory);
-    let prompts = Arc::new(PromptBuilder::new(&resolved.task, resolved.memory, memory.fixed_text()));
+    let prompts = Arc::new(PromptBuilder::new(&resolved.task, memory.fixed_text()));
     let gate = memory.gate();
     Ok((memory, prompts, gate))
 }
@@ -328,7 +328,7 @@ fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock)
     let specialists = engines.specialists.iter().map(|(name, engine)| (format!("specialist {name}"), engine));
     for (name, engine) in named.chain(specialists) {
         let start = clock.now();
-        let completion = engine.complete(&request).map_err(|error| refused(&name, &*error))?;
+        let completion = engine.complete(&request).map_err(|error| refused(&name, &error))?;
         let took: Seconds = clock.since(start);
         results.insert(name, json!({ "total_s": took, "ttft_s": completion.timing.ttft_s, "usage": completion.usage }));
     }

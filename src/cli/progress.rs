@@ -7,6 +7,7 @@ use crate::record::TrialRecord;
 use crate::router::Tier;
 use crate::trial::Outcome;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 /// Off a terminal, a line is written after each such share of the work.
@@ -50,7 +51,7 @@ impl Progress {
     fn counts(&self) -> String {
         let mut text = format!("{} escalated", self.escalated);
         if self.failed > 0 {
-            text.push_str(&format!(", {} failed", self.failed));
+            let _ = write!(text, ", {} failed", self.failed);
         }
         text
     }

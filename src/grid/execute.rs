@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// So many trials in a row that fail outside the models end the run: the endpoint is gone, and the rest would fail alike.
 const FAILURES_IN_A_ROW: usize = 6;
 
+/// Groundedness of an answer in passages; `None` is not applicable.
+pub(super) type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<f64>> + 'a;
+
 /// What the trials of a run share, the judge of their answers included.
 pub struct Judge<'a> {
     /// The engines.
@@ -24,8 +27,8 @@ pub struct Judge<'a> {
     pub contract: &'a Contract,
     /// What the answer's parts mean.
     pub fields: &'a AnswerFields,
-    /// Groundedness of an answer in passages; `None` is not applicable.
-    pub ground: &'a dyn Fn(&str, &[Passage]) -> Result<Option<f64>>,
+    /// Groundedness.
+    pub ground: &'a Ground<'a>,
     /// What the LLM's tokens cost.
     pub price: Option<&'a Price>,
     /// What the machine costs.

@@ -4,7 +4,7 @@
 //! examples), so that an engine computes it once and reuses it. Ticket and passages are data: they stand in the last user
 //! message, between markers, and never in the system message.
 
-use crate::memory::{MemoryKind, Passage};
+use crate::memory::Passage;
 use crate::nn::chat::Message;
 use crate::task::{Query, Split, Target, Task};
 use serde_json::{Map, Value, json};
@@ -19,12 +19,11 @@ const SHORTEST_EXAMPLE_CHARS: usize = 40;
 struct Exemplar {
     input: String,
     answer: String,
-    passages: Vec<(String, String, String)>,
 }
 
-/// Worked examples: for each label, the shortest train samples that have every gold part the answer form needs.
-fn exemplars(task: &Task, memory: MemoryKind) -> Vec<Exemplar> {
-    let with_passages = matches!(memory, MemoryKind::Dynamic | MemoryKind::Salience);
+/// Worked examples: for each label, train samples that have every gold part the answer form needs. Typical ones come
+/// first (no tags, no person needed), and among these the shortest, since every call pays for them.
+fn exemplars(task: &Task) -> Vec<Exemplar> {
     let mut chosen = Vec::new();
     for label in &task.labels {
         let mut of_label: Vec<_> = task
@@ -33,17 +32,12 @@ fn exemplars(task: &Task, memory: MemoryKind) -> Vec<Exemplar> {
             .filter(|sample| sample.query.input.chars().count() >= SHORTEST_EXAMPLE_CHARS)
             .filter_map(|sample| Some((sample, gold_answer(task, &sample.target)?)))
             .collect();
-        of_label.sort_by_key(|(sample, _)| (sample.query.input.len(), sample.query.id.clone()));
-        for (sample, answer) in of_label.into_iter().take(task.examples_per_label) {
-            let gold = sample.target.articles.as_deref().unwrap_or_default();
-            let passages = task
-                .articles
-                .iter()
-                .filter(|article| with_passages && gold.first() == Some(&article.id))
-                .map(|article| (article.id.clone(), article.title.clone(), article.text.clone()))
-                .collect();
-            chosen.push(Exemplar { input: sample.query.input.clone(), answer, passages });
-        }
+        of_label.sort_by_key(|(sample, answer)| {
+            let special = !sample.tags.is_empty() || sample.target.needs_human == Some(true);
+            (special, sample.query.input.len() + answer.len(), sample.query.id.clone())
+        });
+        let typical = of_label.into_iter().take(task.examples_per_label);
+        chosen.extend(typical.map(|(sample, answer)| Exemplar { input: sample.query.input.clone(), answer }));
     }
     chosen
 }
@@ -79,9 +73,9 @@ pub struct PromptBuilder {
 }
 
 impl PromptBuilder {
-    /// A builder for one task and memory. `fixed_text` is the static memory's.
+    /// A builder for one task. `fixed_text` is the static memory's.
     #[must_use]
-    pub fn new(task: &Task, memory: MemoryKind, fixed_text: Option<&str>) -> Self {
+    pub fn new(task: &Task, fixed_text: Option<&str>) -> Self {
         let mut system = task.system_prompt.trim().to_owned();
         if !task.labels.is_empty() {
             let _ = write!(system, "\n\nThe values of \"{}\":", task.label_field);
@@ -97,10 +91,8 @@ impl PromptBuilder {
             let _ = write!(system, "\n\nKnowledge:\n{}", text.trim());
         }
         let mut fixed = vec![Message::new("system", system)];
-        for example in exemplars(task, memory) {
-            let passages =
-                example.passages.iter().map(|(id, title, text)| (id.as_str(), title.as_str(), text.as_str()));
-            fixed.push(Message::new("user", user_text(&example.input, passages, None)));
+        for example in exemplars(task) {
+            fixed.push(Message::new("user", user_text(&example.input, std::iter::empty(), None)));
             fixed.push(Message::new("assistant", example.answer));
         }
         let specialists = task

@@ -307,5 +307,5 @@ fn predict(verdict: &Verdict, text: &str, fields: &AnswerFields) -> Prediction {
 }
 
 fn as_text(messages: &[Message]) -> String {
-    messages.iter().map(|message| format!("<|{}|>\n{}\n", message.role, message.content)).collect()
+    messages.iter().flat_map(|message| ["<|", &message.role, "|>\n", &message.content, "\n"]).collect()
 }

@@ -1,5 +1,7 @@
 //! Behaviour of the whole, in one binary. Each module says what it covers.
 
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
+
 mod bench;
 mod cli;
 mod encoder;
