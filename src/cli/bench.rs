@@ -11,7 +11,7 @@ use crate::grid::{self, Finish};
 use crate::memory::MemoryKind;
 use crate::net::Network;
 use crate::nn::DeviceChoice;
-use crate::record::{self, RunWriter};
+use crate::record::{self, RunHeader, RunWriter};
 use crate::router::RouterKind;
 use crate::task::Split;
 use crate::{metrics, report};
@@ -132,7 +132,9 @@ pub(super) fn run(args: &BenchArgs, network: Network, quiet: bool) -> Result<Exi
     let stop = stop_on_interrupt()?;
     let clock = Clock::real();
     let bench = prepare(&resolved, &weights, quiet, &stop, &clock)?;
-    let mut writer = RunWriter::create(&run_folder(args, &resolved), bench.header.clone())?;
+    let folder = run_folder(args, &resolved);
+    let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut writer = RunWriter::create(&folder, RunHeader { id, ..bench.header.clone() })?;
 
     let cells = &bench.cells;
     let samples = resolved.samples();

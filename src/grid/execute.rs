@@ -117,7 +117,7 @@ fn judged(sample: &Sample, parts: &CellParts, mut trial: Trial, judge: &Judge<'_
     let scores = metrics::score(&sample.target, &trial, judge.ground)
         .map_err(|error| anyhow!("scoring sample {}: {error:#}", sample.query.id))?;
     let attempts_correct = metrics::attempts_correct(&sample.target, &trial);
-    let cost = metrics::cost(&trial, judge.price, judge.hardware);
+    let cost = metrics::bill(&mut trial, judge.price, judge.hardware);
     let scoring = judge.clock.since(start);
     trial.spans.add(Component::Scoring, scoring);
     trial.wall_s += scoring;

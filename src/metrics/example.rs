@@ -44,6 +44,7 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
         spans: Spans::default(),
         retries: 0,
         failure: None,
+        api_usd: None,
     }
 }
 
@@ -91,7 +92,7 @@ pub(crate) fn break_connection(attempt: &mut Attempt) {
 pub(crate) fn record(
     router: RouterKind,
     sample: &str,
-    trial: Trial,
+    mut trial: Trial,
     target: &Target,
     header: &RunHeader,
 ) -> TrialRecord {
@@ -105,7 +106,7 @@ pub(crate) fn record(
         difficulty: None,
         scores: super::score(target, &trial, &|_, _| Ok(None)).expect("no grounding is asked for"),
         attempts_correct: super::attempts_correct(target, &trial),
-        cost: super::cost(&trial, header.llm_price.as_ref(), header.hardware_price.as_ref()),
+        cost: super::bill(&mut trial, header.llm_price.as_ref(), header.hardware_price.as_ref()),
         unaccounted_s: Seconds(0.25),
         trial,
     }

@@ -1,6 +1,6 @@
 //! From records to figures.
 //!
-//! [`score()`] and [`attempts_correct`] judge one finished trial against its gold target, [`cost`] bills it, and
+//! [`score()`] and [`attempts_correct`] judge one finished trial against its gold target, [`bill`] bills it, and
 //! [`summarise`] makes of all trials the figures of `summary.json`. It is the only room that reads a
 //! [`crate::task::Target`]. Every figure carries its n and a 95 % interval, or is absent with its reason: an absent
 //! figure is never zero.
@@ -22,7 +22,7 @@ mod verdict;
 pub use alone::{ModelAlone, ModelsAlone};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use figure::{Figure, significant};
-pub use price::{DEFAULT_HARDWARE, STAND_IN, cost, find, hardware_names, lookup, lookup_hardware, names};
+pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
 pub use score::{Ground, attempts_correct, score};
 pub use summary::{
     CostPer1000, DEFAULT_MARGIN, DEFAULT_MAX_FAILURE_SHARE, Intervals, Latency, PolicySummary, SUMMARY_FORMAT, Summary,

@@ -5,7 +5,7 @@ use crate::engine::UsageSource;
 use crate::error::{Context, Result, ensure, usage};
 use crate::record::{Cost, HardwarePrice, Price};
 use crate::router::Tier;
-use crate::trial::{Attempt, Trial};
+use crate::trial::Trial;
 use crate::units::Usd;
 use serde::Deserialize;
 
@@ -76,23 +76,28 @@ pub fn hardware_names() -> Result<Vec<String>> {
     Ok(table()?.hardware.into_iter().map(|row| row.name).collect())
 }
 
-/// What a trial cost: the tokens of every call of the LLM, failed ones and repairs included, and the time that this
-/// machine worked on it. Waiting for the network and scoring are not the machine's work on the answer. An answer whose
-/// endpoint reported no token counts cannot be priced, and so its trial is not.
+/// Bills a finished trial: the tokens of every call of the LLM, failed ones and repairs included, and the time that this
+/// machine worked on it. Each call's own cost is written on it. Waiting for the network and scoring are not the machine's
+/// work on the answer. An answer whose endpoint reported no token counts cannot be priced, and so its trial is not.
 #[must_use]
-pub fn cost(trial: &Trial, price: Option<&Price>, hardware: Option<&HardwarePrice>) -> Cost {
-    let llm_calls = trial.attempts.iter().filter(|attempt| attempt.tier == Tier::Llm);
-    let uncounted = |attempt: &&Attempt| attempt.failure.is_none() && attempt.usage_source == UsageSource::Missing;
-    let price = price.filter(|_| !llm_calls.clone().any(|attempt| uncounted(&attempt)));
+pub fn bill(trial: &mut Trial, price: Option<&Price>, hardware: Option<&HardwarePrice>) -> Cost {
+    let mut api_usd = price.map(|_| Usd(0.0));
+    for attempt in trial.attempts.iter_mut().filter(|attempt| attempt.tier == Tier::Llm) {
+        let counted = attempt.usage_source != UsageSource::Missing;
+        attempt.api_usd = price.filter(|_| counted).map(|price| Usd(tokens_usd(attempt.usage, price)));
+        api_usd = match attempt.api_usd {
+            Some(usd) => api_usd.map(|sum| sum + usd),
+            // A call that failed before it was counted was not billed by its endpoint either, as far as can be known.
+            None if attempt.failure.is_some() => api_usd,
+            None => None,
+        };
+    }
     let local_s = Component::ALL
         .into_iter()
         .filter(|component| !matches!(component, Component::Network | Component::Scoring))
         .map(|component| trial.spans.get(component).0)
         .sum::<f64>();
-    Cost {
-        api_usd: price.map(|price| Usd(llm_calls.map(|attempt| tokens_usd(attempt.usage, price)).sum())),
-        hardware_usd: hardware.map(|hardware| Usd(local_s / 3600.0 * hardware.usd_per_hour)),
-    }
+    Cost { api_usd, hardware_usd: hardware.map(|hardware| Usd(local_s / 3600.0 * hardware.usd_per_hour)) }
 }
 
 fn tokens_usd(usage: crate::engine::Usage, price: &Price) -> f64 {
@@ -183,10 +188,10 @@ mod tests {
         trial.attempts.push(failed);
         let price = lookup("gpt-4.1").unwrap();
         // Answered: 600 x 2.00 + 400 x 0.50 + 100 x 8.00 = 2,200. Failed: all 500 cached, 250. The SLM's call: none.
-        let api = cost(&trial, Some(&price), None).api_usd.unwrap().0;
+        let api = bill(&mut trial, Some(&price), None).api_usd.unwrap().0;
         assert!((api - 2450.0 / 1e6).abs() < 1e-15, "{api}");
         let uncached = Price { cached_input_usd_per_million: None, ..price };
-        let api = cost(&trial, Some(&uncached), None).api_usd.unwrap().0;
+        let api = bill(&mut trial, Some(&uncached), None).api_usd.unwrap().0;
         assert!((api - 3800.0 / 1e6).abs() < 1e-15, "{api}");
     }
 
@@ -199,13 +204,17 @@ mod tests {
         trial.spans.add(Component::Network, Seconds(1000.0));
         trial.spans.add(Component::Scoring, Seconds(1000.0));
         let machine = HardwarePrice { name: "user".into(), usd_per_hour: 1.0, basis: String::new() };
-        let cost = cost(&trial, None, Some(&machine));
+        let cost = bill(&mut trial, None, Some(&machine));
         assert!((cost.hardware_usd.unwrap().0 - 0.01).abs() < 1e-15);
         assert_eq!(cost.api_usd, None);
     }
 
     #[test]
     fn what_is_not_priced_is_absent_and_never_zero() {
-        assert_eq!(super::cost(&example::answered("Access"), None, None), Cost::default());
+        assert_eq!(bill(&mut example::answered("Access"), None, None), Cost::default());
+        let mut uncounted = example::escalated("HR Support", "Access");
+        uncounted.attempts[1].usage_source = UsageSource::Missing;
+        let price = lookup("gpt-4.1").unwrap();
+        assert_eq!(bill(&mut uncounted, Some(&price), None).api_usd, None);
     }
 }

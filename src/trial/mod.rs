@@ -6,6 +6,8 @@
 mod confidence;
 mod prompt;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use confidence::Confidence;
 pub use prompt::PromptBuilder;
@@ -17,7 +19,7 @@ use crate::engine::{FailureKind, StopReason, TokenLogprob, Usage, UsageSource};
 use crate::memory::Retrieval;
 use crate::router::{Decision, PromptVariant, Reason, Tier};
 use crate::safety::Finding;
-use crate::units::Seconds;
+use crate::units::{Seconds, Usd};
 use serde::{Deserialize, Serialize};
 
 /// What was predicted. Written once, here; nothing downstream changes it.
@@ -73,6 +75,9 @@ pub struct Attempt {
     pub retries: u32,
     /// The failure, when the call failed.
     pub failure: Option<Failure>,
+    /// What the call's tokens cost, filled when the finished trial is billed; `None` for local calls, and where there is no
+    /// price or no count.
+    pub api_usd: Option<Usd>,
 }
 
 /// A failure as it is recorded.

@@ -191,6 +191,7 @@ impl State<'_> {
             spans: Spans::default(),
             retries: 0,
             failure: None,
+            api_usd: None,
         };
         match answered {
             Ok(completion) => {

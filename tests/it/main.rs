@@ -5,6 +5,7 @@
 mod bench;
 mod cli;
 mod encoder;
+mod faults;
 mod models;
 mod remote;
 mod serve;
