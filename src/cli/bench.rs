@@ -70,7 +70,7 @@ pub(super) struct BenchArgs {
     #[arg(long, env = "ROUTERGYM_THREADS")]
     pub(super) threads: Option<usize>,
     /// Confidence below which an SLM's answer is escalated, 0 to 1
-    #[arg(long, default_value_t = 0.6, env = "ROUTERGYM_THRESHOLD")]
+    #[arg(long, default_value_t = 0.5, env = "ROUTERGYM_THRESHOLD")]
     pub(super) threshold: f64,
     /// Structured retries of an answer that breaks its contract
     #[arg(long, default_value_t = 1, env = "ROUTERGYM_MAX_REPAIRS")]
@@ -82,13 +82,13 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value_t = 2, env = "ROUTERGYM_TOP_K")]
     pub(super) top_k: usize,
     /// Tokens of passages at most (salience)
-    #[arg(long, default_value_t = 320, env = "ROUTERGYM_TOKEN_BUDGET")]
+    #[arg(long, default_value_t = 220, env = "ROUTERGYM_TOKEN_BUDGET")]
     pub(super) token_budget: usize,
     /// Relevance that a passage must reach (salience) [default: fitted on the train split]
     #[arg(long, env = "ROUTERGYM_GATE")]
     pub(super) gate: Option<f64>,
     /// Generated tokens of one call at most
-    #[arg(long, default_value_t = 120, env = "ROUTERGYM_MAX_TOKENS")]
+    #[arg(long, default_value_t = 128, env = "ROUTERGYM_MAX_TOKENS")]
     pub(super) max_tokens: usize,
     /// 0 is greedy
     #[arg(long, default_value_t = 0.0, env = "ROUTERGYM_TEMPERATURE")]
