@@ -13,7 +13,7 @@ use crate::nn::{Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
 use crate::serve::{StandIn, StandInOptions};
-use crate::task::{Query, Split, Task};
+use crate::task::{Label, Query, Specialist, Split, Task};
 use crate::trial::{AnswerFields, Engines, PromptBuilder};
 use crate::units::Seconds;
 use serde_json::{Value, json};
@@ -25,6 +25,10 @@ use std::time::Duration;
 const ENCODER: &str = "all-minilm-l6-v2";
 /// Share of failed trials above which a cell is not judged.
 const MAX_FAILURE_SHARE: f64 = 0.1;
+
+/// Train samples of each label that the domain classifier learns from, at most: embedding thousands would hold up the
+/// start for minutes.
+const CLASSIFIER_EXAMPLES: usize = 64;
 
 /// Groundedness of an answer in passages; `None` is not applicable.
 type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<f64>>>;
@@ -285,6 +289,7 @@ fn build_cells(
         downshift_max_chars: args.downshift,
         ..RouterSettings::default()
     };
+    let specialists = specialists(task);
     let mut cells = Vec::new();
     for cell in &resolved.cells {
         let classifier = match cell.router {
@@ -293,7 +298,7 @@ fn build_cells(
         };
         cells.push(CellParts {
             cell: cell.clone(),
-            router: router::build(cell.router, &settings, &task.specialists, classifier)?,
+            router: router::build(cell.router, &settings, &specialists, classifier)?,
             memory: Arc::clone(memory),
             prompts: Arc::clone(prompts),
         });
@@ -301,12 +306,27 @@ fn build_cells(
     Ok(cells)
 }
 
+/// The task's specialists. Where it names none, the SLM is the specialist of every domain that the classifier is sure of.
+fn specialists(task: &Task) -> Vec<Specialist> {
+    if !task.specialists.is_empty() {
+        return task.specialists.clone();
+    }
+    let of = |label: &Label| Specialist { domain: label.name.clone(), model: None, prompt: None };
+    task.labels.iter().map(of).collect()
+}
+
 /// The classifier of the domains, trained on the train split alone.
 fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
-    let examples: Vec<(String, String)> = task
-        .split(Split::Train)
-        .filter_map(|sample| Some((sample.query.input.clone(), sample.target.label.clone()?)))
-        .collect();
+    let mut of_label: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut examples: Vec<(String, String)> = Vec::new();
+    for sample in task.split(Split::Train) {
+        let Some(label) = &sample.target.label else { continue };
+        let count = of_label.entry(label).or_default();
+        *count += 1;
+        if *count <= CLASSIFIER_EXAMPLES {
+            examples.push((sample.query.input.clone(), label.clone()));
+        }
+    }
     DomainClassifier::train(&examples, Arc::clone(embed))
         .context("training the domain classifier of hybrid-specialist on the train split")
 }
