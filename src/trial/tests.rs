@@ -38,8 +38,8 @@ fn task() -> Task {
     }
 }
 
-fn reply(text: &str, probability: f64) -> Result<Reply, EngineError> {
-    Ok(Reply::new(text, probability.ln()).local_time(Seconds(1.0), Seconds(0.5)))
+fn reply(text: &str, probability: f64) -> Reply {
+    Reply::new(text, probability.ln()).local_time(Seconds(1.0), Seconds(0.5))
 }
 
 fn broken(kind: FailureKind) -> Result<Reply, EngineError> {
@@ -104,7 +104,7 @@ fn play(
 
 #[test]
 fn a_confident_valid_answer_stays_local() {
-    let played = play(RouterKind::SlmDominant, vec![reply(GOOD, 0.92)], vec![], ContractMode::Validate);
+    let played = play(RouterKind::SlmDominant, vec![Ok(reply(GOOD, 0.92))], vec![], ContractMode::Validate);
     assert_eq!(played.trial.outcome, Outcome::Answered);
     assert_eq!(played.trial.prediction.label.as_deref(), Some("Access"));
     assert!(played.llm.requests().is_empty());
@@ -112,8 +112,8 @@ fn a_confident_valid_answer_stays_local() {
 
 #[test]
 fn an_unsure_answer_goes_to_the_llm_and_both_are_billed() {
-    let slm = vec![reply(GOOD, 0.4)];
-    let llm = vec![reply(r#"{"category": "Storage"}"#, 0.9)];
+    let slm = vec![Ok(reply(GOOD, 0.4))];
+    let llm = vec![Ok(reply(r#"{"category": "Storage"}"#, 0.9))];
     let played = play(RouterKind::SlmDominant, slm, llm, ContractMode::Validate);
     assert_eq!(played.trial.prediction.label.as_deref(), Some("Storage"));
     assert_eq!(played.trial.attempts.len(), 2);
@@ -124,7 +124,8 @@ fn an_unsure_answer_goes_to_the_llm_and_both_are_billed() {
 #[test]
 fn a_repair_shows_the_model_its_own_answer_and_what_is_wrong_with_it() {
     let bad = r#"{"category": "Acess"}"#;
-    let played = play(RouterKind::SlmDominant, vec![reply(bad, 0.9), reply(GOOD, 0.9)], vec![], ContractMode::Validate);
+    let played =
+        play(RouterKind::SlmDominant, vec![Ok(reply(bad, 0.9)), Ok(reply(GOOD, 0.9))], vec![], ContractMode::Validate);
     assert_eq!(played.trial.outcome, Outcome::Answered);
     let messages = &played.slm.requests()[1].messages;
     let [.., shown, asked] = messages.as_slice() else { panic!("too few messages") };
@@ -135,7 +136,7 @@ fn a_repair_shows_the_model_its_own_answer_and_what_is_wrong_with_it() {
 
 #[test]
 fn a_contract_that_is_broken_to_the_end_is_the_models_failure() {
-    let bad = || reply("I do not know", 0.9);
+    let bad = || Ok(reply("I do not know", 0.9));
     let played = play(RouterKind::SlmDominant, vec![bad(), bad()], vec![bad(), bad()], ContractMode::Validate);
     assert_eq!(played.trial.outcome, Outcome::ContractFailed);
     assert_eq!(played.trial.attempts.len(), 4);
@@ -143,7 +144,7 @@ fn a_contract_that_is_broken_to_the_end_is_the_models_failure() {
 
 #[test]
 fn without_contracts_validity_is_observed_and_acted_on_by_nobody() {
-    let played = play(RouterKind::SlmOnly, vec![reply("It is Access.", 0.9)], vec![], ContractMode::Off);
+    let played = play(RouterKind::SlmOnly, vec![Ok(reply("It is Access.", 0.9))], vec![], ContractMode::Off);
     assert_eq!(played.trial.outcome, Outcome::Answered);
     assert_eq!(played.trial.prediction.label.as_deref(), Some("Access"));
     assert!(!played.trial.attempts[0].verdict.as_ref().unwrap().valid);
@@ -161,14 +162,14 @@ fn an_endpoint_that_is_gone_is_a_failure_and_never_an_answer() {
 
 #[test]
 fn a_text_that_names_two_labels_predicts_none() {
-    let played = play(RouterKind::SlmOnly, vec![reply("Access or Storage", 0.9)], vec![], ContractMode::Off);
+    let played = play(RouterKind::SlmOnly, vec![Ok(reply("Access or Storage", 0.9))], vec![], ContractMode::Off);
     assert_eq!(played.trial.prediction.label, None);
 }
 
 #[test]
 fn the_spans_of_a_trial_add_up_to_its_wall_time() {
-    let slm = vec![reply(GOOD, 0.4)];
-    let llm = vec![reply(GOOD, 0.9)];
+    let slm = vec![Ok(reply(GOOD, 0.4))];
+    let llm = vec![Ok(reply(GOOD, 0.9))];
     let played = play(RouterKind::SlmDominant, slm, llm, ContractMode::Validate);
     assert_eq!(played.trial.wall_s, Seconds(3.0));
     assert_eq!(played.trial.spans.total(), Seconds(3.0));
