@@ -132,7 +132,7 @@ impl Decoder {
     /// Logits of the last row of [`Decoder::forward`]'s result.
     pub(crate) fn logits(&self, x: &Tensor) -> Result<Vec<f32>> {
         let last = x.narrow(0, x.dim(0)? - 1, 1)?.contiguous()?;
-        let normed = ops::rms_norm(&last, &self.norm, self.config.norm_eps, self.output.input_width())?;
+        let normed = ops::rms_norm(&last, &self.norm, self.config.norm_eps)?;
         let logits = self.output.forward(&normed)?;
         let logits = match self.config.final_softcap {
             None => logits,
@@ -142,16 +142,12 @@ impl Decoder {
     }
 }
 
-/// The embedding and the output matrix, which share their memory where the file has only one and no rounding was needed.
+/// The embedding and the output matrix, which are one where the file has only one.
 fn load_ends(file: &Gguf, config: &Config, device: &Device) -> Result<(Embedding, Linear)> {
     const EMBEDDING: &str = "token_embd.weight";
     let name = if config.tied_embeddings { EMBEDDING } else { "output.weight" };
     let output = Linear::load(file, &[name], config.hidden, &[config.vocabulary], device)?;
-    let shared = if config.tied_embeddings { output.table(file.tensor(EMBEDDING)?.kind) } else { None };
-    let embedding = match shared {
-        Some(table) => Embedding::new(table, config.hidden),
-        None => Embedding::load(file, EMBEDDING, device)?,
-    };
+    let embedding = if config.tied_embeddings { output.table() } else { Embedding::load(file, EMBEDDING, device)? };
     Ok((embedding, output))
 }
 
@@ -213,7 +209,7 @@ impl Layer {
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let &Config { heads, kv_heads, head_dim, norm_eps, .. } = config;
-        let normed = ops::rms_norm(x, &self.attention_norm, norm_eps, self.qkv.input_width())?;
+        let normed = ops::rms_norm(x, &self.attention_norm, norm_eps)?;
         let qkv = self.qkv.forward(&normed)?;
         let split = |first: usize, count: usize, norm: &Option<Vec<f32>>, rotation: Option<&Rotation>, scale: f64| {
             let norm = norm.as_deref().map(|weights| (weights, norm_eps));
@@ -234,14 +230,14 @@ impl Layer {
         let weights = ops::softmax(queries.matmul(&keys.t()?)?, &sight)?;
         let mixed = weights.matmul(&values)?.reshape((heads, rows, head_dim))?;
 
-        let mixed = ops::merge_heads(&mixed, self.attention_output.input_width())?;
+        let mixed = ops::merge_heads(&mixed)?;
         self.normed(self.attention_output.forward(&mixed)?, self.post_attention_norm.as_ref(), config)
             .with_context(|| format!("attention of layer {index}"))
     }
 
     fn feed_forward(&self, x: &Tensor, config: &Config) -> Result<Tensor> {
-        let normed = ops::rms_norm(x, &self.feed_forward_norm, config.norm_eps, self.gate_up.input_width())?;
-        let gated = ops::gate(&self.gate_up.forward(&normed)?, config.activation, self.down.input_width())?;
+        let normed = ops::rms_norm(x, &self.feed_forward_norm, config.norm_eps)?;
+        let gated = ops::gate(&self.gate_up.forward(&normed)?, config.activation)?;
         self.normed(self.down.forward(&gated)?, self.post_feed_forward_norm.as_ref(), config)
     }
 
@@ -249,7 +245,7 @@ impl Layer {
     fn normed(&self, x: Tensor, norm: Option<&Tensor>, config: &Config) -> Result<Tensor> {
         match norm {
             None => Ok(x),
-            Some(weight) => ops::rms_norm(&x, weight, config.norm_eps, config.hidden),
+            Some(weight) => ops::rms_norm(&x, weight, config.norm_eps),
         }
     }
 }

@@ -8,6 +8,7 @@ use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The header of a GGUF file: its metadata and where its tensors lie.
@@ -116,10 +117,21 @@ impl Gguf {
     /// The bytes of one tensor. Each call opens the file anew, so that tensors can be read from several threads.
     pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
         let entry = self.tensor(name)?;
+        self.read_at(name, entry.offset, entry.bytes)
+    }
+
+    /// The bytes of some rows of a matrix.
+    pub(crate) fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>> {
+        let entry = self.tensor(name)?;
+        let row_bytes = entry.bytes / entry.shape.first().map_or(1, |&rows| rows as u64);
+        self.read_at(name, entry.offset + rows.start as u64 * row_bytes, rows.len() as u64 * row_bytes)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, bytes: u64) -> Result<Vec<u8>> {
         let attempt = || format!("reading tensor {name} of {}", self.path.display());
         let mut file = File::open(&self.path).with_context(attempt)?;
-        file.seek(SeekFrom::Start(entry.offset)).with_context(attempt)?;
-        let mut data = vec![0; usize::try_from(entry.bytes)?];
+        file.seek(SeekFrom::Start(offset)).with_context(attempt)?;
+        let mut data = vec![0; usize::try_from(bytes)?];
         file.read_exact(&mut data).with_context(attempt)?;
         Ok(data)
     }

@@ -9,6 +9,7 @@ mod decoder;
 mod device;
 mod encoder;
 mod gguf;
+mod kernels;
 mod kv;
 mod linear;
 mod model;

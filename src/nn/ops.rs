@@ -1,6 +1,6 @@
 //! The steps between matrix multiplications.
 //!
-//! On the CPU each step is one pass over its data, written into the width that the next multiplication wants; on other
+//! On the CPU each step is one pass over its data, and on other
 //! devices it is composed of candle's operations. A test compares the two. Results of a row never depend on other rows.
 
 use super::config::Activation;
@@ -13,25 +13,18 @@ type CandleResult<T> = candle_core::Result<T>;
 /// Fewer elements than this are not worth waking other threads.
 const PARALLEL_FROM: usize = 1 << 15;
 
-/// Root-mean-square norm of each row, zero-padded to `width`.
-pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32, width: usize) -> Result<Tensor> {
+/// Root-mean-square norm of each row.
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return Ok(x.apply_op2_no_bwd(weight, &RmsNorm { eps, width })?);
+        return Ok(x.apply_op2_no_bwd(weight, &RmsNorm { eps })?);
     }
-    pad(&candle_nn::ops::rms_norm(&x.contiguous()?, weight, eps)?, width)
+    Ok(candle_nn::ops::rms_norm(&x.contiguous()?, weight, eps)?)
 }
 
-/// Zero-pads the rows of a matrix to `width`.
-pub(crate) fn pad(x: &Tensor, width: usize) -> Result<Tensor> {
-    let missing = width.saturating_sub(x.dim(D::Minus1)?);
-    Ok(if missing == 0 { x.clone() } else { x.pad_with_zeros(D::Minus1, 0, missing)? })
-}
-
-/// `activation(gate) * up` of rows that hold the gate in their first half and the other factor in their second,
-/// zero-padded to `width`.
-pub(crate) fn gate(gate_up: &Tensor, activation: Activation, width: usize) -> Result<Tensor> {
+/// `activation(gate) * up` of rows that hold the gate in their first half and the other factor in their second.
+pub(crate) fn gate(gate_up: &Tensor, activation: Activation) -> Result<Tensor> {
     if gate_up.device().is_cpu() {
-        return Ok(gate_up.apply_op1_no_bwd(&Gate { activation, width })?);
+        return Ok(gate_up.apply_op1_no_bwd(&Gate { activation })?);
     }
     let half = gate_up.dim(D::Minus1)? / 2;
     let gate = gate_up.narrow(D::Minus1, 0, half)?;
@@ -39,7 +32,7 @@ pub(crate) fn gate(gate_up: &Tensor, activation: Activation, width: usize) -> Re
         Activation::Silu => gate.silu()?,
         Activation::GeluTanh => gate.gelu()?,
     };
-    pad(&(active * gate_up.narrow(D::Minus1, half, half)?)?, width)
+    Ok((active * gate_up.narrow(D::Minus1, half, half)?)?)
 }
 
 /// Cosines and sines of a run of positions.
@@ -123,13 +116,13 @@ fn split_heads_composed(x: &Tensor, h: &Heads<'_>) -> Result<Tensor> {
     Ok(if h.scale == 1.0 { heads } else { (heads * f64::from(h.scale))? })
 }
 
-/// `[rows, heads * head_dim]` from `[heads, rows, head_dim]`, zero-padded to `width`.
-pub(crate) fn merge_heads(x: &Tensor, width: usize) -> Result<Tensor> {
+/// `[rows, heads * head_dim]` from `[heads, rows, head_dim]`.
+pub(crate) fn merge_heads(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return Ok(x.apply_op1_no_bwd(&MergeHeads { width })?);
+        return Ok(x.apply_op1_no_bwd(&MergeHeads)?);
     }
     let (heads, rows, head_dim) = x.dims3()?;
-    pad(&x.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?, width)
+    Ok(x.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?)
 }
 
 /// Which cached positions the rows of a block of queries see.
@@ -248,12 +241,11 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 struct RmsNorm {
     eps: f32,
-    width: usize,
 }
 
 impl CustomOp2 for RmsNorm {
     fn name(&self) -> &'static str {
-        "padded-rms-norm"
+        "rms-norm"
     }
 
     fn cpu_fwd(
@@ -265,40 +257,36 @@ impl CustomOp2 for RmsNorm {
     ) -> CandleResult<(CpuStorage, Shape)> {
         let (x, weight) = (floats(x, x_layout)?, floats(weight, weight_layout)?);
         let (rows, columns) = x_layout.shape().dims2()?;
-        if weight.len() != columns || self.width < columns {
+        if weight.len() != columns {
             bail!("a norm of {} weights does not fit rows of {columns}", weight.len());
         }
-        let mut out = vec![0.0; rows * self.width];
-        each_row(&mut out, self.width, |row, out| {
+        let mut out = vec![0.0; rows * columns];
+        each_row(&mut out, columns, |row, out| {
             let row = &x[row * columns..][..columns];
             let factor = inverse_rms(row, self.eps);
             for ((out, value), weight) in out.iter_mut().zip(row).zip(weight) {
                 *out = value * factor * weight;
             }
         });
-        Ok((CpuStorage::F32(out), (rows, self.width).into()))
+        Ok((CpuStorage::F32(out), (rows, columns).into()))
     }
 }
 
 struct Gate {
     activation: Activation,
-    width: usize,
 }
 
 impl CustomOp1 for Gate {
     fn name(&self) -> &'static str {
-        "padded-gate"
+        "gate"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let x = floats(storage, layout)?;
         let (rows, columns) = layout.shape().dims2()?;
         let half = columns / 2;
-        if self.width < half {
-            bail!("{half} gated values do not fit a width of {}", self.width);
-        }
-        let mut out = vec![0.0; rows * self.width];
-        each_row(&mut out, self.width, |row, out| {
+        let mut out = vec![0.0; rows * half];
+        each_row(&mut out, half, |row, out| {
             let (gate, up) = x[row * columns..][..2 * half].split_at(half);
             let values = out.iter_mut().zip(gate).zip(up);
             match self.activation {
@@ -310,7 +298,7 @@ impl CustomOp1 for Gate {
                 }),
             }
         });
-        Ok((CpuStorage::F32(out), (rows, self.width).into()))
+        Ok((CpuStorage::F32(out), (rows, half).into()))
     }
 }
 
@@ -346,28 +334,24 @@ impl CustomOp1 for Heads<'_> {
     }
 }
 
-struct MergeHeads {
-    width: usize,
-}
+struct MergeHeads;
 
 impl CustomOp1 for MergeHeads {
     fn name(&self) -> &'static str {
-        "padded-merge-heads"
+        "merge-heads"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
         let x = floats(storage, layout)?;
         let (heads, rows, head_dim) = layout.shape().dims3()?;
-        if self.width < heads * head_dim {
-            bail!("{heads} heads of {head_dim} do not fit a width of {}", self.width);
-        }
-        let mut out = vec![0.0; rows * self.width];
-        each_row(&mut out, self.width, |row, out| {
-            for (head, out) in out.chunks_exact_mut(head_dim).take(heads).enumerate() {
+        let width = heads * head_dim;
+        let mut out = vec![0.0; rows * width];
+        each_row(&mut out, width, |row, out| {
+            for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
                 out.copy_from_slice(&x[(head * rows + row) * head_dim..][..head_dim]);
             }
         });
-        Ok((CpuStorage::F32(out), (rows, self.width).into()))
+        Ok((CpuStorage::F32(out), (rows, width).into()))
     }
 }
 
@@ -437,10 +421,10 @@ mod tests {
     }
 
     #[test]
-    fn norms_agree_with_candle_and_pad() {
+    fn norms_agree_with_candle() {
         let (x, weight) = (numbers(&[3, 40], 1), numbers(&[40], 9));
-        let expected = pad(&candle_nn::ops::rms_norm(&x, &weight, 1e-5).expect("norm"), 64).expect("padded");
-        assert_close(&rms_norm(&x, &weight, 1e-5, 64).expect("norm"), &expected);
+        let expected = candle_nn::ops::rms_norm(&x, &weight, 1e-5).expect("norm");
+        assert_close(&rms_norm(&x, &weight, 1e-5).expect("norm"), &expected);
     }
 
     #[test]
@@ -448,9 +432,9 @@ mod tests {
         let x = numbers(&[3, 40], 1);
         let (gate_half, up) = (x.narrow(1, 0, 20).expect("gate"), x.narrow(1, 20, 20).expect("up"));
         let silu = (gate_half.silu().expect("silu") * &up).expect("product");
-        assert_close(&gate(&x, Activation::Silu, 20).expect("gated"), &silu);
+        assert_close(&gate(&x, Activation::Silu).expect("gated"), &silu);
         let gelu = (gate_half.gelu().expect("gelu") * up).expect("product");
-        assert_close(&gate(&x, Activation::GeluTanh, 20).expect("gated"), &gelu);
+        assert_close(&gate(&x, Activation::GeluTanh).expect("gated"), &gelu);
     }
 
     #[test]
@@ -479,8 +463,8 @@ mod tests {
     fn merging_undoes_splitting() {
         let x = numbers(&[5, 24], 3);
         let heads = Heads { first_column: 0, count: 3, head_dim: 8, norm: None, rotation: None, scale: 1.0 };
-        let merged = merge_heads(&split_heads(&x, &heads).expect("split"), 32).expect("merged");
-        assert_close(&merged, &pad(&x, 32).expect("padded"));
+        let merged = merge_heads(&split_heads(&x, &heads).expect("split")).expect("merged");
+        assert_close(&merged, &x);
     }
 
     #[test]

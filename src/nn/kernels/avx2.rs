@@ -1,0 +1,141 @@
+//! The kernel for AVX2: a tile is two halves of eight rows.
+#![expect(unsafe_code, reason = "loads of whole registers from references")]
+
+use super::activations::ActivationBlock;
+use super::form::{Form, SUPER};
+use super::pack::{GROUPS, Line, TILE, Tile};
+use std::arch::x86_64::*;
+
+const HALF: usize = TILE / 2;
+
+/// Outputs of one tile for one row of inputs.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn tile_row(form: Form, tile: &Tile, inputs: &[ActivationBlock]) -> [f32; TILE] {
+    let mut out = [0.0; TILE];
+    for (half, out) in out.chunks_exact_mut(HALF).enumerate() {
+        let mut sum = _mm256_setzero_ps();
+        for (block, input) in inputs.iter().enumerate() {
+            let lines = &tile.codes[block * form.lines()..][..form.lines()];
+            let scale = _mm256_set1_ps(input.scale);
+            if form == Form::Q6_K {
+                let shared = halves(&tile.scales[block / SUPER], half);
+                for part in 0..2 {
+                    let step = bytes(&tile.steps[2 * block + part], half, true);
+                    let offset = _mm256_set1_epi32(-form.offset() * input.sums[part]);
+                    let whole = dot(form, offset, lines, half, &input.codes, 4 * part..4 * part + 4);
+                    let factor = _mm256_mul_ps(_mm256_mul_ps(shared, step), scale);
+                    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), factor, sum);
+                }
+                continue;
+            }
+            let inputs = input.sums[0] + input.sums[1];
+            let (weight, minimum) = scales(form, tile, block, half);
+            let offset = _mm256_set1_epi32(-form.offset() * inputs);
+            let whole = dot(form, offset, lines, half, &input.codes, 0..GROUPS);
+            sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(weight, scale), sum);
+            if form.has_minimum() {
+                sum = _mm256_fmadd_ps(minimum, _mm256_set1_ps(input.scale * inputs as f32), sum);
+            }
+        }
+        // SAFETY: the half of the outputs has room for a register of eight floats.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), sum) };
+    }
+    out
+}
+
+/// Adds the dot products of eight rows with some words of input to `start`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn dot(
+    form: Form,
+    start: __m256i,
+    lines: &[Line],
+    half: usize,
+    inputs: &[i32; GROUPS],
+    groups: std::ops::Range<usize>,
+) -> __m256i {
+    let ones = _mm256_set1_epi16(1);
+    let mut sum = start;
+    for group in groups {
+        let input = _mm256_set1_epi32(inputs[group]);
+        let codes = group_codes(form, lines, half, group);
+        if form.bits() == 8 {
+            // Two products of unsigned and signed bytes may not fit sixteen bits; with the lowest bits apart they do.
+            let low = _mm256_and_si256(codes, _mm256_set1_epi8(1));
+            let high = _mm256_and_si256(_mm256_srli_epi16::<1>(codes), _mm256_set1_epi8(127));
+            let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, input), ones);
+            let low = _mm256_madd_epi16(_mm256_maddubs_epi16(low, input), ones);
+            sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_add_epi32(high, high), low));
+        } else {
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, input), ones));
+        }
+    }
+    sum
+}
+
+/// The codes of one group of eight rows.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn group_codes(form: Form, lines: &[Line], half: usize, group: usize) -> __m256i {
+    if form.bits() == 8 {
+        return load(&lines[group], half);
+    }
+    let pair = load(&lines[group % 4], half);
+    let pair = if group < 4 { pair } else { _mm256_srli_epi16::<4>(pair) };
+    let low = _mm256_and_si256(pair, _mm256_set1_epi8(15));
+    // Shifts of words move bits across bytes too; the masks keep those that stayed in theirs.
+    let high = match form.bits() {
+        5 => {
+            let bits = load(&lines[4], half);
+            let bits = _mm256_srl_epi16(bits, _mm_cvtsi32_si128(group as i32));
+            _mm256_slli_epi16::<4>(_mm256_and_si256(bits, _mm256_set1_epi8(1)))
+        }
+        6 => {
+            let bits = load(&lines[4 + group / 4], half);
+            let bits = _mm256_srl_epi16(bits, _mm_cvtsi32_si128(2 * (group % 4) as i32));
+            _mm256_slli_epi16::<4>(_mm256_and_si256(bits, _mm256_set1_epi8(3)))
+        }
+        _ => _mm256_setzero_si256(),
+    };
+    _mm256_or_si256(low, high)
+}
+
+/// Scale and minimum of a block, for types whose blocks have one scale.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn scales(form: Form, tile: &Tile, block: usize, half: usize) -> (__m256, __m256) {
+    if !form.is_super() {
+        let minimum = if form.has_minimum() { halves(&tile.minima[block], half) } else { _mm256_setzero_ps() };
+        return (halves(&tile.scales[block], half), minimum);
+    }
+    let scale = _mm256_mul_ps(halves(&tile.scales[block / SUPER], half), bytes(&tile.steps[block], half, false));
+    let minimum =
+        _mm256_mul_ps(halves(&tile.minima[block / SUPER], half), bytes(&tile.minimum_steps[block], half, false));
+    (scale, _mm256_sub_ps(_mm256_set1_ps(-0.0), minimum))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn load(line: &Line, half: usize) -> __m256i {
+    let half = &line.0.as_chunks::<32>().0[half];
+    // SAFETY: the half of a line is 32 bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
+}
+
+/// Half-precision numbers as single-precision ones.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn halves(bits: &[u16; TILE], half: usize) -> __m256 {
+    let bits = &bits.as_chunks::<HALF>().0[half];
+    // SAFETY: eight halves are 16 bytes; the load needs no alignment.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bits.as_ptr().cast()) })
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn bytes(bytes: &[u8; TILE], half: usize, signed: bool) -> __m256 {
+    let bytes = &bytes.as_chunks::<HALF>().0[half];
+    // SAFETY: the half is 8 bytes, of which the load takes all; it needs no alignment.
+    let bytes = unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) };
+    _mm256_cvtepi32_ps(if signed { _mm256_cvtepi8_epi32(bytes) } else { _mm256_cvtepu8_epi32(bytes) })
+}

@@ -1,0 +1,171 @@
+//! The kernel for AVX-512 with integer dot products.
+#![expect(unsafe_code, reason = "loads of whole registers from references")]
+
+use super::activations::ActivationBlock;
+use super::form::{Form, SUPER};
+use super::pack::{GROUPS, Line, TILE, Tile};
+use std::arch::x86_64::*;
+
+/// Outputs of one tile for `ROWS` rows of inputs; `FORM` is a [`Form`] as a number.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn tile_rows<const FORM: u8, const ROWS: usize>(
+    tile: &Tile,
+    inputs: [&[ActivationBlock]; ROWS],
+) -> [[f32; TILE]; ROWS] {
+    let form = const { form(FORM) };
+    let blocks = tile.codes.len() / form.lines();
+    let inputs = inputs.map(|row| &row[..blocks]);
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for block in 0..blocks {
+        let codes = unpack(form, &tile.codes[block * form.lines()..][..form.lines()]);
+        if matches!(form, Form::Q6_K) {
+            let scale = halves(&tile.scales[block / SUPER]);
+            let steps = [signed(&tile.steps[2 * block]), signed(&tile.steps[2 * block + 1])];
+            let scales = steps.map(|step| _mm512_mul_ps(scale, step));
+            for (sum, row) in sums.iter_mut().zip(&inputs) {
+                let input = &row[block];
+                for half in 0..2 {
+                    let offset = _mm512_set1_epi32(-form.offset() * input.sums[half]);
+                    let whole = dot::<4>(offset, &codes, &input.codes, 4 * half);
+                    let factor = _mm512_mul_ps(scales[half], _mm512_set1_ps(input.scale));
+                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, *sum);
+                }
+            }
+            continue;
+        }
+        let (scale, minimum) = scales(form, tile, block);
+        for (sum, row) in sums.iter_mut().zip(&inputs) {
+            let input = &row[block];
+            let inputs = input.sums[0] + input.sums[1];
+            let offset = _mm512_set1_epi32(-form.offset() * inputs);
+            let whole = dot::<8>(offset, &codes, &input.codes, 0);
+            let factor = _mm512_mul_ps(scale, _mm512_set1_ps(input.scale));
+            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, *sum);
+            if form.has_minimum() {
+                *sum = _mm512_fmadd_ps(minimum, _mm512_set1_ps(input.scale * inputs as f32), *sum);
+            }
+        }
+    }
+    sums.map(|sum| {
+        let mut out = [0.0; TILE];
+        // SAFETY: an array of sixteen floats has room for a register of sixteen floats.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+        out
+    })
+}
+
+const fn form(number: u8) -> Form {
+    const ALL: [Form; 8] =
+        [Form::Q4_0, Form::Q4_1, Form::Q5_0, Form::Q5_1, Form::Q8_0, Form::Q4_K, Form::Q5_K, Form::Q6_K];
+    ALL[number as usize]
+}
+
+/// Adds the dot products of sixteen rows with `COUNT` words of input to `start`, in two chains.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn dot<const COUNT: usize>(start: __m512i, codes: &[__m512i; GROUPS], inputs: &[i32; GROUPS], from: usize) -> __m512i {
+    let mut chains = [start, _mm512_setzero_si512()];
+    for group in 0..COUNT {
+        let input = _mm512_set1_epi32(inputs[from + group]);
+        chains[group % 2] = _mm512_dpbusd_epi32(chains[group % 2], codes[from + group], input);
+    }
+    _mm512_add_epi32(chains[0], chains[1])
+}
+
+/// The codes of a block, a register for each group.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn unpack(form: Form, lines: &[Line]) -> [__m512i; GROUPS] {
+    let mut codes = [_mm512_setzero_si512(); GROUPS];
+    if form.bits() == 8 {
+        for (code, line) in codes.iter_mut().zip(lines) {
+            *code = load(line);
+        }
+        return codes;
+    }
+    let low = _mm512_set1_epi8(15);
+    for group in 0..GROUPS / 2 {
+        let pair = load(&lines[group]);
+        codes[group] = _mm512_and_si512(pair, low);
+        codes[group + GROUPS / 2] = _mm512_and_si512(_mm512_srli_epi16::<4>(pair), low);
+    }
+    if form.bits() == 5 {
+        let high = load(&lines[4]);
+        // Shifts of words move bits across bytes too; the mask keeps those that stayed in theirs.
+        let moved = [
+            _mm512_slli_epi16::<4>(high),
+            _mm512_slli_epi16::<3>(high),
+            _mm512_slli_epi16::<2>(high),
+            _mm512_slli_epi16::<1>(high),
+            high,
+            _mm512_srli_epi16::<1>(high),
+            _mm512_srli_epi16::<2>(high),
+            _mm512_srli_epi16::<3>(high),
+        ];
+        let bit = _mm512_set1_epi8(16);
+        for (code, moved) in codes.iter_mut().zip(moved) {
+            *code = or_masked(*code, moved, bit);
+        }
+    }
+    if form.bits() == 6 {
+        let bits = _mm512_set1_epi8(48);
+        for half in 0..2 {
+            let high = load(&lines[4 + half]);
+            let moved =
+                [_mm512_slli_epi16::<4>(high), _mm512_slli_epi16::<2>(high), high, _mm512_srli_epi16::<2>(high)];
+            for (code, moved) in codes[4 * half..].iter_mut().zip(moved) {
+                *code = or_masked(*code, moved, bits);
+            }
+        }
+    }
+    codes
+}
+
+/// `a | (b & mask)` in one instruction.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn or_masked(a: __m512i, b: __m512i, mask: __m512i) -> __m512i {
+    _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask)
+}
+
+/// Scale and minimum of a block, for types whose blocks have one scale.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn scales(form: Form, tile: &Tile, block: usize) -> (__m512, __m512) {
+    if !form.is_super() {
+        let minimum = if form.has_minimum() { halves(&tile.minima[block]) } else { _mm512_setzero_ps() };
+        return (halves(&tile.scales[block]), minimum);
+    }
+    let scale = _mm512_mul_ps(halves(&tile.scales[block / SUPER]), unsigned(&tile.steps[block]));
+    let minimum = _mm512_mul_ps(halves(&tile.minima[block / SUPER]), unsigned(&tile.minimum_steps[block]));
+    (scale, _mm512_sub_ps(_mm512_set1_ps(-0.0), minimum))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn load(line: &Line) -> __m512i {
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+}
+
+/// Half-precision numbers as single-precision ones.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn halves(bits: &[u16; TILE]) -> __m512 {
+    // SAFETY: sixteen halves are 32 bytes; the load needs no alignment.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) })
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn unsigned(bytes: &[u8; TILE]) -> __m512 {
+    // SAFETY: the array is 16 bytes; the load needs no alignment.
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn signed(bytes: &[u8; TILE]) -> __m512 {
+    // SAFETY: the array is 16 bytes; the load needs no alignment.
+    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }))
+}

@@ -1,0 +1,198 @@
+//! A multiplication as a whole: who computes which tile, and with which kernel.
+#![expect(unsafe_code, reason = "threads write their own columns of one result; kernels need checked features")]
+
+use super::activations::{ActivationBlock, Activations};
+use super::float::{self, Floats};
+use super::form::Form;
+use super::isa::Isa;
+use super::pack::{Packed, TILE, Tile};
+use super::portable;
+use candle_core::utils::barrier_pool;
+use std::cell::UnsafeCell;
+
+/// A matrix of weights.
+#[derive(Debug)]
+pub(crate) enum Matrix {
+    Quantised(Packed),
+    Float(Floats),
+}
+
+impl Matrix {
+    /// Its outputs.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Quantised(packed) => packed.rows(),
+            Self::Float(floats) => floats.rows(),
+        }
+    }
+
+    /// Its inputs.
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Self::Quantised(packed) => packed.columns(),
+            Self::Float(floats) => floats.columns(),
+        }
+    }
+
+    /// Writes the weights of one row, of a row that exists.
+    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
+        match self {
+            Self::Quantised(packed) => packed.row(row, out),
+            Self::Float(floats) => floats.row(row, out),
+        }
+    }
+
+    fn tiles(&self) -> usize {
+        match self {
+            Self::Quantised(packed) => packed.tiles.len(),
+            Self::Float(floats) => floats.tiles.len(),
+        }
+    }
+}
+
+/// Multiplies rows of inputs with matrices of their width. The outputs of all matrices stand side by side in each row of
+/// the result.
+pub(crate) fn multiply(isa: Isa, values: &[f32], matrices: &[Matrix]) -> Vec<f32> {
+    let columns = matrices.first().map_or(1, Matrix::columns);
+    let (rows, width) = (values.len() / columns, matrices.iter().map(Matrix::rows).sum());
+    let quantised = matrices.iter().any(|matrix| matches!(matrix, Matrix::Quantised(_)));
+    let inputs =
+        Inputs { rows, columns, values, quantised: quantised.then(|| Activations::quantise(isa, values, columns)) };
+    let out = Columns { values: UnsafeCell::new(vec![0.0; rows * width]), width };
+    let tiles = matrices.iter().map(Matrix::tiles).sum();
+    barrier_pool().execute_chunked(tiles, |range| {
+        for tile in range {
+            let (matrix, tile, first) = locate(matrices, tile);
+            let column = first + tile * TILE;
+            let count = TILE.min(matrix.rows() - tile * TILE);
+            let mut row = 0;
+            while row < rows {
+                let block = match rows - row {
+                    8.. => inputs.times::<8>(isa, matrix, tile, row),
+                    4.. => inputs.times::<4>(isa, matrix, tile, row),
+                    2.. => inputs.times::<2>(isa, matrix, tile, row),
+                    _ => inputs.times::<1>(isa, matrix, tile, row),
+                };
+                for values in block.values.iter().take(block.rows) {
+                    // SAFETY: every tile has columns of its own, and every tile is one thread's.
+                    unsafe { out.put(row, column, &values[..count]) };
+                    row += 1;
+                }
+            }
+        }
+    });
+    out.values.into_inner()
+}
+
+/// The matrix of a tile, the tile's index in it, and the column of the matrix's first output.
+fn locate(matrices: &[Matrix], mut tile: usize) -> (&Matrix, usize, usize) {
+    let mut first = 0;
+    for matrix in matrices {
+        if tile < matrix.tiles() {
+            return (matrix, tile, first);
+        }
+        tile -= matrix.tiles();
+        first += matrix.rows();
+    }
+    unreachable!("the tile is one of the matrices'")
+}
+
+/// What is multiplied, in the forms that the matrices want.
+struct Inputs<'a> {
+    rows: usize,
+    columns: usize,
+    values: &'a [f32],
+    quantised: Option<Activations>,
+}
+
+/// Results of one tile for some neighbouring rows, at most eight.
+struct Block {
+    values: [[f32; TILE]; 8],
+    rows: usize,
+}
+
+impl Block {
+    fn of<const ROWS: usize>(values: [[f32; TILE]; ROWS]) -> Self {
+        let mut block = Self { values: [[0.0; TILE]; 8], rows: ROWS };
+        block.values[..ROWS].copy_from_slice(&values);
+        block
+    }
+}
+
+impl Inputs<'_> {
+    /// Outputs of one tile for `ROWS` rows from `row` on.
+    fn times<const ROWS: usize>(&self, isa: Isa, matrix: &Matrix, tile: usize, row: usize) -> Block {
+        debug_assert!(row + ROWS <= self.rows);
+        Block::of(match matrix {
+            Matrix::Float(floats) => {
+                let row = |index| &self.values[(row + index) * self.columns..][..self.columns];
+                float::tile_rows::<ROWS>(isa, &floats.tiles[tile], std::array::from_fn(row))
+            }
+            Matrix::Quantised(packed) => {
+                let Some(quantised) = &self.quantised else { unreachable!("there is a quantised matrix") };
+                let inputs = std::array::from_fn(|index| quantised.row(row + index));
+                quantised_rows::<ROWS>(isa, packed.form, &packed.tiles[tile], inputs)
+            }
+        })
+    }
+}
+
+fn quantised_rows<const ROWS: usize>(
+    isa: Isa,
+    form: Form,
+    tile: &Tile,
+    inputs: [&[ActivationBlock]; ROWS],
+) -> [[f32; TILE]; ROWS] {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::<ROWS>(form, tile, inputs),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: this instruction set is chosen only where the processor has these features.
+        Isa::Avx2 => inputs.map(|row| unsafe { super::avx2::tile_row(form, tile, row) }),
+        _ => inputs.map(|row| portable::tile_row(form, tile, row)),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx512<const ROWS: usize>(form: Form, tile: &Tile, inputs: [&[ActivationBlock]; ROWS]) -> [[f32; TILE]; ROWS] {
+    use super::avx512::tile_rows;
+    // SAFETY: this instruction set is chosen only where the processor has these features.
+    unsafe {
+        match form {
+            Form::Q4_0 => tile_rows::<{ Form::Q4_0 as u8 }, ROWS>(tile, inputs),
+            Form::Q4_1 => tile_rows::<{ Form::Q4_1 as u8 }, ROWS>(tile, inputs),
+            Form::Q5_0 => tile_rows::<{ Form::Q5_0 as u8 }, ROWS>(tile, inputs),
+            Form::Q5_1 => tile_rows::<{ Form::Q5_1 as u8 }, ROWS>(tile, inputs),
+            Form::Q8_0 => tile_rows::<{ Form::Q8_0 as u8 }, ROWS>(tile, inputs),
+            Form::Q4_K => tile_rows::<{ Form::Q4_K as u8 }, ROWS>(tile, inputs),
+            Form::Q5_K => tile_rows::<{ Form::Q5_K as u8 }, ROWS>(tile, inputs),
+            Form::Q6_K => tile_rows::<{ Form::Q6_K as u8 }, ROWS>(tile, inputs),
+        }
+    }
+}
+
+/// A result that threads write column by column.
+struct Columns {
+    values: UnsafeCell<Vec<f32>>,
+    width: usize,
+}
+
+// SAFETY: `put` asks its callers for columns of their own.
+unsafe impl Sync for Columns {}
+
+impl Columns {
+    /// Writes neighbouring values of one row.
+    ///
+    /// # Safety
+    /// No other thread may write the same columns at the same time.
+    unsafe fn put(&self, row: usize, column: usize, values: &[f32]) {
+        // SAFETY: the caller keeps the columns apart, the place is checked, and the vector keeps its memory meanwhile.
+        unsafe {
+            let length = (*self.values.get()).len();
+            let first = (*self.values.get()).as_mut_ptr();
+            let at = row * self.width + column;
+            assert!(column + values.len() <= self.width && at + values.len() <= length, "outside of the result");
+            std::ptr::copy_nonoverlapping(values.as_ptr(), first.add(at), values.len());
+        }
+    }
+}

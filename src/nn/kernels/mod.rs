@@ -1,0 +1,28 @@
+//! Arithmetic on the CPU: matrices of quantised weights, and attention over the key-value cache.
+//!
+//! Weights are packed once, at load, into tiles of sixteen output rows ([`Packed`]), with the same codes and scales that
+//! the file holds; nothing is rounded. Inputs are quantised to eight bits in blocks of 32 ([`Activations`]), and their dot
+//! products with the weights' codes are exact integers. Each output is then the sum over its blocks, in their order, of
+//! integer times scales, each step one fused multiply-add. So an output depends on its own row alone: not on the rows
+//! beside it, not on the number of threads, and not on the instruction set, and a test holds every kernel equal to a
+//! scalar one bit for bit.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod float;
+mod form;
+mod isa;
+mod matmul;
+mod pack;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use float::Floats;
+pub(crate) use form::Form;
+pub(crate) use isa::Isa;
+pub(crate) use matmul::{Matrix, multiply};
+pub(crate) use pack::Packed;

@@ -1,0 +1,144 @@
+//! Every kernel against the scalar one, bit for bit, and the packing against candle's reader.
+
+use super::activations::Activations;
+use super::*;
+use candle_core::Device;
+use candle_core::quantized::{QStorage, QTensor};
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::borrow::Cow;
+
+/// The file's bytes of a random matrix, and its weights as candle reads them.
+fn matrix(form: Form, rows: usize, columns: usize, random: &mut StdRng) -> (Vec<u8>, Vec<f32>) {
+    let units = rows * columns / form.unit();
+    let mut bytes = Vec::new();
+    for _ in 0..units {
+        let mut unit: Vec<u8> = (0..form.unit_bytes()).map(|_| random.random()).collect();
+        // Scales and minima must be numbers; they lie at the start, in Q6_K at the end.
+        let halves: &[usize] = match form {
+            Form::Q4_0 | Form::Q5_0 | Form::Q8_0 => &[0],
+            Form::Q6_K => &[208],
+            _ => &[0, 2],
+        };
+        for &at in halves {
+            let value = half::f16::from_f32(random.random_range(-0.1f32..0.1));
+            unit[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+        bytes.extend(unit);
+    }
+    let storage = QStorage::from_data(Cow::Owned(bytes.clone()), &Device::Cpu, form.kind()).expect("storage");
+    let tensor = QTensor::new(storage, (rows, columns)).expect("tensor");
+    let values = tensor.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()?.to_vec1()).expect("values");
+    (bytes, values)
+}
+
+fn pack(form: Form, rows: usize, columns: usize, bytes: &[u8]) -> Packed {
+    let row_bytes = columns / form.unit() * form.unit_bytes();
+    Packed::new(form, rows, columns, |range| Ok(bytes[range.start * row_bytes..range.end * row_bytes].to_vec()))
+        .expect("packed")
+}
+
+fn inputs(rows: usize, columns: usize, random: &mut StdRng) -> Vec<f32> {
+    (0..rows * columns)
+        .map(|_| match random.random_range(0..40) {
+            0 => 0.0,
+            1 => random.random_range(-300.0..300.0),
+            _ => random.random_range(-1.0..1.0),
+        })
+        .collect()
+}
+
+#[test]
+fn packed_rows_are_the_weights_of_the_file() {
+    let mut random = StdRng::seed_from_u64(3);
+    for form in Form::ALL {
+        let (rows, columns) = (37, 512);
+        let (bytes, values) = matrix(form, rows, columns, &mut random);
+        let packed = pack(form, rows, columns, &bytes);
+        for (index, expected) in values.chunks(columns).enumerate() {
+            let mut row = vec![0.0; columns];
+            packed.row(index, &mut row);
+            for (found, expected) in row.iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() <= 1e-6 * expected.abs().max(1e-2),
+                    "{form:?}: {found} for {expected}"
+                );
+            }
+        }
+        // The codes and scales take what they take in the file, but for the K types' six-bit steps, which become bytes.
+        let whole = rows.next_multiple_of(16) * (bytes.len() / rows);
+        assert!(packed.bytes() as f64 <= whole as f64 * 1.03, "{form:?}: {} bytes for {whole}", packed.bytes());
+    }
+}
+
+#[test]
+fn products_are_those_of_the_weights_to_within_the_rounding_of_the_inputs() {
+    let mut random = StdRng::seed_from_u64(4);
+    for form in Form::ALL {
+        let (rows, columns, count) = (50, 768, 5);
+        let (bytes, weights) = matrix(form, rows, columns, &mut random);
+        let x: Vec<f32> = (0..count * columns).map(|_| random.random_range(-1.0f32..1.0)).collect();
+        let out = multiply(Isa::best(), &x, &[Matrix::Quantised(pack(form, rows, columns, &bytes))]);
+        for (x, out) in x.chunks(columns).zip(out.chunks(rows)) {
+            for (weights, out) in weights.chunks(columns).zip(out) {
+                let exact: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                let step: f64 = weights.iter().map(|w| (f64::from(*w) / 254.0).powi(2)).sum();
+                assert!((exact - f64::from(*out)).abs() <= 4.0 * step.sqrt() + 1e-3, "{form:?}: {out} for {exact}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn every_kernel_equals_the_scalar_one_bit_for_bit(
+        seed in any::<u64>(), rows in 1usize..70, blocks in 1usize..5, count in 1usize..20, form in 0usize..8
+    ) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let form = Form::ALL[form];
+        let columns = blocks * form.unit();
+        let (bytes, _) = matrix(form, rows, columns, &mut random);
+        let (more, _) = matrix(Form::Q8_0, 21, columns, &mut random);
+        let floats = inputs(19, columns, &mut random);
+        let matrices = [
+            Matrix::Quantised(pack(form, rows, columns, &bytes)),
+            Matrix::Float(Floats::new(19, columns, |range| Ok(floats[range.start * columns..range.end * columns].to_vec())).unwrap()),
+            Matrix::Quantised(pack(Form::Q8_0, 21, columns, &more)),
+        ];
+        let x = inputs(count, columns, &mut random);
+        let expected = multiply(Isa::Portable, &x, &matrices);
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        for isa in Isa::available() {
+            prop_assert_eq!(bits(&multiply(isa, &x, &matrices)), bits(&expected), "{:?} {:?}", form, isa);
+        }
+        // A row alone gives what it gives among others.
+        let alone = multiply(Isa::best(), &x[..columns], &matrices);
+        prop_assert_eq!(bits(&alone), bits(&expected[..rows + 19 + 21]));
+        let row = |matrix: &Matrix| { let mut row = vec![0.0; columns]; matrix.row(7, &mut row); row };
+        prop_assert_eq!(row(&matrices[1]), &floats[7 * columns..8 * columns]);
+    }
+
+    #[test]
+    fn inputs_keep_seven_bits_and_their_sums(values in proptest::collection::vec(-1e4f32..1e4, 64)) {
+        let quantised = Activations::quantise(Isa::best(), &values, 64);
+        for (block, values) in quantised.row(0).iter().zip(values.chunks(32)) {
+            let codes: Vec<i32> = block.codes.iter().flat_map(|word| word.to_le_bytes()).map(|b| i32::from(b.cast_signed())).collect();
+            prop_assert_eq!(block.sums, [codes[..16].iter().sum::<i32>(), codes[16..].iter().sum::<i32>()]);
+            for (code, value) in codes.iter().zip(values) {
+                prop_assert!((*code as f32 * block.scale - value).abs() <= block.scale * 0.5001);
+            }
+        }
+    }
+}
+
+#[test]
+fn inputs_that_are_no_numbers_are_not_hidden() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut x = vec![1.0; 64];
+        x[40] = bad;
+        let quantised = Activations::quantise(Isa::best(), &x, 64);
+        assert!(quantised.row(0)[1].scale.is_nan() && quantised.row(0)[0].scale.is_finite());
+    }
+}
