@@ -3,19 +3,21 @@
 use super::prepare::{obtain, prepare};
 use super::progress::Progress;
 use super::setup::{self, Resolved};
-use super::{output, report as report_verb, threads};
+use super::{Common, output, report as report_verb, threads};
 use crate::clock::{self, Clock};
 use crate::contract::ContractMode;
-use crate::error::{Context, ExitStatus, Result, anyhow, usage};
+use crate::error::{Context, Error, ExitStatus, Interrupted, Result, anyhow, usage};
 use crate::grid::{self, Finish};
 use crate::memory::MemoryKind;
 use crate::net::Network;
-use crate::nn::DeviceChoice;
-use crate::record::{self, RunHeader, RunWriter};
+use crate::nn::{Device, DeviceChoice};
+use crate::record::{self, RunHeader, RunWriter, TrialRecord};
 use crate::router::RouterKind;
 use crate::task::Split;
 use crate::{metrics, report};
 use clap::Args;
+use clap::builder::FalseyValueParser;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +42,7 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value = "OPENAI_API_KEY", env = "ROUTERGYM_LLM_KEY_ENV")]
     pub(super) llm_key_env: String,
     /// The smallest pair that is real: SmolLM2-135M as the SLM, Qwen2.5-Coder-0.5B as the stand-in LLM
-    #[arg(long, env = "ROUTERGYM_SMALL")]
+    #[arg(long, env = "ROUTERGYM_SMALL", value_parser = FalseyValueParser::new())]
     pub(super) small: bool,
     /// The routers to compare
     #[arg(
@@ -112,53 +114,71 @@ pub(super) struct BenchArgs {
     #[arg(short, long, value_name = "DIR", env = "ROUTERGYM_OUT")]
     pub(super) out: Option<PathBuf>,
     /// Say what would be done, and do nothing
-    #[arg(long, env = "ROUTERGYM_DRY_RUN")]
+    #[arg(long, env = "ROUTERGYM_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(super) dry_run: bool,
     /// Print summary.json on stdout instead of tables
-    #[arg(long, env = "ROUTERGYM_JSON")]
+    #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
     pub(super) json: bool,
 }
 
 /// Runs the verb.
-pub(super) fn run(args: &BenchArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
+pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result<ExitStatus> {
+    let quiet = common.quiet;
     let resolved = setup::resolve(args, network)?;
     if args.dry_run {
-        output::data(&resolved.plan());
+        resolved.check_models()?;
+        Device::open(args.device)?;
+        output::data(&if args.json { resolved.plan().to_string() } else { resolved.plan_text() });
         return Ok(ExitStatus::Done);
     }
+    let folder = run_folder(args, &resolved);
+    RunWriter::check(&folder)?;
     threads::bound(args.threads)?;
+    let device = Device::open(args.device)?;
     // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
     let weights = obtain(&resolved, quiet)?;
     let stop = stop_on_interrupt()?;
     let clock = Clock::real();
-    let bench = prepare(&resolved, &weights, quiet, &stop, &clock)?;
-    let folder = run_folder(args, &resolved);
+    let bench = prepare(&resolved, &weights, &device, quiet, &stop, &clock)?;
     let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut writer = RunWriter::create(&folder, RunHeader { id, ..bench.header.clone() })?;
 
     let cells = &bench.cells;
     let samples = resolved.samples();
-    let mut progress = Progress::new((samples.len() * cells.len()) as u64, quiet, &clock);
+    let mut progress = Progress::new((samples.len() * cells.len()) as u64, common, &clock);
     let finish = grid::execute(&samples, cells, &bench.judge(&clock), &mut writer, &mut progress, &stop);
     progress.end();
-    let interrupted = matches!(finish, Ok(Finish::Interrupted));
-    writer.finish(Some(clock::utc_string(clock::unix_time())), interrupted)?;
-    conclude(&writer, finish?, args.json, quiet)
+    writer.finish(|header| {
+        header.finished_at = Some(clock::utc_string(clock::unix_time()));
+        header.llm_adjustments = bench.llm_adjustments();
+        match &finish {
+            Ok(Finish::Complete) => {}
+            Ok(Finish::Interrupted) => header.interrupted = true,
+            Ok(Finish::Aborted(why)) => header.aborted = Some(why.clone()),
+            Err(error) => header.aborted = Some(format!("{error:#}")),
+        }
+    })?;
+    let finish = finish.unwrap_or_else(|error| Finish::Aborted(format!("{error:#}")));
+    conclude(&writer, finish, args.json, quiet)
 }
 
 /// Makes the tables from what is on disk, prints them, and decides the exit status.
 fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Result<ExitStatus> {
     let run = record::read(writer.folder())?;
     if run.trials.is_empty() {
-        return match finish {
-            Finish::Interrupted => Ok(ExitStatus::Interrupted),
-            Finish::Aborted(why) => Err(anyhow!("{why}")),
-            Finish::Complete => Err(usage("there was nothing to do: the split has no samples")),
-        };
+        writer.discard();
+        return Err(match finish {
+            Finish::Interrupted => Error::new(Interrupted(
+                "interrupted before the first trial was finished: nothing was measured".to_owned(),
+            )),
+            Finish::Aborted(why) => anyhow!("{why}"),
+            Finish::Complete => usage("there was nothing to do: the split has no samples"),
+        });
     }
     let summary = metrics::summarise(&run.header, &run.trials);
-    report::write(writer.folder(), &run.header, &summary)?;
+    // Shown before it is written: a full disk must not hide what was found.
     report_verb::print_summary(&run.header, &summary, json)?;
+    report::write(writer.folder(), &run.header, &summary)?;
     let note = format!("the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md)", writer.folder().display());
     if json {
         if !quiet {
@@ -174,10 +194,21 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
         }
         Finish::Aborted(why) => Err(anyhow!("the run was stopped early and what it measured is kept: {why}")),
         Finish::Complete if summary.refused() => Err(anyhow!(
-            "too many trials failed outside the models to judge every router; their messages are in trials.jsonl"
+            "too many trials failed outside the models to judge every router; most often: {}",
+            commonest_failure(&run.trials)
         )),
         Finish::Complete => Ok(ExitStatus::Done),
     }
+}
+
+/// The message of the failure that ended most trials.
+fn commonest_failure(trials: &[TrialRecord]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for failure in trials.iter().filter_map(|record| record.trial.failure.as_ref()) {
+        *counts.entry(&failure.message).or_default() += 1;
+    }
+    let commonest = counts.into_iter().max_by_key(|(_, count)| *count);
+    commonest.map_or_else(|| "no reason was given".to_owned(), |(message, _)| message.to_owned())
 }
 
 fn run_folder(args: &BenchArgs, resolved: &Resolved) -> PathBuf {
@@ -187,8 +218,8 @@ fn run_folder(args: &BenchArgs, resolved: &Resolved) -> PathBuf {
     })
 }
 
-/// A flag that Ctrl-C sets; the ticket in work is finished. A second Ctrl-C ends the program at once: every finished
-/// trial is on disk already.
+/// A flag that Ctrl-C sets: the call in work is cut, its trial left out, and the tables are made. A second Ctrl-C ends the
+/// program at once: every finished trial is on disk already.
 fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
@@ -196,7 +227,9 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(ExitStatus::Interrupted as i32);
         }
-        output::note("stopping after the call in work; press Ctrl-C again to stop at once");
+        output::note(
+            "stopping: the trial in work is left out, finished ones are kept; press Ctrl-C again to stop at once",
+        );
     })
     .context("listening for Ctrl-C")?;
     Ok(stop)

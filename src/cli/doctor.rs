@@ -7,13 +7,14 @@ use crate::net::Network;
 use crate::nn::{Device, DeviceChoice};
 use crate::{record, units::Bytes};
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use serde_json::json;
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// One JSON object
-    #[arg(long, env = "ROUTERGYM_JSON")]
+    #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 

@@ -17,6 +17,7 @@ mod threads;
 
 use crate::error::{Error, ExitStatus, Result};
 use crate::net::Network;
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 #[command(
     name = "routergym-local",
     version,
+    allow_negative_numbers = true,
     after_help = "Exit status: 0 done, 1 the run failed, 2 wrong usage, configuration or data, 130 interrupted.\n\
                   Every flag has an environment variable; flag over environment over --config file over default."
 )]
@@ -39,13 +41,13 @@ struct Cli {
 #[derive(Debug, Clone, Args)]
 struct Common {
     /// Reach nothing but this machine's loopback (HF_HUB_OFFLINE=1 does the same)
-    #[arg(long, global = true, env = "ROUTERGYM_OFFLINE")]
+    #[arg(long, global = true, env = "ROUTERGYM_OFFLINE", value_parser = FalseyValueParser::new())]
     offline: bool,
     /// No progress and no notes
-    #[arg(short, long, global = true, env = "ROUTERGYM_QUIET", conflicts_with = "verbose")]
+    #[arg(short, long, global = true, env = "ROUTERGYM_QUIET", conflicts_with = "verbose", value_parser = FalseyValueParser::new())]
     quiet: bool,
-    /// Say more on stderr
-    #[arg(short, long, global = true, env = "ROUTERGYM_VERBOSE")]
+    /// Say more on stderr: every trial as it ends
+    #[arg(short, long, global = true, env = "ROUTERGYM_VERBOSE", value_parser = FalseyValueParser::new())]
     verbose: bool,
     /// A TOML file with the flags of a verb, such as `[bench]` and `limit = 24`
     #[arg(long, global = true, value_name = "FILE", env = "ROUTERGYM_CONFIG")]
@@ -93,7 +95,7 @@ fn parse() -> Result<Cli> {
 fn dispatch(cli: &Cli) -> Result<ExitStatus> {
     let network = cli.common.network();
     match &cli.verb {
-        Verb::Bench(args) => bench::run(args, network, cli.common.quiet),
+        Verb::Bench(args) => bench::run(args, network, &cli.common),
         Verb::Report(args) => report::run(args),
         Verb::Models(args) => models::run(args, network, cli.common.quiet),
         Verb::Tasks(args) => tasks::run(args),

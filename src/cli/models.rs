@@ -5,6 +5,7 @@ use crate::models::{CacheState, Checked, Facts, FileCheck, Kind, Listed, Manifes
 use crate::net::Network;
 use crate::nn::{LanguageModel, ModelInfo};
 use crate::units::Bytes;
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -24,7 +25,7 @@ enum ModelsCommand {
     /// Show every model that is known by name
     List {
         /// Print one JSON object
-        #[arg(long)]
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
         json: bool,
     },
     /// Fetch models into the cache
@@ -45,7 +46,7 @@ enum ModelsCommand {
         #[arg(value_name = "NAME|PATH")]
         model: String,
         /// Print one JSON object
-        #[arg(long)]
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
         json: bool,
     },
     /// Register a GGUF file, or a folder with safetensors, where it lies
@@ -127,7 +128,7 @@ fn pull(store: &Store, names: &[String], quiet: bool, out: &mut dyn Write) -> Re
     let catalogue = store.catalogue()?;
     names.iter().try_for_each(|name| catalogue.find(name).map(drop))?;
     for name in names {
-        let model = store.obtain(name, quiet)?;
+        let model = store.pull(name, quiet)?;
         writeln!(out, "{}  {}  sha256 {}", model.name, model.path.display(), model.sha256)?;
     }
     Ok(ExitStatus::Done)

@@ -1,15 +1,16 @@
 //! Everything that a run of `bench` needs, loaded and warm: models, stand-in, memory, routers, prompts.
 
+use super::bench::BenchArgs;
 use super::output;
 use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
-use crate::contract::Contract;
-use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret};
+use crate::contract::{Contract, ContractMode};
+use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret, without_secrets};
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
 use crate::memory::{self, Embed, Memory, MemorySpec, Passage};
-use crate::models::{LocalModel, Store};
-use crate::nn::{Device, LanguageModel, LoadOptions, SentenceEncoder};
+use crate::models::{Kind, LocalModel, Store};
+use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
 use crate::serve::{StandIn, StandInOptions};
@@ -50,6 +51,11 @@ pub(super) struct Bench {
 }
 
 impl Bench {
+    /// What of the requests to the LLM its endpoint did not accept.
+    pub(super) fn llm_adjustments(&self) -> Vec<String> {
+        self.engines.llm.adjustments()
+    }
+
     /// What all trials share.
     pub(super) fn judge<'a>(&'a self, clock: &'a Clock) -> Judge<'a> {
         Judge {
@@ -76,15 +82,15 @@ pub(super) struct Weights {
 /// Finds the models, and fetches those that are not in the cache.
 pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
     let store = Store::open(resolved.network)?;
-    let slm = store.obtain(&resolved.slm, quiet)?;
+    let slm = store.obtain(&resolved.slm, Kind::Gguf, quiet)?;
     if let Llm::StandIn { model } = &resolved.llm {
-        store.obtain(model, quiet)?;
+        store.obtain(model, Kind::Gguf, quiet)?;
     }
-    let encoder = store.obtain(ENCODER, quiet)?;
+    let encoder = store.obtain(ENCODER, Kind::Encoder, quiet)?;
     let mut specialists = BTreeMap::new();
     if resolved.args.router.contains(&RouterKind::HybridSpecialist) {
         for name in resolved.task.specialists.iter().filter_map(|specialist| specialist.model.as_ref()) {
-            specialists.insert(name.clone(), store.obtain(name, quiet)?);
+            specialists.insert(name.clone(), store.obtain(name, Kind::Gguf, quiet)?);
         }
     }
     Ok(Weights { slm, encoder, specialists })
@@ -95,6 +101,7 @@ pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
 pub(super) fn prepare(
     resolved: &Resolved,
     weights: &Weights,
+    device: &Device,
     quiet: bool,
     stop: &Arc<AtomicBool>,
     clock: &Clock,
@@ -107,16 +114,14 @@ pub(super) fn prepare(
         }
     };
     let contract = Contract::new(&task.name, &task.schema)?;
-    let device = Device::open(args.device)?;
-    let threads =
-        args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let threads = nn::threads();
 
     note(&format!("loading {} on {}", weights.slm.name, device.name()));
     let start = clock.now();
-    let loader = Loader { device: &device, clock, stop, prefix_cache: args.prefix_cache == "on" };
+    let loader = Loader { device, clock, stop, prefix_cache: args.prefix_cache == "on" };
     let slm = loader.load(&weights.slm)?;
     let slm_load = clock.since(start);
-    let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, &device)?);
+    let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, device)?);
     let mut specialists: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
     for (name, model) in &weights.specialists {
         specialists.insert(name.clone(), loader.load(model)?);
@@ -132,23 +137,29 @@ pub(super) fn prepare(
     let warm_up = warm_up(&engines, &prompts, args.seed, clock)?;
     check_stop(stop)?;
 
+    let routed = used_specialists(task, note);
+    let routed: BTreeMap<_, _> =
+        routed.iter().map(|s| (&s.domain, json!({"model": s.model, "prompt": s.prompt}))).collect();
+    let sums: BTreeMap<_, _> = weights.specialists.iter().map(|(name, model)| (name, &model.sha256)).collect();
     let settings = json!({
         "threshold": args.threshold, "max_repairs": args.max_repairs, "downshift": args.downshift,
         "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
         "max_tokens": args.max_tokens, "temperature": args.temperature, "prefix_cache": args.prefix_cache,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
         "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm_up,
-        "answer_schema": task.schema,
+        "answer_schema": task.schema, "router": router_settings(args), "specialists": routed, "specialist_sha256": sums,
     });
     let samples = resolved.samples();
     let header = RunHeader {
         format: FORMAT,
         id: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|argument| without_secrets(&argument.to_string_lossy())).collect(),
         started_at: clock::utc_string(clock::unix_time()),
         finished_at: None,
         interrupted: false,
+        aborted: None,
+        llm_adjustments: Vec::new(),
         task: task.name.clone(),
         task_sha256: task.sha256.clone(),
         split: args.split,
@@ -228,7 +239,7 @@ fn connect(
 ) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
     let args = &resolved.args;
     let (url, model, stand_in) = match &resolved.llm {
-        Llm::Endpoint { url, model } => (url.clone(), model.clone(), None),
+        Llm::Endpoint { url, model, .. } => (url.clone(), model.clone(), None),
         Llm::StandIn { model } => {
             if !quiet {
                 output::note(&format!(
@@ -240,6 +251,7 @@ fn connect(
             let child = StandIn::start(&StandInOptions {
                 device: Some(args.device.to_string()),
                 threads: Some(threads),
+                prefix_cache: args.prefix_cache == "on",
                 offline: resolved.network.is_offline(),
                 stop: Arc::clone(stop),
                 ..StandInOptions::new(model)
@@ -282,14 +294,8 @@ fn build_cells(
 ) -> Result<Vec<CellParts>> {
     let args = &resolved.args;
     let task = &resolved.task;
-    let settings = RouterSettings {
-        threshold: args.threshold,
-        max_repairs: args.max_repairs,
-        enforce_contract: args.contract == crate::contract::ContractMode::Validate,
-        downshift_max_chars: args.downshift,
-        ..RouterSettings::default()
-    };
-    let specialists = specialists(task);
+    let settings = router_settings(args);
+    let specialists = used_specialists(task, |_| ());
     let mut cells = Vec::new();
     for cell in &resolved.cells {
         let classifier = match cell.router {
@@ -306,13 +312,29 @@ fn build_cells(
     Ok(cells)
 }
 
-/// The task's specialists. Where it names none, the SLM is the specialist of every domain that the classifier is sure of.
-fn specialists(task: &Task) -> Vec<Specialist> {
+fn router_settings(args: &BenchArgs) -> RouterSettings {
+    RouterSettings {
+        threshold: args.threshold,
+        max_repairs: args.max_repairs,
+        enforce_contract: args.contract == ContractMode::Validate,
+        downshift_max_chars: args.downshift,
+        ..RouterSettings::default()
+    }
+}
+
+/// The task's specialists. Where it names none, the SLM with the task's own prompt is the specialist of every domain that
+/// the classifier can learn: a table of labels alone can then be benched under every router, and the user is told.
+fn used_specialists(task: &Task, note: impl Fn(&str)) -> Vec<Specialist> {
     if !task.specialists.is_empty() {
         return task.specialists.clone();
     }
+    note(
+        "task.toml names no specialist: hybrid-specialist gives each domain that its classifier is sure of to the SLM",
+    );
+    let taught =
+        |label: &&Label| task.split(Split::Train).any(|sample| sample.target.label.as_ref() == Some(&label.name));
     let of = |label: &Label| Specialist { domain: label.name.clone(), model: None, prompt: None };
-    task.labels.iter().map(of).collect()
+    task.labels.iter().filter(taught).map(of).collect()
 }
 
 /// The classifier of the domains, trained on the train split alone.
@@ -341,6 +363,7 @@ fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock)
         temperature: 0.0,
         seed,
         top_logprobs: 2,
+        cache_scope: None,
     };
     let mut results = serde_json::Map::new();
     let named =

@@ -1,10 +1,10 @@
 //! Progress of a run, on stderr: a bar on a terminal, a line now and then elsewhere.
 
-use super::output;
+use super::{Common, output};
 use crate::clock::{Clock, Moment};
 use crate::grid::Observer;
+use crate::metrics;
 use crate::record::TrialRecord;
-use crate::router::Tier;
 use crate::trial::Outcome;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write as _;
@@ -17,6 +17,7 @@ const LINES: u64 = 10;
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     plain: bool,
+    verbose: bool,
     total: u64,
     done: u64,
     escalated: u64,
@@ -26,8 +27,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Progress over `total` trials; nothing is shown when `quiet`.
-    pub(super) fn new(total: u64, quiet: bool, clock: &Clock) -> Self {
+    /// Progress over `total` trials.
+    pub(super) fn new(total: u64, common: &Common, clock: &Clock) -> Self {
+        let quiet = common.quiet;
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && !quiet).then(|| {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} trials, {per_sec}, ETA {eta}  {msg}");
@@ -38,7 +40,17 @@ impl Progress {
         });
         let clock = clock.clone();
         let started = clock.now();
-        Self { bar, plain: !terminal && !quiet, total, done: 0, escalated: 0, failed: 0, clock, started }
+        Self {
+            bar,
+            plain: !terminal && !quiet,
+            verbose: common.verbose,
+            total,
+            done: 0,
+            escalated: 0,
+            failed: 0,
+            clock,
+            started,
+        }
     }
 
     /// Ends the display.
@@ -60,9 +72,15 @@ impl Progress {
 impl Observer for Progress {
     fn finished(&mut self, record: &TrialRecord) {
         self.done += 1;
-        let tiers: Vec<_> = record.trial.attempts.iter().map(|attempt| attempt.tier).collect();
-        self.escalated += u64::from(tiers.contains(&Tier::Slm) && tiers.contains(&Tier::Llm));
+        self.escalated += u64::from(metrics::is_escalated(&record.trial));
         self.failed += u64::from(record.trial.outcome == Outcome::Failed);
+        if self.verbose {
+            let line = told(record);
+            match &self.bar {
+                Some(bar) => bar.suspend(|| output::note(&line)),
+                None => output::note(&line),
+            }
+        }
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
             bar.set_message(self.counts());
@@ -78,4 +96,22 @@ impl Observer for Progress {
             ));
         }
     }
+}
+
+/// One trial in one line.
+fn told(record: &TrialRecord) -> String {
+    let right = match record.scores.as_ref().and_then(|scores| scores.label_correct) {
+        Some(true) => "right",
+        Some(false) => "wrong",
+        None => "not scored",
+    };
+    let models: Vec<_> = record.trial.attempts.iter().map(|attempt| attempt.model.as_str()).collect();
+    let label = record.trial.prediction.label.as_deref().unwrap_or("no label");
+    format!(
+        "{} {}: {label} ({right}), {:.2} s, asked {}",
+        record.sample,
+        record.cell,
+        record.trial.wall_s.0,
+        models.join(", ")
+    )
 }

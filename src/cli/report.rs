@@ -1,9 +1,10 @@
 //! `report RUN`: the tables of a run, made again from its records.
 
 use super::output;
-use crate::error::{ExitStatus, Result};
+use crate::error::{ExitStatus, Result, usage};
 use crate::{metrics, record, report};
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 
 /// Arguments of `report`.
@@ -15,7 +16,7 @@ pub(super) struct ReportArgs {
     #[arg(short, long, value_name = "DIR", env = "ROUTERGYM_OUT")]
     out: Option<PathBuf>,
     /// Print summary.json on stdout instead of tables
-    #[arg(long, env = "ROUTERGYM_JSON")]
+    #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -23,6 +24,9 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus> {
     let run = record::read(&args.run)?;
     if run.torn {
         output::note("the last line of trials.jsonl was torn by a crash and is left out");
+    }
+    if run.trials.is_empty() {
+        return Err(usage(format!("{} holds no finished trial, so there is nothing to report", args.run.display())));
     }
     let summary = metrics::summarise(&run.header, &run.trials);
     report::write(args.out.as_deref().unwrap_or(&args.run), &run.header, &summary)?;
@@ -48,9 +52,6 @@ pub(super) fn print_summary(header: &record::RunHeader, summary: &metrics::Summa
         );
         output::data(&report::printable(models.trim_end()));
         output::data(&report::render_terminal(&report::tables(summary), output::width()));
-        for note in &summary.notes {
-            output::data(&report::printable(&format!("note: {note}")));
-        }
         output::data(&format!("\nVerdict: {}\n", report::printable(&summary.verdict.text)));
     }
     Ok(())

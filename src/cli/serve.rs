@@ -4,7 +4,7 @@ use super::threads;
 use crate::clock::Clock;
 use crate::engine::{LocalEngine, Secret};
 use crate::error::{Context, ExitStatus, Result, anyhow, usage};
-use crate::models::Store;
+use crate::models::{Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
 use crate::serve::{Backend, ServeOptions, serve};
@@ -32,6 +32,9 @@ pub(super) struct ServeArgs {
     /// How many threads the model may use; all processors by default.
     #[arg(long, env = "ROUTERGYM_THREADS", value_name = "N")]
     pub threads: Option<usize>,
+    /// Whether computed prompt prefixes are reused: on or off.
+    #[arg(long, default_value = "on", value_parser = ["on", "off"], env = "ROUTERGYM_PREFIX_CACHE")]
+    pub prefix_cache: String,
     /// Stop when standard input is closed; a parent process holds its other end.
     #[arg(long, hide = true)]
     pub exit_with_parent: bool,
@@ -39,6 +42,7 @@ pub(super) struct ServeArgs {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(super) fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
+    threads::check(args.threads)?;
     threads::bound(args.threads)?;
     let options = ServeOptions {
         host: args.host.clone(),
@@ -48,8 +52,8 @@ pub(super) fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<Exi
         exit_with_parent: args.exit_with_parent,
         ..ServeOptions::default()
     };
-    let (model, device) = (args.model.clone(), args.device);
-    serve(&options, move || load(&model, device, network, quiet), announce)?;
+    let args = args.clone();
+    serve(&options, move || load(&args, network, quiet), announce)?;
     Ok(ExitStatus::Done)
 }
 
@@ -60,10 +64,11 @@ fn key(variable: Option<&str>) -> Result<Option<Secret>> {
     Secret::from_env(variable)?.ok_or_else(missing).map(Some)
 }
 
-fn load(model: &str, device: DeviceChoice, network: Network, quiet: bool) -> Result<Box<dyn Backend>> {
-    let local = Store::open(network)?.obtain(model, quiet)?;
-    let device = Device::open(device)?;
-    let loaded = LanguageModel::load(&local.path, &device, &LoadOptions::default())
+fn load(args: &ServeArgs, network: Network, quiet: bool) -> Result<Box<dyn Backend>> {
+    let local = Store::open(network)?.obtain(&args.model, Kind::Gguf, quiet)?;
+    let device = Device::open(args.device)?;
+    let options = LoadOptions { prefix_cache: args.prefix_cache == "on", ..LoadOptions::default() };
+    let loaded = LanguageModel::load(&local.path, &device, &options)
         .with_context(|| format!("cannot load {} from {}", local.name, local.path.display()))?;
     Ok(Box::new(LocalEngine::new(loaded, local.name, Some(local.sha256), device.name(), Clock::real())))
 }

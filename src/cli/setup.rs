@@ -1,23 +1,29 @@
 //! What the arguments of `bench` mean: checked against one another and against the task, nothing loaded yet.
 
 use super::bench::BenchArgs;
+use crate::engine::shown_address;
 use crate::error::{Result, usage};
 use crate::grid;
 use crate::memory::MemoryKind;
 use crate::metrics;
+use crate::models::{Kind, Store};
 use crate::net::Network;
 use crate::record::{Cell, HardwarePrice, Price};
-use crate::task::{self, Sample, Task};
+use crate::task::{self, Sample, Split, Task};
+use serde_json::{Value, json};
 
 const DEFAULT_PAIR: (&str, &str) = ("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct");
 const SMALL_PAIR: (&str, &str) = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct");
+const LONGEST_TIMEOUT_S: f64 = 86_400.0;
+/// Repairs beyond these mend nothing, and a trial must end.
+const MOST_REPAIRS: usize = 5;
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Where the LLM is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Llm {
     /// The user's endpoint.
-    Endpoint { url: String, model: String },
+    Endpoint { url: String, shown: String, model: String },
     /// This program's own server on this machine, with this model.
     StandIn { model: String },
 }
@@ -71,12 +77,23 @@ fn check_ranges(args: &BenchArgs) -> Result<()> {
     if args.hardware_usd_per_hour.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
         return Err(usage("--hardware-usd-per-hour is a number of dollars, 0 or more"));
     }
-    if !args.timeout.is_finite() || args.timeout <= 0.0 {
-        return Err(usage("--timeout is a number of seconds above 0"));
+    if !(args.timeout > 0.0 && args.timeout <= LONGEST_TIMEOUT_S) {
+        return Err(usage(format!("--timeout is a number of seconds above 0 and up to {LONGEST_TIMEOUT_S}, a day")));
     }
-    for (flag, value) in
-        [("--max-tokens", args.max_tokens), ("--top-k", args.top_k), ("--threads", args.threads.unwrap_or(1))]
-    {
+    if let Some(gate) = args.gate.filter(|gate| !(-1.0..=1.0).contains(gate)) {
+        return Err(usage(format!("--gate is a cosine between -1 and 1, not {gate}")));
+    }
+    if args.split == Split::Train {
+        return Err(usage(
+            "--split train would score samples whose right answers stand in the prompt's examples and trained the gate and \
+             the classifier; use dev or test",
+        ));
+    }
+    if args.max_repairs > MOST_REPAIRS {
+        return Err(usage(format!("--max-repairs is at most {MOST_REPAIRS}, not {}", args.max_repairs)));
+    }
+    super::threads::check(args.threads)?;
+    for (flag, value) in [("--max-tokens", args.max_tokens), ("--top-k", args.top_k)] {
         if value == 0 {
             return Err(usage(format!("{flag} must be at least 1")));
         }
@@ -96,17 +113,20 @@ fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
             (None, None) => return Ok(Llm::StandIn { model: stand_in.to_owned() }),
         },
     };
+    // Checked before anything else is said of it: an address may hold a password.
+    let shown = shown_address(&url)?;
     let model = args.llm_model.clone().ok_or_else(|| {
         usage(format!(
-            "the endpoint {url} must be told which model to use: add --llm-model NAME, or choose a stand-in on \
+            "the endpoint {shown} must be told which model to use: add --llm-model NAME, or choose a stand-in on \
                        this machine with --llm {stand_in}"
         ))
     })?;
-    Ok(Llm::Endpoint { url, model })
+    Ok(Llm::Endpoint { url, shown, model })
 }
 
 fn is_url(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("https://")
+    // Of whatever kind: the endpoint's own check says which are usable.
+    text.contains("://")
 }
 
 /// The price of the LLM's tokens. An endpoint's model without a row is "not priced".
@@ -125,12 +145,37 @@ impl Resolved {
         self.task.choose(self.args.split, limit, self.args.seed)
     }
 
+    /// What would be done.
+    pub(super) fn plan(&self) -> Value {
+        json!({
+            "task": self.task.name, "split": self.args.split, "samples": self.samples().len(), "slm": self.slm,
+            "llm": self.llm_name(), "llm_is_stand_in": matches!(self.llm, Llm::StandIn { .. }), "price": self.price,
+            "cells": self.cells, "trials": self.samples().len() * self.cells.len(),
+        })
+    }
+
+    /// Refuses models that are neither known by name nor there as files, without fetching any.
+    pub(super) fn check_models(&self) -> Result<()> {
+        let store = Store::open(self.network)?;
+        store.check_name(&self.slm, Kind::Gguf)?;
+        match &self.llm {
+            Llm::StandIn { model } => store.check_name(model, Kind::Gguf),
+            Llm::Endpoint { .. } => Ok(()),
+        }
+    }
+
+    fn llm_name(&self) -> &str {
+        match &self.llm {
+            Llm::Endpoint { model, .. } | Llm::StandIn { model } => model,
+        }
+    }
+
     /// What would be done, in words.
-    pub(super) fn plan(&self) -> String {
+    pub(super) fn plan_text(&self) -> String {
         let samples = self.samples().len();
         let cells = self.cells.len();
         let llm = match &self.llm {
-            Llm::Endpoint { url, model } => format!("{model} at {url}"),
+            Llm::Endpoint { shown, model, .. } => format!("{model} at {shown}"),
             Llm::StandIn { model } => format!("{model}, a stand-in on this machine"),
         };
         let most = 2 * (1 + self.args.max_repairs);

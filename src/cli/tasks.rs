@@ -3,6 +3,7 @@
 use crate::contract::Contract;
 use crate::error::{ExitStatus, Result};
 use crate::task::{Problem, Sample, Split, Task, bundled, check, find, load};
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ enum TasksCommand {
     /// Show every task that is known by name
     List {
         /// Print one JSON object
-        #[arg(long)]
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
         json: bool,
     },
     /// Show a task's labels, some samples, its prompts, schema and specialists
@@ -35,7 +36,7 @@ enum TasksCommand {
         #[arg(value_name = "NAME|DIR")]
         task: String,
         /// Print one JSON object
-        #[arg(long)]
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
         json: bool,
     },
     /// Report every bad row with file, line and reason; exits with 2 when there is one
@@ -44,7 +45,7 @@ enum TasksCommand {
         #[arg(value_name = "DIR|NAME")]
         task: String,
         /// Print one JSON object
-        #[arg(long)]
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
         json: bool,
     },
 }

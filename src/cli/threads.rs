@@ -1,10 +1,21 @@
 //! `--threads`: how many threads the local engine may use.
 
-use crate::error::{Context, Result, anyhow};
+use crate::error::{Context, Result, anyhow, usage};
 use std::process::Command;
 
 /// The engine reads its number of threads from these when it first works.
 const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+
+/// Refuses a number of threads that this machine cannot run side by side: they would wait for one another at every step.
+pub(super) fn check(threads: Option<usize>) -> Result<()> {
+    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match threads {
+        Some(threads) if threads == 0 || threads > most => Err(usage(format!(
+            "--threads is between 1 and {most}, the processors that this machine lends to this program, not {threads}"
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// Bounds the threads of the local engine. A process cannot change its own environment once threads may read it, so the
 /// program starts itself again with the variables set, in place of this process where the system can do that.

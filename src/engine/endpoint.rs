@@ -127,6 +127,26 @@ impl RemoteOptions {
     }
 }
 
+/// An endpoint's address as it is shown, with neither credentials nor query; an error where it is no usable address.
+pub fn shown_address(base_url: &str) -> Result<String> {
+    Endpoint::parse(base_url).map(|endpoint| endpoint.shown)
+}
+
+/// A command-line argument as it may be recorded: an address in it loses its credentials and its query.
+pub fn without_secrets(argument: &str) -> String {
+    let Some(scheme_end) = argument.find("://") else { return argument.to_owned() };
+    let start = argument[..scheme_end].rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |before| before + 1);
+    let (before, address) = argument.split_at(start);
+    let shown = Url::parse(address).ok().and_then(|mut url| {
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+        url.set_query(url.query().map(|_| "***"));
+        url.set_fragment(None);
+        Some(url.to_string())
+    });
+    format!("{before}{}", shown.as_deref().unwrap_or("***"))
+}
+
 /// A checked address.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
@@ -251,5 +271,18 @@ mod tests {
         options.api_key = Some(Secret::new("sk\nhidden"));
         let error = Endpoint::parse("http://h").unwrap().client(&options).unwrap_err();
         assert!(!format!("{error:#}").contains("hidden"), "{error:#}");
+    }
+
+    #[test]
+    fn a_recorded_argument_holds_no_credentials() {
+        for (argument, recorded) in [
+            ("--limit", "--limit"),
+            ("http://host/v1", "http://host/v1"),
+            ("--llm=https://me:secret@host/v1?key=secret", "--llm=https://host/v1?***"),
+            ("https://host/?api-version=1#secret", "https://host/?***"),
+            ("x=http://[secret", "x=***"),
+        ] {
+            assert_eq!(without_secrets(argument), recorded);
+        }
     }
 }

@@ -91,6 +91,7 @@ impl LocalEngine {
             seed: request.seed,
             top_logprobs: request.top_logprobs,
             stop: sampling.stop.clone(),
+            cache_scope: request.cache_scope.clone(),
         };
         let mut ttft_s = None;
         let mut interrupted = false;

@@ -10,7 +10,7 @@ mod scripted;
 mod stream;
 mod wire;
 
-pub use endpoint::{RemoteOptions, Secret, Timeouts};
+pub use endpoint::{RemoteOptions, Secret, Timeouts, shown_address, without_secrets};
 pub use local::{LocalEngine, Sampling};
 pub use remote::RemoteEngine;
 pub use scripted::{Reply, ScriptedEngine};
@@ -33,6 +33,9 @@ pub struct Request {
     pub seed: u64,
     /// How many alternatives to return for each generated token.
     pub top_logprobs: usize,
+    /// Who else may reuse what is computed of this prompt: the requests of the same scope. What was computed without a
+    /// scope, everybody may reuse. So no strategy is faster because another one asked the same before it.
+    pub cache_scope: Option<String>,
 }
 
 /// One generated token.
@@ -189,6 +192,10 @@ pub trait Engine: Send + Sync {
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>>;
     /// How many tokens a text has, where the engine can tell.
     fn count_tokens(&self, text: &str) -> Option<usize>;
+    /// What of the requests was left out or changed because the endpoint did not accept it.
+    fn adjustments(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Makes the token texts concatenate to `text`, as [`TokenLogprob`] promises: an end-of-turn marker that a server lists

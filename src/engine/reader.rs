@@ -131,6 +131,11 @@ impl<'a> Reader<'a> {
             let foreign = self.received > 0 && !self.events_seen;
             return Err(if foreign { self.malformed("is no event stream") } else { cut(received) });
         }
+        if self.answer.was_blocked() {
+            let what =
+                "was ended by the provider's content filter; that says nothing of the model, so it is not scored";
+            return Err(Fault::new(FailureKind::Rejected, what));
+        }
         // A key echoed over several pieces is only visible in the whole text.
         let scrubbed = self.options.scrub(&self.answer.text);
         if scrubbed != self.answer.text {

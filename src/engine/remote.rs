@@ -53,11 +53,6 @@ impl RemoteEngine {
         Ok(Self { options, endpoint, network, clock, stop, client, dialect, runtime: Some(runtime) })
     }
 
-    /// What the endpoint did not accept so far and is no longer sent, for a note to the user.
-    pub fn adjustments(&self) -> Vec<&'static str> {
-        self.dialect().iter().map(|change| change.describe()).collect()
-    }
-
     fn dialect(&self) -> Vec<Dialect> {
         self.dialect.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -78,15 +73,22 @@ impl RemoteEngine {
             return Err(Fault::new(FailureKind::Local, "came after the engine was shut down"));
         };
         let total = self.options.timeouts.total;
-        runtime.block_on(async {
+        let refused = Mutex::new(None);
+        let result = runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.stopped() => Err(Fault::new(FailureKind::Interrupted, "was interrupted by the user")),
-                result = timeout(total, self.try_until_answered(request, start, retries)) => {
+                result = timeout(total, self.try_until_answered(request, start, retries, &refused)) => {
                     result.unwrap_or_else(|_| Err(late("did not end", total, "total")))
                 }
             }
-        })
+        });
+        // An endpoint that answered "not now" until the time was up is not one that did not answer.
+        let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (result, refused) {
+            (Err(fault), Some(last)) if fault.kind == FailureKind::Timeout => Err(last),
+            (result, _) => result,
+        }
     }
 
     async fn stopped(&self) {
@@ -100,6 +102,7 @@ impl RemoteEngine {
         request: &Request,
         start: Moment,
         retries: &AtomicU32,
+        refused: &Mutex<Option<Fault>>,
     ) -> Result<Received, Fault> {
         let mut waits = backon::ExponentialBuilder::new()
             .with_min_delay(self.options.backoff)
@@ -133,7 +136,12 @@ impl RemoteEngine {
                             format!("{}; the endpoint asks to wait {asked} s, more than {limit} s", fault.message);
                         return Err(fault);
                     }
+                    let tries = retries.load(Ordering::Relaxed) + 1;
+                    fault.message =
+                        format!("{} (tried {tries} times until the time for the call was up)", fault.message);
+                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
                     sleep(wait).await;
+                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }
             }
             retries.fetch_add(1, Ordering::Relaxed);
@@ -241,6 +249,10 @@ impl Engine for RemoteEngine {
 
     fn count_tokens(&self, _text: &str) -> Option<usize> {
         None
+    }
+
+    fn adjustments(&self) -> Vec<String> {
+        self.dialect().iter().map(|change| change.describe().to_owned()).collect()
     }
 }
 

@@ -148,7 +148,8 @@ mod tests {
         let reply = Reply::new("all is well", -0.25).remote_time(Seconds(0.5), Seconds(1.0));
         let engine = ScriptedEngine::queue("m", clock.clone(), [Ok(reply), Err(failure)]);
         let messages = vec![Message::new("user", "how are you")];
-        let request = Request { messages, max_tokens: 8, temperature: 0.0, seed: 1, top_logprobs: 0 };
+        let request =
+            Request { messages, max_tokens: 8, temperature: 0.0, seed: 1, top_logprobs: 0, cache_scope: None };
         let completion = engine.complete(&request).unwrap();
         let joined: String = completion.tokens.iter().map(|token| token.text.as_str()).collect();
         assert_eq!((joined.as_str(), completion.tokens.len()), ("all is well", 3));

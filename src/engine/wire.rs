@@ -57,6 +57,10 @@ pub(super) fn body(options: &RemoteOptions, request: &Request, dialect: &[Dialec
             set("top_logprobs", request.top_logprobs.into());
         }
     }
+    // Providers manage their own caches; this program's stand-in keeps apart what the name says.
+    if let Some(scope) = request.cache_scope.as_deref().filter(|_| options.stand_in) {
+        set("prompt_cache_key", scope.into());
+    }
     if !without(Dialect::NoStreamOptions) {
         set("stream_options", json!({"include_usage": true}));
     }
@@ -212,6 +216,11 @@ impl Answer {
         self.broken_logprobs = true;
     }
 
+    /// Whether the provider withheld the answer, or broke it off, for its content.
+    pub(super) fn was_blocked(&self) -> bool {
+        self.finish.as_deref() == Some("content_filter")
+    }
+
     /// Whether the answer says why it ended: without that, it is cut.
     pub(super) fn is_whole(&self) -> bool {
         self.finish.is_some()
@@ -294,7 +303,14 @@ mod tests {
 
     fn request() -> Request {
         let messages = vec![Message::new("system", "Be brief."), Message::new("user", "Hi")];
-        Request { messages, max_tokens: 5, temperature: 0.0, seed: u64::MAX, top_logprobs: 2 }
+        Request {
+            messages,
+            max_tokens: 5,
+            temperature: 0.0,
+            seed: u64::MAX,
+            top_logprobs: 2,
+            cache_scope: Some("a cell".to_owned()),
+        }
     }
 
     #[test]

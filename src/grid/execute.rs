@@ -92,6 +92,7 @@ pub fn execute(
 
 fn context<'a>(parts: &'a CellParts, judge: &'a Judge<'a>) -> CellContext<'a> {
     CellContext {
+        name: &parts.cell.name,
         router: &*parts.router,
         memory: &*parts.memory,
         contract: judge.contract,

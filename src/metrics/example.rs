@@ -139,6 +139,8 @@ pub(crate) fn header() -> RunHeader {
         started_at: "2025-11-24T00:00:00Z".into(),
         finished_at: Some("2025-11-24T00:01:00Z".into()),
         interrupted: false,
+        aborted: None,
+        llm_adjustments: Vec::new(),
         task: "helpdesk".into(),
         task_sha256: "ab".repeat(32),
         split: Split::Test,

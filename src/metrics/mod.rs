@@ -22,6 +22,7 @@ mod verdict;
 pub use alone::{ModelAlone, ModelsAlone};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use figure::{Figure, significant};
+pub use policy::is_escalated;
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
 pub use score::{Ground, attempts_correct, score};
 pub use summary::{

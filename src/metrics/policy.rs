@@ -7,7 +7,7 @@ use super::summary::{CellTrials, CostPer1000, Intervals, Latency, PolicySummary,
 use crate::memory::MemoryKind;
 use crate::record::{RunHeader, Scores, TrialRecord};
 use crate::router::{PromptVariant, Reason, Tier};
-use crate::trial::{Outcome, Trial};
+use crate::trial::{Attempt, Outcome, Trial};
 use std::collections::BTreeMap;
 
 /// Summarises one cell. Where too many of its trials failed, counts stand and figures are absent.
@@ -30,6 +30,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         ("schema_valid_final", &intervals.schema_valid_final),
         ("groundedness", &intervals.groundedness),
         ("escalation_rate", &intervals.escalation_rate),
+        ("llm_call_rate", &intervals.llm_call_rate),
         ("fact_recall", &intervals.fact_recall),
         ("citation_accuracy", &intervals.citation_accuracy),
         ("needs_human_accuracy", &intervals.needs_human_accuracy),
@@ -60,6 +61,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         schema_valid_final: value(&intervals.schema_valid_final),
         groundedness: value(&intervals.groundedness),
         escalation_rate: value(&intervals.escalation_rate),
+        llm_call_rate: value(&intervals.llm_call_rate),
         fact_recall: value(&intervals.fact_recall),
         citation_accuracy: value(&intervals.citation_accuracy),
         needs_human_accuracy: value(&intervals.needs_human_accuracy),
@@ -76,7 +78,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         repairs: attempts().filter(|attempt| matches!(attempt.variant, PromptVariant::Repair { .. })).count(),
         retries: attempts().map(|attempt| u64::from(attempt.retries)).sum(),
         failed_attempts: attempts().filter(|attempt| attempt.failure.is_some()).count(),
-        escalation_causes: counted(scored.iter().filter_map(|record| escalation_cause(&record.trial))),
+        llm_causes: counted(scored.iter().filter_map(|record| llm_cause(&record.trial))),
         failures_by_kind: counted(cell.trials.iter().filter_map(|record| failure_kind(&record.trial))),
         tokens: tokens(&cell.trials),
         components: components(measured.iter().copied()),
@@ -114,15 +116,22 @@ fn intervals(
     let trials = || scored.iter().map(|record| &record.trial);
     let first: Vec<bool> = trials().filter_map(first_valid).collect();
     let last: Vec<bool> = trials().filter_map(final_valid).collect();
-    let escalated: Vec<bool> = trials().map(|trial| escalation_cause(trial).is_some()).collect();
+    let escalated: Vec<bool> = trials().map(is_escalated).collect();
+    let called: Vec<bool> = trials().map(|trial| llm_cause(trial).is_some()).collect();
     let latencies = latencies(scored);
+    // A mean over those trials alone that could be billed would leave out just the calls that cost something.
     let per_1000 = |cost: fn(&TrialRecord) -> Option<f64>| -> Vec<f64> {
-        scored.iter().filter_map(|record| cost(record)).map(|usd| usd * 1000.0).collect()
+        let usd: Option<Vec<f64>> = scored.iter().map(|record| cost(record).map(|usd| usd * 1000.0)).collect();
+        usd.unwrap_or_default()
     };
     let api = per_1000(|record| record.cost.api_usd.map(|usd| usd.0));
     let hardware = per_1000(|record| record.cost.hardware_usd.map(|usd| usd.0));
-    let no_api =
-        if header.llm_price.is_none() { "no price was given for the LLM's tokens" } else { "no trial was billed" };
+    let unbilled = scored.iter().filter(|record| record.cost.api_usd.is_none()).count();
+    let no_api = match (&header.llm_price, unbilled) {
+        (None, _) => "no price was given for the LLM's tokens".to_owned(),
+        (Some(_), 0) => "no trial was billed".to_owned(),
+        (Some(_), _) => format!("the endpoint reported no token counts in {unbilled} of {} trials", scored.len()),
+    };
     let no_hardware =
         if header.hardware_price.is_none() { "no price was given for the machine" } else { "no trial was billed" };
     Intervals {
@@ -133,6 +142,7 @@ fn intervals(
             &why(&no_groundedness(cell.cell.memory, scored)),
         ),
         escalation_rate: Figure::share(&escalated, &why("no trial was scored")),
+        llm_call_rate: Figure::share(&called, &why("no trial was scored")),
         fact_recall: Figure::mean(&of_scores(scored, |s| s.fact_recall), &why("the task lists no facts")),
         citation_accuracy: Figure::share(
             &of_scores(scored, |s| s.citations_correct),
@@ -144,7 +154,7 @@ fn intervals(
         ),
         latency_p50_s: Figure::quantile(&latencies, 0.5, &why("no trial was scored")),
         latency_p95_s: Figure::quantile(&latencies, 0.95, &why("no trial was scored")),
-        api_usd_per_1000: Figure::mean(&api, &why(no_api)),
+        api_usd_per_1000: Figure::mean(&api, &why(&no_api)),
         hardware_usd_per_1000: Figure::mean(&hardware, &why(no_hardware)),
     }
 }
@@ -185,15 +195,28 @@ fn final_valid(trial: &Trial) -> Option<bool> {
 }
 
 /// Why the LLM was first called; `None` where it was not.
-fn escalation_cause(trial: &Trial) -> Option<&'static str> {
-    trial.attempts.iter().find(|attempt| attempt.tier == Tier::Llm).map(|attempt| reason_name(&attempt.reason))
+fn llm_cause(trial: &Trial) -> Option<&'static str> {
+    first_llm_call(trial).map(|attempt| reason_name(&attempt.reason))
+}
+
+fn first_llm_call(trial: &Trial) -> Option<&Attempt> {
+    trial.attempts.iter().find(|attempt| attempt.tier == Tier::Llm)
+}
+
+/// Whether the LLM was called because of something that stood in the way of the SLM: an answer of the SLM that was not
+/// good enough, or a safety finding. Where a strategy gives the query to the LLM to begin with, nothing is escalated.
+#[must_use]
+pub fn is_escalated(trial: &Trial) -> bool {
+    first_llm_call(trial)
+        .is_some_and(|attempt| !matches!(attempt.reason, Reason::FirstChoice | Reason::NoSpecialist { .. }))
 }
 
 fn failure_kind(trial: &Trial) -> Option<String> {
     if trial.outcome != Outcome::Failed {
         return None;
     }
-    let kind = trial.attempts.iter().rev().find_map(|attempt| attempt.failure.as_ref()).map(|failure| failure.kind);
+    let of_attempts = || trial.attempts.iter().rev().find_map(|attempt| attempt.failure.as_ref());
+    let kind = trial.failure.as_ref().or_else(of_attempts).map(|failure| failure.kind);
     let name = kind.and_then(|kind| serde_json::to_value(kind).ok()).and_then(|v| v.as_str().map(ToString::to_string));
     Some(name.unwrap_or_else(|| "before_any_call".into()))
 }

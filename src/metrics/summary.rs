@@ -90,8 +90,10 @@ pub struct PolicySummary {
     pub schema_valid_final: Option<f64>,
     /// Mean share of an answer's claims that the injected passages support.
     pub groundedness: Option<f64>,
-    /// Share of scored trials in which the LLM was called.
+    /// Share of scored trials that were escalated: the LLM took over after an SLM's answer or a safety finding.
     pub escalation_rate: Option<f64>,
+    /// Share of scored trials in which the LLM was called, for whatever reason.
+    pub llm_call_rate: Option<f64>,
     /// Mean share of the required facts that the answer holds.
     pub fact_recall: Option<f64>,
     /// Share of answers that cite gold articles and no others.
@@ -113,7 +115,7 @@ pub struct PolicySummary {
     /// Calls that failed for reasons outside the models, in trials that got an answer all the same too.
     pub failed_attempts: usize,
     /// Scored trials in which the LLM was called, by the reason of its first call.
-    pub escalation_causes: BTreeMap<String, usize>,
+    pub llm_causes: BTreeMap<String, usize>,
     /// Failed trials by the kind of their last failure.
     pub failures_by_kind: BTreeMap<String, usize>,
     /// Tokens of all calls, failed trials included.
@@ -155,6 +157,8 @@ pub struct Intervals {
     pub groundedness: Figure,
     /// See [`PolicySummary::escalation_rate`].
     pub escalation_rate: Figure,
+    /// See [`PolicySummary::llm_call_rate`].
+    pub llm_call_rate: Figure,
     /// See [`PolicySummary::fact_recall`].
     pub fact_recall: Figure,
     /// See [`PolicySummary::citation_accuracy`].
@@ -218,6 +222,15 @@ pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
     let verdict = verdict(header, &cells, &policies, setting(header, "margin", DEFAULT_MARGIN));
     if header.interrupted {
         notes.push("The run was interrupted: the figures cover the trials that were finished.".into());
+    }
+    if let Some(why) = &header.aborted {
+        notes.push(format!("The run gave up: {why}. The figures cover the trials before that."));
+    }
+    if header.finished_at.is_none() {
+        notes.push("The run did not end in good order: the figures cover the trials that are on disk.".into());
+    }
+    if !header.llm_adjustments.is_empty() {
+        notes.push(format!("Not accepted by the LLM's endpoint: {}.", header.llm_adjustments.join(", ")));
     }
     if header.llm_is_stand_in {
         notes.push(format!(

@@ -44,8 +44,9 @@ fn llm_first_has_the_figures_computed_by_hand() {
     // Wilson interval of 5 in 6.
     near(ours.accuracy.low.map(|low| (low * 1e6).round()), 436_497.0);
     near(ours.accuracy.high.map(|high| (high * 1e6).round()), 969_947.0);
-    near(ours.escalation_rate, 1.0);
-    assert_eq!(ours.escalation_causes, [("first_choice".to_string(), 6)].into());
+    near(ours.escalation_rate, 0.0);
+    near(ours.llm_call_rate, 1.0);
+    assert_eq!(ours.llm_causes, [("first_choice".to_string(), 6)].into());
     near(ours.latency_s.p50, 2.25);
     near(ours.latency_s.p95, 2.25);
     // 1,000 tokens at 2 dollars and 100 at 8 dollars per million.
@@ -63,8 +64,9 @@ fn slm_dominant_has_the_figures_computed_by_hand() {
     near(ours.schema_valid_first, 5.0 / 6.0);
     near(ours.schema_valid_final, 1.0);
     near(ours.escalation_rate, 2.0 / 6.0);
+    near(ours.llm_call_rate, 2.0 / 6.0);
     let causes = [("contract_failure".to_string(), 1), ("low_confidence".to_string(), 1)];
-    assert_eq!(ours.escalation_causes, causes.into());
+    assert_eq!(ours.llm_causes, causes.into());
     assert_eq!((ours.repairs, ours.retries, ours.contract_failures), (1, 0, 0));
     // Latencies 1.25 four times, 3.25 and 4.25: the 95th percentile lies three quarters of the way between the last two.
     near(ours.latency_s.p50, 1.25);
@@ -90,7 +92,18 @@ fn absent_figures_are_null_with_their_reason() {
         assert_eq!(json["not_available"][key], reason);
     }
     assert_eq!(json["not_available"]["latency_s.p99"], "a 99th percentile needs 100 trials, this cell has 6");
-    assert_eq!(json["escalation_causes"]["no_specialist"], 2);
+    assert_eq!(json["llm_causes"]["no_specialist"], 2);
+}
+
+#[test]
+fn a_trial_that_could_not_be_billed_leaves_no_cost_rather_than_a_lower_one() {
+    let (header, mut trials) = example::run();
+    let escalated = trials.iter_mut().find(|r| r.router == RouterKind::SlmDominant && r.trial.attempts.len() > 1);
+    escalated.unwrap().cost.api_usd = None;
+    let summary = summarise(&header, &trials);
+    let ours = policy(&summary, RouterKind::SlmDominant);
+    assert_eq!(ours.cost_usd_per_1000.api, None);
+    assert!(ours.not_available["cost_usd_per_1000.api"].contains("1 of 6 trials"), "{:?}", ours.not_available);
 }
 
 #[test]
@@ -113,6 +126,7 @@ fn the_summary_has_the_keys_that_scripts_rely_on() {
         "/policies/0/schema_valid_final",
         "/policies/0/groundedness",
         "/policies/0/escalation_rate",
+        "/policies/0/llm_call_rate",
         "/policies/0/latency_s/p50",
         "/policies/0/latency_s/p95",
         "/policies/0/cost_usd_per_1000/api",

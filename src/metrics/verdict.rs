@@ -180,7 +180,7 @@ impl Run<'_> {
     fn cheapest<'b>(&self, passing: &[(&'b Pair, &'b PairedDifference)]) -> Option<(&'b Pair, &'b PairedDifference)> {
         let priced = passing.iter().all(|(pair, _)| self.cost(pair.candidate).is_some());
         let burden = |i: usize| {
-            let cost = if priced { self.cost(i) } else { self.policies[i].escalation_rate };
+            let cost = if priced { self.cost(i) } else { self.policies[i].llm_call_rate };
             cost.unwrap_or(f64::INFINITY)
         };
         passing.iter().copied().min_by(|a, b| {
@@ -197,7 +197,7 @@ impl Run<'_> {
     fn yes(&self, pair: &Pair, difference: &PairedDifference) -> Answer {
         let [name, facts, llm] = self.parts(pair, difference);
         let margin = self.margin;
-        let share = self.policies[pair.candidate].escalation_rate.unwrap_or_default();
+        let share = self.policies[pair.candidate].llm_call_rate.unwrap_or_default();
         let (ours, theirs) = (self.cost(pair.candidate), self.cost(pair.reference));
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             if ours >= theirs {
@@ -270,11 +270,14 @@ fn samples_needed(difference: &PairedDifference, margin: f64) -> Option<usize> {
     let n = difference.n as f64;
     let (gain, loss) = (difference.only_first as f64 / n, difference.only_second as f64 / n);
     let shown = |n: f64| score_bound(n, gain * n, loss * n, Z_ONE_SIDED) > -margin;
-    let mut high = difference.n.max(1);
+    // This many did not show it. The rule for a run's own samples is stricter than the one used here, so that the search
+    // begins above them.
+    let mut low = difference.n;
+    let mut high = low + 1;
     while !shown(high as f64) {
+        low = high;
         high = high.checked_mul(2).filter(|&n| n <= 1_000_000)?;
     }
-    let mut low = 0;
     while high - low > 1 {
         let middle = usize::midpoint(low, high);
         if shown(middle as f64) {

@@ -73,11 +73,18 @@ pub(super) fn fetch(store: &Store, manifest: &Manifest, folder: &Path, progress:
         "cannot get the model {}; every source failed:\n  - {}\n{}",
         manifest.name,
         failures.join("\n  - "),
-        mend(store)
+        mend(store, manifest)
     )
 }
 
-fn mend(store: &Store) -> String {
+fn mend(store: &Store, manifest: &Manifest) -> String {
+    if manifest.sources.iter().all(|source| matches!(source, Source::Path { .. })) {
+        return format!(
+            "the file was moved or removed: put it back, or `routergym-local models rm {}` and `routergym-local models add \
+             PATH` with its new place",
+            manifest.name
+        );
+    }
     let network = if store.network.is_offline() {
         "the network is off: drop --offline (and HF_HUB_OFFLINE) to download it"
     } else {

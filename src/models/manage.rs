@@ -238,12 +238,12 @@ impl Store {
 
     /// A model that is here, without fetching; `None` when it would have to be fetched.
     pub fn here(&self, name_or_path: &str) -> Result<Option<LocalModel>> {
-        if let Some(entry) = self.catalogue()?.get(name_or_path)
-            && matches!(self.look_at(entry).state, CacheState::Absent | CacheState::Partial)
-        {
-            return Ok(None);
+        let catalogue = self.catalogue()?;
+        match catalogue.get(name_or_path) {
+            Some(entry) if matches!(self.look_at(entry).state, CacheState::Absent | CacheState::Partial) => Ok(None),
+            Some(entry) => self.obtain(name_or_path, entry.manifest.kind, true).map(Some),
+            None => self.obtain(name_or_path, Kind::Gguf, true).map(Some),
         }
-        self.obtain(name_or_path, true).map(Some)
     }
 }
 

@@ -1,38 +1,45 @@
 //! From a name or a path to a model whose files are here and right.
 
 use super::fetch;
-use super::manifest::{Manifest, ModelFile, Source};
+use super::manifest::{Kind, Manifest, ModelFile, Source};
 use super::place::mismatch;
 use super::progress::Progress;
 use super::sums::{Sum, Sums, VERIFIED, hash_file, model_sum};
-use super::{LocalModel, Store};
-use crate::error::{Context, Result, usage};
+use super::{Catalogue, LocalModel, Store};
+use crate::error::{Context, Error, Result, usage};
 use std::path::{Path, PathBuf};
 
 impl Store {
-    /// Finds a model by a manifest's name or a path; fetches it when it is not in the cache, with progress on stderr
+    /// Brings a named model of whatever kind into the cache.
+    pub fn pull(&self, name: &str, quiet: bool) -> Result<LocalModel> {
+        let catalogue = self.catalogue()?;
+        self.obtain_named(&catalogue.find(name)?.manifest, Progress::new(quiet))
+    }
+
+    /// Finds a model of a kind by a manifest's name or a path; fetches it when it is not in the cache, with progress on stderr
     /// unless `quiet`.
-    pub fn obtain(&self, name_or_path: &str, quiet: bool) -> Result<LocalModel> {
+    pub fn obtain(&self, name_or_path: &str, wanted: Kind, quiet: bool) -> Result<LocalModel> {
         let progress = Progress::new(quiet);
         let catalogue = self.catalogue()?;
         if let Some(entry) = catalogue.get(name_or_path) {
+            check_kind(&entry.manifest, wanted)?;
             return self.obtain_named(&entry.manifest, progress);
         }
         let path = Path::new(name_or_path);
         if path.exists() {
             return self.obtain_path(path, progress);
         }
-        let looks_like_a_path = path.is_absolute()
-            || name_or_path.contains(std::path::MAIN_SEPARATOR)
-            || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-        if looks_like_a_path {
-            return Err(usage(format!(
-                "there is no model file {}: give the path of a GGUF file or of an encoder's folder, or a name that \
-                 `routergym-local models list` shows",
-                path.display()
-            )));
+        Err(unknown(&catalogue, name_or_path))
+    }
+
+    /// Refuses a name that no manifest has and that is no path either, and a model of another kind; fetches nothing.
+    pub fn check_name(&self, name_or_path: &str, wanted: Kind) -> Result<()> {
+        let catalogue = self.catalogue()?;
+        match catalogue.get(name_or_path) {
+            Some(entry) => check_kind(&entry.manifest, wanted),
+            None if Path::new(name_or_path).exists() => Ok(()),
+            None => Err(unknown(&catalogue, name_or_path)),
         }
-        Err(catalogue.find(name_or_path).err().unwrap_or_else(|| usage("no such model")))
     }
 
     fn obtain_named(&self, manifest: &Manifest, progress: Progress) -> Result<LocalModel> {
@@ -115,6 +122,38 @@ impl Store {
         // A store that cannot be written only means that the file is hashed again next time.
         let _ = sums.write(&note);
         Ok(sha256)
+    }
+}
+
+/// What to say of a name that is none, or of a path where nothing is.
+fn unknown(catalogue: &Catalogue, name_or_path: &str) -> Error {
+    let path = Path::new(name_or_path);
+    let looks_like_a_path = path.is_absolute()
+        || name_or_path.contains(std::path::MAIN_SEPARATOR)
+        || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    if looks_like_a_path {
+        return usage(format!(
+            "there is no model file {}: give the path of a GGUF file or of an encoder's folder, or a name that \
+             `routergym-local models list` shows",
+            path.display()
+        ));
+    }
+    catalogue.find(name_or_path).err().unwrap_or_else(|| usage("no such model"))
+}
+
+/// Refuses a model that could not be loaded for what it is wanted for, before anything is fetched.
+fn check_kind(manifest: &Manifest, wanted: Kind) -> Result<()> {
+    let name = &manifest.name;
+    match (manifest.kind, wanted) {
+        (kind, wanted) if kind == wanted => Ok(()),
+        (Kind::Encoder, _) => Err(usage(format!("{name} is a sentence encoder: it cannot generate text"))),
+        (Kind::Safetensors, Kind::Gguf) => Err(usage(format!(
+            "{name} is stored as safetensors, which can be fetched and verified but not run yet: use a GGUF file of the \
+             same model ({} may be one)",
+            name.trim_end_matches("-safetensors")
+        ))),
+        (_, Kind::Encoder) => Err(usage(format!("{name} is a language model, not a sentence encoder"))),
+        _ => Err(usage(format!("{name} is stored in a form that cannot be used here"))),
     }
 }
 

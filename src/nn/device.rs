@@ -69,6 +69,12 @@ impl Device {
     }
 }
 
+/// Threads that the engine works with: what `--threads` or the environment bound them to, else all processors.
+#[must_use]
+pub fn threads() -> usize {
+    candle_core::utils::barrier_pool().n_workers() + 1
+}
+
 fn open_cuda(ordinal: usize) -> Result<Device> {
     if !cfg!(feature = "cuda") {
         return Err(usage(format!(

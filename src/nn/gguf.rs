@@ -71,7 +71,11 @@ impl Gguf {
     fn parse(reader: impl Read, file_bytes: u64, path: &Path) -> Result<Self> {
         let mut r = Cursor { reader, position: 0, end: file_bytes };
         let magic: [u8; 4] = r.bytes().context("magic")?;
-        ensure!(&magic == MAGIC, "this is not a GGUF file: it starts with {magic:02x?} instead of \"GGUF\"");
+        ensure!(
+            &magic == MAGIC,
+            "this is not a GGUF file: it does not start with the letters GGUF; give the path of a .gguf file, or download it \
+             again"
+        );
         let version = r.u32().context("version")?;
         ensure!((2..=3).contains(&version), "GGUF version {version} is not supported: convert the file to version 3");
         let tensor_count = r.u64().context("tensor count")?;
@@ -237,7 +241,10 @@ impl<R: Read> Cursor<R> {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
         let wanted = buffer.len() as u64;
         if wanted > self.left() || self.reader.read_exact(buffer).is_err() {
-            bail!("the file ends at byte {} while {wanted} more bytes are needed", self.end);
+            bail!(
+                "the file ends at byte {} while {wanted} more bytes are needed: it is cut short; download it again",
+                self.end
+            );
         }
         self.position += wanted;
         Ok(())
@@ -259,7 +266,11 @@ impl<R: Read> Cursor<R> {
 
     fn text(&mut self, longest: u64) -> Result<String> {
         let length = self.u64()?;
-        ensure!(length <= longest, "a text of {length} bytes is longer than the {longest} that are allowed here");
+        ensure!(
+            length <= longest,
+            "a text of {length} bytes is longer than the {longest} that are allowed here: the file is damaged; download it \
+             again"
+        );
         self.fits(length, 1).context("length of a text")?;
         let mut buffer = vec![0; usize::try_from(length)?];
         self.fill(&mut buffer)?;

@@ -24,7 +24,7 @@ pub mod testing;
 mod tokenizer;
 mod vocabulary;
 
-pub use device::{Device, DeviceChoice};
+pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
 pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

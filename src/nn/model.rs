@@ -74,6 +74,8 @@ pub struct GenerateOptions {
     pub top_logprobs: usize,
     /// Texts that end generation; they are not part of the result.
     pub stop: Vec<String>,
+    /// Whose kept prefixes may be reused beside everybody's, and whose the new ones become; `None` is everybody.
+    pub cache_scope: Option<String>,
 }
 
 /// One generated token.
@@ -203,7 +205,7 @@ impl LanguageModel {
         let budget = options.max_tokens.min(room);
 
         let start = clock.now();
-        let (mut logits, cached_tokens) = self.prefill(prompt)?;
+        let (mut logits, cached_tokens) = self.prefill(prompt, options.cache_scope.as_deref())?;
         let prefill = clock.since(start);
 
         let start = clock.now();
@@ -249,7 +251,7 @@ impl LanguageModel {
 
     /// Logits of the last position of a prompt, for parity checks.
     pub fn logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
-        Ok(self.prefill(prompt)?.0)
+        Ok(self.prefill(prompt, None)?.0)
     }
 
     /// Bytes of the cache that a number of positions take.
@@ -266,7 +268,7 @@ impl LanguageModel {
 
     /// Computes a prompt from an empty cache, block by block at fixed positions, so that every kept block is just what
     /// would have been computed. Returns the logits of the last position and how many tokens came from kept blocks.
-    fn prefill(&mut self, prompt: &[u32]) -> Result<(Vec<f32>, usize)> {
+    fn prefill(&mut self, prompt: &[u32], scope: Option<&str>) -> Result<(Vec<f32>, usize)> {
         if prompt.is_empty() {
             return Err(usage("an empty prompt has nothing to continue from"));
         }
@@ -288,7 +290,7 @@ impl LanguageModel {
             let whole = tokens.len() == BLOCK;
             let last = self.cache.len() + tokens.len() == prompt.len();
             let found = match (&mut self.prefixes, place) {
-                (Some(store), Some(parent)) if whole => store.get(parent, tokens),
+                (Some(store), Some(parent)) if whole => store.get(scope, parent, tokens),
                 _ => None,
             };
             // The last block is always computed: its output is what was asked for.
@@ -304,7 +306,7 @@ impl LanguageModel {
                 && whole
             {
                 let bytes = self.cache.shape().bytes(BLOCK);
-                place = store.insert(parent, tokens, self.cache.copy_out(start, BLOCK)?, bytes);
+                place = store.insert(scope, parent, tokens, self.cache.copy_out(start, BLOCK)?, bytes);
             }
         }
         let Some(output) = output else { bail!("no block of the prompt was computed") };

@@ -255,7 +255,16 @@ fn a_prompt_in_blocks_gives_what_its_tokens_give_one_by_one() {
 }
 
 fn options(max_tokens: usize) -> GenerateOptions {
-    GenerateOptions { max_tokens, temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1, top_logprobs: 3, stop: Vec::new() }
+    GenerateOptions {
+        max_tokens,
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        seed: 1,
+        top_logprobs: 3,
+        stop: Vec::new(),
+        cache_scope: None,
+    }
 }
 
 fn generate(model: &mut LanguageModel, tokens: &[u32], options: &GenerateOptions) -> Generated {

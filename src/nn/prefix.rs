@@ -2,7 +2,7 @@
 //!
 //! Prompts are computed in blocks at fixed positions. The keys and values of a whole block depend only on the tokens up
 //! to its end, so a block can be kept under these tokens and reused with results equal bit for bit. Blocks form a tree:
-//! each is kept under its parent and its own tokens.
+//! each is kept under its parent and its own tokens. A block can belong to a scope; then only that scope finds it.
 
 use super::kv::KvBlock;
 use std::collections::HashMap;
@@ -31,6 +31,7 @@ impl Place {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
+    scope: Option<Box<str>>,
     parent: Place,
     tokens: Box<[u32]>,
 }
@@ -49,17 +50,28 @@ impl PrefixStore {
         Self { blocks: HashMap::new(), limit, bytes: 0, next_id: 1, now: 0 }
     }
 
-    /// The block of these tokens after `parent`, and its place.
-    pub(crate) fn get(&mut self, parent: Place, tokens: &[u32]) -> Option<(Place, Arc<KvBlock>)> {
+    /// The block of these tokens after `parent`, and its place: everybody's, or this scope's own.
+    pub(crate) fn get(&mut self, scope: Option<&str>, parent: Place, tokens: &[u32]) -> Option<(Place, Arc<KvBlock>)> {
         self.now += 1;
-        let kept = self.blocks.get_mut(&Key { parent, tokens: tokens.into() })?;
+        let mut key = Key { scope: None, parent, tokens: tokens.into() };
+        if !self.blocks.contains_key(&key) {
+            key.scope = Some(scope?.into());
+        }
+        let kept = self.blocks.get_mut(&key)?;
         kept.last_used = self.now;
         Some((kept.place, Arc::clone(&kept.block)))
     }
 
     /// Keeps a block of `bytes` bytes; blocks that were not used for longest make room for it. `None` when it does not
     /// fit beside its own prefix.
-    pub(crate) fn insert(&mut self, parent: Place, tokens: &[u32], block: KvBlock, bytes: usize) -> Option<Place> {
+    pub(crate) fn insert(
+        &mut self,
+        scope: Option<&str>,
+        parent: Place,
+        tokens: &[u32],
+        block: KvBlock,
+        bytes: usize,
+    ) -> Option<Place> {
         if bytes > self.limit {
             return None;
         }
@@ -73,7 +85,9 @@ impl PrefixStore {
         let place = Place(self.next_id);
         self.next_id += 1;
         let kept = Kept { place, block: Arc::new(block), bytes, last_used: self.now };
-        if let Some(replaced) = self.blocks.insert(Key { parent, tokens: tokens.into() }, kept) {
+        if let Some(replaced) =
+            self.blocks.insert(Key { scope: scope.map(Into::into), parent, tokens: tokens.into() }, kept)
+        {
             self.bytes -= replaced.bytes;
         }
         self.bytes += bytes;
@@ -105,23 +119,33 @@ mod tests {
     #[test]
     fn a_block_is_found_only_after_the_tokens_it_followed() {
         let mut store = PrefixStore::new(100);
-        let first = store.insert(Place::START, &[1, 2], block(), 10).expect("kept");
-        let second = store.insert(first, &[3, 4], block(), 10).expect("kept");
-        assert_eq!(store.get(first, &[3, 4]).map(|found| found.0), Some(second));
-        assert!(store.get(Place::START, &[3, 4]).is_none());
-        assert!(store.get(second, &[3, 4]).is_none());
+        let first = store.insert(None, Place::START, &[1, 2], block(), 10).expect("kept");
+        let second = store.insert(None, first, &[3, 4], block(), 10).expect("kept");
+        assert_eq!(store.get(None, first, &[3, 4]).map(|found| found.0), Some(second));
+        assert!(store.get(None, Place::START, &[3, 4]).is_none());
+        assert!(store.get(None, second, &[3, 4]).is_none());
     }
 
     #[test]
     fn the_block_unused_for_longest_goes_first_but_never_one_that_is_continued() {
         let mut store = PrefixStore::new(30);
-        let root = store.insert(Place::START, &[1], block(), 10).expect("kept");
-        store.insert(root, &[2], block(), 10).expect("kept");
-        store.insert(root, &[3], block(), 10).expect("kept");
-        assert!(store.get(root, &[2]).is_some());
-        store.insert(root, &[4], block(), 10).expect("kept");
-        assert!(store.get(root, &[3]).is_none(), "unused for longest");
-        assert!(store.get(root, &[2]).is_some() && store.get(Place::START, &[1]).is_some());
+        let root = store.insert(None, Place::START, &[1], block(), 10).expect("kept");
+        store.insert(None, root, &[2], block(), 10).expect("kept");
+        store.insert(None, root, &[3], block(), 10).expect("kept");
+        assert!(store.get(None, root, &[2]).is_some());
+        store.insert(None, root, &[4], block(), 10).expect("kept");
+        assert!(store.get(None, root, &[3]).is_none(), "unused for longest");
+        assert!(store.get(None, root, &[2]).is_some() && store.get(None, Place::START, &[1]).is_some());
+    }
+
+    #[test]
+    fn a_scope_finds_its_own_blocks_and_everybodys() {
+        let mut store = PrefixStore::new(100);
+        let shared = store.insert(None, Place::START, &[1], block(), 10).expect("kept");
+        let own = store.insert(Some("a"), shared, &[2], block(), 10).expect("kept");
+        assert_eq!(store.get(Some("a"), Place::START, &[1]).map(|found| found.0), Some(shared));
+        assert_eq!(store.get(Some("a"), shared, &[2]).map(|found| found.0), Some(own));
+        assert!(store.get(Some("b"), shared, &[2]).is_none() && store.get(None, shared, &[2]).is_none());
     }
 
     #[test]
@@ -129,10 +153,10 @@ mod tests {
         let mut store = PrefixStore::new(25);
         let mut parent = Place::START;
         for token in 0..2 {
-            parent = store.insert(parent, &[token], block(), 10).expect("kept");
+            parent = store.insert(None, parent, &[token], block(), 10).expect("kept");
         }
-        assert_eq!(store.insert(parent, &[9], block(), 10), None, "its own prefix must not go");
-        assert_eq!(store.insert(Place::START, &[9], block(), 26), None);
+        assert_eq!(store.insert(None, parent, &[9], block(), 10), None, "its own prefix must not go");
+        assert_eq!(store.insert(None, Place::START, &[9], block(), 26), None);
         assert!(store.bytes <= 25);
     }
 }

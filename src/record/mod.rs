@@ -78,14 +78,20 @@ pub struct RunHeader {
     pub id: String,
     /// Version of this program.
     pub version: String,
-    /// The command line, keys removed.
+    /// The command line; addresses without credentials and query.
     pub command: Vec<String>,
     /// Start, UTC.
     pub started_at: String,
-    /// End, UTC; `None` while running or after an interruption.
+    /// End, UTC; `None` while running, and for ever where the program was killed.
     pub finished_at: Option<String>,
     /// Whether the user cut the run short.
     pub interrupted: bool,
+    /// Why the run gave up, where it did.
+    #[serde(default)]
+    pub aborted: Option<String>,
+    /// What of the requests to the LLM was left out or changed because the endpoint did not accept it.
+    #[serde(default)]
+    pub llm_adjustments: Vec<String>,
     /// The task's name.
     pub task: String,
     /// Hash over the task's files.

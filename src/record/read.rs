@@ -28,7 +28,9 @@ pub fn read(folder: &Path) -> Result<Run> {
     })?;
     let header: RunHeader = parse_header(&text).with_context(|| format!("reading {}", path.display()))?;
     let path = folder.join("trials.jsonl");
-    let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let file = File::open(&path).map_err(|error| {
+        usage(format!("{} holds no whole run: cannot read {}: {error}", folder.display(), path.display()))
+    })?;
     let (trials, torn) = parse_trials(BufReader::new(file)).with_context(|| format!("reading {}", path.display()))?;
     Ok(Run { header, trials, torn })
 }

@@ -16,14 +16,36 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Creates the folder and writes the header. A folder that already holds a run is refused: runs are never overwritten.
-    pub fn create(folder: &Path, header: RunHeader) -> Result<Self> {
-        if folder.join("run.json").exists() {
+    /// Refuses a folder that already holds a run, for runs are never overwritten, and one that cannot be written to.
+    pub fn check(folder: &Path) -> Result<()> {
+        if folder.join("run.json").exists() || folder.join("trials.jsonl").exists() {
             return Err(usage(format!(
                 "{} already holds a run; name another folder with --out, or move that one away",
                 folder.display()
             )));
         }
+        let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let nearest = whole.ancestors().find(|above| above.exists()).unwrap_or_else(|| Path::new("."));
+        tempfile::tempfile_in(nearest).map(drop).map_err(|error| {
+            usage(format!(
+                "cannot make the run's folder {}: {} cannot be written to ({error}); name another with --out",
+                folder.display(),
+                nearest.display()
+            ))
+        })
+    }
+
+    /// Removes a run in which nothing was measured.
+    pub fn discard(&self) {
+        // What cannot be removed is an empty run, which harms nobody.
+        let _ = fs::remove_file(self.folder.join("run.json"));
+        let _ = fs::remove_file(self.folder.join("trials.jsonl"));
+        let _ = fs::remove_dir(&self.folder);
+    }
+
+    /// Creates the folder and writes the header.
+    pub fn create(folder: &Path, header: RunHeader) -> Result<Self> {
+        Self::check(folder)?;
         fs::create_dir_all(folder).with_context(|| format!("creating the run's folder {}", folder.display()))?;
         let path = folder.join("trials.jsonl");
         let trials = OpenOptions::new()
@@ -58,9 +80,8 @@ impl RunWriter {
     }
 
     /// Marks the end of the run in the header.
-    pub fn finish(&mut self, finished_at: Option<String>, interrupted: bool) -> Result<()> {
-        self.header.finished_at = finished_at;
-        self.header.interrupted = interrupted;
+    pub fn finish(&mut self, end: impl FnOnce(&mut RunHeader)) -> Result<()> {
+        end(&mut self.header);
         self.write_header()
     }
 

@@ -44,6 +44,7 @@ fn fields(policy: &PolicySummary) -> Vec<(String, String)> {
         ("schema_valid_final", &intervals.schema_valid_final),
         ("groundedness", &intervals.groundedness),
         ("escalation_rate", &intervals.escalation_rate),
+        ("llm_call_rate", &intervals.llm_call_rate),
         ("fact_recall", &intervals.fact_recall),
         ("citation_accuracy", &intervals.citation_accuracy),
         ("needs_human_accuracy", &intervals.needs_human_accuracy),
@@ -66,7 +67,7 @@ fn fields(policy: &PolicySummary) -> Vec<(String, String)> {
         ("llm_calls", policy.tokens.llm.calls.to_string()),
         ("llm_input_tokens", policy.tokens.llm.input_tokens.to_string()),
         ("llm_output_tokens", policy.tokens.llm.output_tokens.to_string()),
-        ("escalation_causes", pairs(&policy.escalation_causes)),
+        ("llm_causes", pairs(&policy.llm_causes)),
         ("failures_by_kind", pairs(&policy.failures_by_kind)),
         ("not_available", pairs(&policy.not_available)),
     ];

@@ -177,8 +177,8 @@ fn causes(summary: &Summary) -> Table {
         .map(|policy| {
             vec![
                 policy_cell(policy),
-                Cell::new(format!("{} of {}", policy.escalation_causes.values().sum::<usize>(), policy.n)),
-                counts_cell(&policy.escalation_causes),
+                Cell::new(format!("{} of {}", policy.llm_causes.values().sum::<usize>(), policy.n)),
+                counts_cell(&policy.llm_causes),
                 Cell::new(policy.repairs.to_string()),
                 Cell::new(policy.contract_failures.to_string()),
                 Cell::new(policy.retries.to_string()),

@@ -133,7 +133,7 @@ fn every_figure_of_the_csv_is_that_of_the_summary_to_the_last_digit() {
         assert_eq!(number("latency_p95_s"), policy.latency_s.p95);
         assert_eq!(number("api_usd_per_1000"), policy.cost_usd_per_1000.api);
     }
-    assert_eq!(field(1, "escalation_causes"), "contract_failure=1; low_confidence=1");
+    assert_eq!(field(1, "llm_causes"), "contract_failure=1; low_confidence=1");
     assert!(field(0, "not_available").contains("groundedness=no passages were injected"));
 }
 

@@ -65,6 +65,7 @@ impl Ask {
                 temperature: number(&fields, "temperature", 0.0, 2.0)?.unwrap_or(1.0),
                 seed: seed(&fields)?.unwrap_or(default_seed),
                 top_logprobs,
+                cache_scope: text(&fields, "prompt_cache_key")?,
             },
             sampling: Sampling { top_k, top_p, stop: stop(fields.get("stop"))? },
             stream: flag(&fields, "stream")?,
@@ -156,6 +157,14 @@ fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !value.is_null())
 }
 
+fn text(fields: &Map<String, Value>, name: &'static str) -> Result<Option<String>, ApiError> {
+    let Some(value) = given(fields, name) else { return Ok(None) };
+    value
+        .as_str()
+        .map(|text| Some(text.to_owned()))
+        .ok_or_else(|| ApiError::invalid(name, format!("{name} must be a text")))
+}
+
 fn flag(fields: &Map<String, Value>, name: &'static str) -> Result<bool, ApiError> {
     match given(fields, name) {
         None => Ok(false),
@@ -198,11 +207,18 @@ mod tests {
                 {"role": "developer", "content": "Be brief."},
                 {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
             "max_tokens": 9, "max_completion_tokens": 5, "temperature": 0, "seed": -1, "logprobs": true, "top_logprobs": 3,
-            "stop": "END", "stream": true, "stream_options": {"include_usage": true}, "user": "x", "n": 1, "top_p": null,
+            "prompt_cache_key": "a cell", "stop": "END", "stream": true, "stream_options": {"include_usage": true}, "user": "x", "n": 1, "top_p": null,
         }))
         .unwrap();
         let messages = vec![Message::new("system", "Be brief."), Message::new("user", "ab")];
-        let request = Request { messages, max_tokens: 5, temperature: 0.0, seed: u64::MAX, top_logprobs: 3 };
+        let request = Request {
+            messages,
+            max_tokens: 5,
+            temperature: 0.0,
+            seed: u64::MAX,
+            top_logprobs: 3,
+            cache_scope: Some("a cell".to_owned()),
+        };
         let sampling = Sampling { top_k: 0, top_p: 1.0, stop: vec!["END".to_owned()] };
         assert_eq!(ask, Ask { request, sampling, stream: true, include_usage: true, logprobs: true });
     }
@@ -236,6 +252,7 @@ mod tests {
             (Some("stop"), json!({"messages": user, "stop": {"a": 1}})),
             (Some("stream"), json!({"messages": user, "stream": "yes"})),
             (Some("seed"), json!({"messages": user, "seed": 0.5})),
+            (Some("prompt_cache_key"), json!({"messages": user, "prompt_cache_key": 1})),
             (Some("n"), json!({"messages": user, "n": 2})),
             (Some("tools"), json!({"messages": user, "tools": [{}]})),
             (Some("response_format"), json!({"messages": user, "response_format": {"type": "json_object"}})),

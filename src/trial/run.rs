@@ -45,6 +45,8 @@ pub struct AnswerFields {
 /// Everything that the trials of one cell share. There is no target in it.
 #[derive(Clone, Copy)]
 pub struct CellContext<'a> {
+    /// The cell's name.
+    pub name: &'a str,
     /// The strategy.
     pub router: &'a dyn Router,
     /// The memory.
@@ -168,6 +170,7 @@ impl State<'_> {
             temperature: self.cell.temperature,
             seed: self.cell.seed,
             top_logprobs: 2,
+            cache_scope: Some(self.cell.name.to_owned()),
         };
         let start = clock.now();
         let answered = engine.complete(&request);

@@ -85,6 +85,7 @@ fn play(
         needs_human: None,
     };
     let cell = CellContext {
+        name: "the cell",
         router: &*router,
         memory: &*memory,
         contract: &Contract::new("test", &task.schema).expect("a contract"),

@@ -28,8 +28,68 @@ fn a_share_outside_0_to_1_is_wrong_usage() {
 }
 
 #[test]
+fn values_that_cannot_be_meant_are_wrong_usage_before_anything_is_loaded() {
+    for (flag, value, named) in [
+        ("--timeout", "1e300", "--timeout"),
+        ("--timeout", "-1", "--timeout"),
+        ("--limit", "-1", "--limit"),
+        ("--max-repairs", "18446744073709551615", "at most 5"),
+        ("--threads", "100000", "--threads"),
+        ("--threads", "0", "--threads"),
+        ("--gate", "nan", "--gate"),
+        ("--gate", "-5", "--gate"),
+        ("--split", "train", "examples"),
+        ("--slm", "no-such-model", "no-such-model"),
+        ("--slm", "mistral-7b-instruct-v0.3-safetensors", "GGUF"),
+        ("--slm", "all-minilm-l6-v2", "encoder"),
+        ("--llm", "ftp://host", "http"),
+        ("--device", "cuda:99", "cuda:99"),
+    ] {
+        let output = program().args(["bench", "--dry-run", flag, value]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flag} {value}: {}", stderr(&output));
+        assert!(stderr(&output).contains(named) && output.stdout.is_empty(), "{flag} {value}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_never_repeated() {
+    for arguments in [vec!["--llm-model", "m"], vec![], vec!["--llm-model", "m", "--dry-run"]] {
+        let address = "http://me:sk-hidden@127.0.0.1:9/v1?key=sk-hidden";
+        let output = program().args(["bench", "--llm", address]).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(said.contains("OPENAI_API_KEY") && !said.contains("sk-hidden"), "{said}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_take_a_run_is_refused_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("old/trials.jsonl", ""), ("run/run.json", "{}"), ("file", "")]);
+    for (out, named) in [("old", "already holds a run"), ("run", "already holds a run"), ("file/run", "--out")] {
+        let output = program().args(["bench", "--out", out]).current_dir(&folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(named), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn flags_can_be_set_by_1_and_by_the_configuration_file() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("c.toml", "quiet = true\n[bench]\ndry_run = true\njson = true\n")]);
+    let mut command = program();
+    command.env("ROUTERGYM_OFFLINE", "1").env("ROUTERGYM_SMALL", "yes");
+    let output = command.args(["bench", "--config", "c.toml"]).current_dir(&folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let plan: serde_json::Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+    assert_eq!((&plan["slm"], &plan["trials"]), (&"smollm2-135m-instruct".into(), &72.into()));
+}
+
+#[test]
 fn a_device_that_this_build_lacks_is_an_error_that_says_what_to_do() {
-    let output = program().args(["bench", "--device", "cuda"]).output().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let output = program().args(["bench", "--device", "cuda"]).current_dir(&folder).output().unwrap();
     if cfg!(feature = "cuda") {
         return;
     }
@@ -92,6 +152,9 @@ fn an_unknown_key_in_the_configuration_is_wrong_usage() {
         ("[bensch]\nlimit = 8\n", "bensch"),
         ("limit = 8\n", "limit"),
         ("[bench]\nlimit = {}\n", "limit"),
+        ("[bench]\nlimit = [1, 2]\n", "takes one value"),
+        ("[bench]\nlimit = \"x\"\n", "limit"),
+        ("[models]\njson = true\n", "[models]"),
         ("[bench\n", "TOML"),
     ] {
         write_files(folder.path(), &[("c.toml", text)]);

