@@ -2,9 +2,10 @@
 
 use super::config::{Config, Rope};
 use super::gguf::Gguf;
+use super::kernels::Sight;
 use super::kv::{KvCache, KvShape};
 use super::linear::{Embedding, Linear, load_vector};
-use super::ops::{self, Heads, Rotation, Sight};
+use super::ops::{self, Heads, Rotation};
 use crate::error::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -205,7 +206,7 @@ impl Layer {
         config: &Config,
         index: usize,
         rotation: &Rotation,
-        cache: &KvCache,
+        cache: &mut KvCache,
     ) -> Result<Tensor> {
         let rows = x.dim(0)?;
         let &Config { heads, kv_heads, head_dim, norm_eps, .. } = config;
@@ -220,17 +221,8 @@ impl Layer {
         let keys = split(heads, kv_heads, &self.k_norm, Some(rotation), 1.0)?;
         let values = split(heads + kv_heads, kv_heads, &None, None, 1.0)?;
 
-        let position = cache.len();
-        let first = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
-        let (keys, values) = cache.write(index, &keys, &values, first)?;
-
-        // The queries of a group share their keys: they are one taller matrix, and no key is repeated.
-        let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
-        let sight = Sight { rows, position, first, window: self.window, softcap: config.attention_softcap };
-        let weights = ops::softmax(queries.matmul(&keys.t()?)?, &sight)?;
-        let mixed = weights.matmul(&values)?.reshape((heads, rows, head_dim))?;
-
-        let mixed = ops::merge_heads(&mixed)?;
+        let sight = Sight { rows, position: cache.len(), window: self.window, softcap: config.attention_softcap };
+        let mixed = ops::attend(&queries, cache.write(index, &keys, &values)?, &sight)?;
         self.normed(self.attention_output.forward(&mixed)?, self.post_attention_norm.as_ref(), config)
             .with_context(|| format!("attention of layer {index}"))
     }

@@ -1,9 +1,10 @@
-//! The key-value cache: per layer one tensor of keys and one of values, written in place.
+//! The key-value cache of a sequence: written in place, cut short, copied out and in by blocks.
 
+use super::kernels::{HeadCache, LANES};
 use crate::error::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
-/// Keys and values of one sequence, every layer `[kv_heads, capacity, head_dim]`.
+/// Keys and values of one sequence.
 #[derive(Debug)]
 pub(crate) struct KvCache {
     layers: Vec<LayerKv>,
@@ -12,17 +13,22 @@ pub(crate) struct KvCache {
     shape: KvShape,
 }
 
-/// Keys and values of a range of positions, every layer `[kv_heads, positions, head_dim]`.
+/// Keys and values of a range of positions.
 #[derive(Debug, Clone)]
 pub(crate) struct KvBlock {
     layers: Vec<LayerKv>,
     positions: usize,
 }
 
+/// Keys and values of one layer.
 #[derive(Debug, Clone)]
-struct LayerKv {
-    keys: Tensor,
-    values: Tensor,
+pub(crate) enum LayerKv {
+    Cpu(HeadCache),
+    /// Each `[kv_heads, capacity, head_dim]`.
+    Device {
+        keys: Tensor,
+        values: Tensor,
+    },
 }
 
 /// What a cache must know of its model.
@@ -40,7 +46,15 @@ const STEP: usize = 256;
 impl KvShape {
     /// Bytes that the keys and values of `positions` positions take.
     pub(crate) fn bytes(&self, positions: usize) -> usize {
-        2 * self.layers * self.kv_heads * positions * self.head_dim * size_of::<f32>()
+        let width = if self.device.is_cpu() { self.head_dim.next_multiple_of(LANES) } else { self.head_dim };
+        2 * self.layers * self.kv_heads * positions * width * size_of::<f32>()
+    }
+
+    fn empty_layer(&self) -> Result<LayerKv> {
+        if self.device.is_cpu() {
+            return Ok(LayerKv::Cpu(HeadCache::new(self.kv_heads, self.head_dim)));
+        }
+        Ok(LayerKv::Device { keys: self.zeros(0)?, values: self.zeros(0)? })
     }
 
     fn zeros(&self, capacity: usize) -> Result<Tensor> {
@@ -72,53 +86,80 @@ impl KvCache {
             return Ok(());
         }
         let capacity = positions.max(self.capacity + self.capacity / 2).next_multiple_of(STEP);
-        let mut layers = Vec::new();
-        for index in 0..self.shape.layers {
-            let (keys, values) = (self.shape.zeros(capacity)?, self.shape.zeros(capacity)?);
-            if let Some(old) = self.layers.get(index).filter(|_| self.length > 0) {
-                keys.slice_set(&old.keys.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
-                values.slice_set(&old.values.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
-            }
-            layers.push(LayerKv { keys, values });
+        while self.layers.len() < self.shape.layers {
+            self.layers.push(self.shape.empty_layer()?);
         }
-        (self.layers, self.capacity) = (layers, capacity);
+        for layer in &mut self.layers {
+            match layer {
+                LayerKv::Cpu(heads) => heads.grow(capacity, self.length),
+                LayerKv::Device { keys, values } => {
+                    for old in [keys, values] {
+                        let new = self.shape.zeros(capacity)?;
+                        if self.length > 0 {
+                            new.slice_set(&old.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
+                        }
+                        *old = new;
+                    }
+                }
+            }
+        }
+        self.capacity = capacity;
         Ok(())
     }
 
-    /// Writes the keys and values of the positions after the cached ones for one layer, and returns that layer's keys and
-    /// values from position `first` to the last one written. [`KvCache::advance`] makes them count when every layer has
-    /// written.
-    pub(crate) fn write(&self, layer: usize, keys: &Tensor, values: &Tensor, first: usize) -> Result<(Tensor, Tensor)> {
+    /// Writes the keys and values, each `[kv_heads, positions, head_dim]`, of the positions after the cached ones for one
+    /// layer, and shows that layer. [`KvCache::advance`] makes them count when every layer has written.
+    pub(crate) fn write(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<&LayerKv> {
         let end = self.length + keys.dim(1)?;
-        ensure!(end <= self.capacity && first < end, "the key-value cache has no room for position {end}");
-        let Some(kept) = self.layers.get(layer) else { crate::error::bail!("the cache has no layer {layer}") };
-        kept.keys.slice_set(keys, 1, self.length)?;
-        kept.values.slice_set(values, 1, self.length)?;
-        Ok((kept.keys.narrow(1, first, end - first)?, kept.values.narrow(1, first, end - first)?))
+        ensure!(end <= self.capacity, "the key-value cache has no room for position {end}");
+        let Some(kept) = self.layers.get_mut(layer) else { crate::error::bail!("the cache has no layer {layer}") };
+        match kept {
+            LayerKv::Cpu(heads) => {
+                let (keys, values) = (keys.flatten_all()?.to_vec1()?, values.flatten_all()?.to_vec1()?);
+                heads.write(&keys, &values, self.length);
+            }
+            LayerKv::Device { keys: kept_keys, values: kept_values } => {
+                kept_keys.slice_set(keys, 1, self.length)?;
+                kept_values.slice_set(values, 1, self.length)?;
+            }
+        }
+        Ok(kept)
     }
 
     pub(crate) fn advance(&mut self, positions: usize) {
         self.length += positions;
     }
 
-    /// A copy of a range of cached positions.
+    /// A copy of a range of cached positions that begins at a multiple of sixteen.
     pub(crate) fn copy_out(&self, start: usize, positions: usize) -> Result<KvBlock> {
         ensure!(start + positions <= self.length, "positions up to {} are not cached", start + positions);
+        ensure!(start.is_multiple_of(LANES), "a block cannot begin at position {start}");
         let layers = self.layers.iter().map(|layer| {
-            // `copy` and not `contiguous`, which would share a range that happens to be the whole buffer.
-            let keys = layer.keys.narrow(1, start, positions)?.force_contiguous()?;
-            let values = layer.values.narrow(1, start, positions)?.force_contiguous()?;
-            Ok(LayerKv { keys, values })
+            Ok(match layer {
+                LayerKv::Cpu(heads) => LayerKv::Cpu(heads.copy_out(start..start + positions)),
+                // `force_contiguous` and not `contiguous`, which would share a range that happens to be the whole buffer.
+                LayerKv::Device { keys, values } => LayerKv::Device {
+                    keys: keys.narrow(1, start, positions)?.force_contiguous()?,
+                    values: values.narrow(1, start, positions)?.force_contiguous()?,
+                },
+            })
         });
         Ok(KvBlock { layers: layers.collect::<Result<_>>()?, positions })
     }
 
-    /// Appends a block of positions that an earlier sequence computed.
+    /// Appends a block of positions that an earlier sequence computed. The cache's length must be a multiple of sixteen.
     pub(crate) fn append(&mut self, block: &KvBlock) -> Result<()> {
+        ensure!(self.length.is_multiple_of(LANES), "a block cannot follow {} positions", self.length);
         self.reserve(self.length + block.positions)?;
-        for (layer, kept) in self.layers.iter().zip(&block.layers) {
-            layer.keys.slice_set(&kept.keys, 1, self.length)?;
-            layer.values.slice_set(&kept.values, 1, self.length)?;
+        for (layer, kept) in self.layers.iter_mut().zip(&block.layers) {
+            match (layer, kept) {
+                (LayerKv::Cpu(heads), LayerKv::Cpu(block)) => heads.put(block, self.length),
+                (LayerKv::Device { keys, values }, LayerKv::Device { keys: new_keys, values: new_values }) => {
+                    keys.slice_set(new_keys, 1, self.length)?;
+                    values.slice_set(new_values, 1, self.length)?;
+                }
+                _ => crate::error::bail!("the block comes from a cache on another device"),
+            }
         }
         self.advance(block.positions);
         Ok(())
@@ -128,11 +169,13 @@ impl KvCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::kernels::{Isa, Sight, attend};
 
     fn shape() -> KvShape {
         KvShape { layers: 2, kv_heads: 2, head_dim: 4, device: Device::Cpu }
     }
 
+    /// Keys or values that tell their head, position and element.
     fn positions(from: usize, count: usize) -> Tensor {
         let data: Vec<f32> = (0..2)
             .flat_map(|head| {
@@ -142,58 +185,72 @@ mod tests {
         Tensor::from_vec(data, (2, count, 4), &Device::Cpu).expect("tensor")
     }
 
-    fn extend(cache: &mut KvCache, count: usize) -> Tensor {
+    fn extend_with(cache: &mut KvCache, new: &Tensor) {
+        let count = new.dim(1).expect("positions");
         cache.reserve(cache.len() + count).expect("room");
-        let new = positions(cache.len(), count);
-        let mut seen = None;
         for layer in 0..2 {
-            seen = Some(cache.write(layer, &new, &new, 0).expect("written").0);
+            cache.write(layer, new, new).expect("written");
         }
         cache.advance(count);
-        seen.expect("two layers")
     }
 
-    fn flat(tensor: &Tensor) -> Vec<f32> {
-        tensor.flatten_all().and_then(|t| t.to_vec1()).expect("values")
+    fn extend(cache: &mut KvCache, count: usize) {
+        extend_with(cache, &positions(cache.len(), count));
+    }
+
+    /// What a query sees of each position alone: a window of one gives that position's values.
+    fn kept(cache: &KvCache) -> Vec<f32> {
+        let LayerKv::Cpu(heads) = &cache.layers[1] else { panic!("the cache is on the CPU") };
+        let see = |position| {
+            let sight = Sight { rows: 1, position, window: Some(1), softcap: None };
+            attend(Isa::best(), heads, &[1.0; 8], &sight)
+        };
+        (0..cache.len()).flat_map(see).collect()
+    }
+
+    fn expected(count: usize) -> Vec<f32> {
+        (0..count)
+            .flat_map(|p| (0..2).flat_map(move |head| (0..4).map(move |d| (head * 1000 + p * 10 + d) as f32)))
+            .collect()
     }
 
     #[test]
     fn growing_keeps_what_is_cached() {
         let mut cache = KvCache::new(shape());
         extend(&mut cache, 3);
-        let seen = extend(&mut cache, STEP);
-        assert_eq!(flat(&seen), flat(&positions(0, STEP + 3)));
+        extend(&mut cache, STEP);
+        assert_eq!(kept(&cache), expected(STEP + 3));
     }
 
     #[test]
     fn truncated_positions_are_overwritten() {
         let mut cache = KvCache::new(shape());
-        extend(&mut cache, 10);
-        cache.truncate(4);
-        assert_eq!(cache.len(), 4);
-        let seen = extend(&mut cache, 2);
-        assert_eq!(flat(&seen), flat(&positions(0, 6)));
+        extend_with(&mut cache, &positions(500, 10));
+        cache.truncate(0);
+        extend(&mut cache, 6);
+        assert_eq!((cache.len(), kept(&cache)), (6, expected(6)));
     }
 
     #[test]
     fn a_copied_block_appends_to_another_sequence_and_is_its_own() {
         let mut first = KvCache::new(shape());
-        extend(&mut first, 8);
-        let blocks = [first.copy_out(0, 4).expect("copy"), first.copy_out(4, 4).expect("copy")];
+        extend(&mut first, 40);
+        let blocks = [first.copy_out(0, 16).expect("copy"), first.copy_out(16, 16).expect("copy")];
+        assert!(first.copy_out(8, 16).is_err() && first.copy_out(32, 16).is_err());
         first.truncate(0);
-        first.reserve(8).expect("room");
-        first.write(0, &positions(500, 8), &positions(500, 8), 0).expect("overwritten");
+        extend_with(&mut first, &positions(500, 40));
         let mut second = KvCache::new(shape());
         for block in &blocks {
             second.append(block).expect("appended");
         }
-        let seen = extend(&mut second, 1);
-        assert_eq!(flat(&seen), flat(&positions(0, 9)));
+        extend(&mut second, 1);
+        assert_eq!(kept(&second), expected(33));
+        assert!(second.append(&blocks[0]).is_err(), "blocks stand at multiples of sixteen");
     }
 
     #[test]
     fn writing_past_the_capacity_is_an_error() {
-        let cache = KvCache::new(shape());
-        assert!(cache.write(0, &positions(0, 1), &positions(0, 1), 0).is_err());
+        let mut cache = KvCache::new(shape());
+        assert!(cache.write(0, &positions(0, 1), &positions(0, 1)).is_err());
     }
 }

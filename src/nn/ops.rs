@@ -4,9 +4,10 @@
 //! devices it is composed of candle's operations. A test compares the two. Results of a row never depend on other rows.
 
 use super::config::Activation;
+use super::kernels::{self, HeadCache, Isa, Sight, each_row, exp, for_each_isa};
+use super::kv::LayerKv;
 use crate::error::Result;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, DType, InplaceOp1, Layout, Shape, Tensor, bail};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Shape, Tensor, bail};
 
 type CandleResult<T> = candle_core::Result<T>;
 
@@ -57,6 +58,7 @@ impl Rotation {
         Self { interleaved, pairs: frequencies.len(), turns }
     }
 
+    #[inline(always)]
     fn turn(&self, position: usize, head: &mut [f32]) {
         let turns = &self.turns[position * self.pairs..][..self.pairs];
         if self.interleaved {
@@ -116,62 +118,38 @@ fn split_heads_composed(x: &Tensor, h: &Heads<'_>) -> Result<Tensor> {
     Ok(if h.scale == 1.0 { heads } else { (heads * f64::from(h.scale))? })
 }
 
-/// `[rows, heads * head_dim]` from `[heads, rows, head_dim]`.
-pub(crate) fn merge_heads(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return Ok(x.apply_op1_no_bwd(&MergeHeads)?);
-    }
-    let (heads, rows, head_dim) = x.dims3()?;
-    Ok(x.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?)
-}
-
-/// Which cached positions the rows of a block of queries see.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sight {
-    /// Rows of the block; the scores have them once for each head of a group.
-    pub(crate) rows: usize,
-    /// Position of the block's first row.
-    pub(crate) position: usize,
-    /// Position of the first column of the scores.
-    pub(crate) first: usize,
-    pub(crate) window: Option<usize>,
-    pub(crate) softcap: Option<f64>,
-}
-
-impl Sight {
-    /// The columns that a row sees.
-    fn of(&self, row: usize) -> std::ops::Range<usize> {
-        let position = self.position + row;
-        let oldest = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
-        oldest.saturating_sub(self.first)..position + 1 - self.first
+/// Attention of queries, scaled and `[heads, rows, head_dim]`, to a layer's cache: `[rows, heads * head_dim]`.
+pub(crate) fn attend(queries: &Tensor, cache: &LayerKv, sight: &Sight) -> Result<Tensor> {
+    match cache {
+        LayerKv::Cpu(heads) => Ok(queries.apply_op1_no_bwd(&Attend { heads, sight })?),
+        LayerKv::Device { keys, values } => attend_composed(queries, keys, values, sight),
     }
 }
 
-/// Softmax of `[kv_heads, group * rows, columns]` over what each row sees; everything else becomes zero. The scores
-/// themselves may be overwritten.
-pub(crate) fn softmax(scores: Tensor, sight: &Sight) -> Result<Tensor> {
-    if scores.device().is_cpu() {
-        scores.inplace_op1(sight)?;
-        return Ok(scores);
-    }
-    softmax_composed(&scores, sight)
-}
-
-fn softmax_composed(scores: &Tensor, sight: &Sight) -> Result<Tensor> {
-    let (kv_heads, all_rows, columns) = scores.dims3()?;
+fn attend_composed(queries: &Tensor, keys: &Tensor, values: &Tensor, sight: &Sight) -> Result<Tensor> {
+    let (heads, rows, head_dim) = queries.dims3()?;
+    let kv_heads = keys.dim(0)?;
+    let (first, end) = (sight.of(0).start, sight.position + rows);
+    let (keys, values) = (keys.narrow(1, first, end - first)?, values.narrow(1, first, end - first)?);
+    // The queries of a group share their keys: they are one taller matrix, and no key is repeated.
+    let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
+    let scores = queries.matmul(&keys.t()?)?;
     let capped = match sight.softcap {
-        None => scores.clone(),
+        None => scores,
         Some(cap) => ((scores / cap)?.tanh()? * cap)?,
     };
-    let mask: Vec<f32> = (0..sight.rows)
+    let columns = end - first;
+    let mask: Vec<f32> = (0..rows)
         .flat_map(|row| {
             let seen = sight.of(row);
-            (0..columns).map(move |column| if seen.contains(&column) { 0.0 } else { f32::NEG_INFINITY })
+            (first..end).map(move |position| if seen.contains(&position) { 0.0 } else { f32::NEG_INFINITY })
         })
         .collect();
-    let mask = Tensor::from_vec(mask, (sight.rows, columns), scores.device())?;
-    let masked = capped.reshape((kv_heads, all_rows / sight.rows, sight.rows, columns))?.broadcast_add(&mask)?;
-    Ok(candle_nn::ops::softmax_last_dim(&masked)?.reshape((kv_heads, all_rows, columns))?)
+    let mask = Tensor::from_vec(mask, (rows, columns), capped.device())?;
+    let masked = capped.reshape((kv_heads, heads / kv_heads, rows, columns))?.broadcast_add(&mask)?;
+    let weights = candle_nn::ops::softmax_last_dim(&masked)?.reshape((kv_heads, heads / kv_heads * rows, columns))?;
+    let mixed = weights.matmul(&values)?.reshape((heads, rows, head_dim))?;
+    Ok(mixed.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?)
 }
 
 fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> CandleResult<&'a [f32]> {
@@ -182,61 +160,60 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> CandleResult<&'a [f32
     }
 }
 
-/// Runs `work` on each row, on several threads where that is worth it.
-fn each_row(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    if out.len() < PARALLEL_FROM {
-        out.chunks_exact_mut(width).enumerate().for_each(|(row, out)| work(row, out));
-    } else {
-        out.par_chunks_exact_mut(width).enumerate().for_each(|(row, out)| work(row, out));
-    }
-}
-
-/// Folds a slice in lanes, which the compiler turns into vector instructions.
-fn lanes(values: &[f32], start: f32, fold: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [start; 16];
-    let chunks = values.chunks_exact(16);
-    let rest = chunks.remainder();
+/// One over the root of the mean square, summed in lanes, which the compiler turns into vector instructions.
+#[inline(always)]
+fn inverse_rms(values: &[f32], eps: f32) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane = fold(*lane, value);
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value * value;
         }
     }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane = fold(*lane, value);
+    for (sum, value) in sums.iter_mut().zip(rest) {
+        *sum += value * value;
     }
-    // What was folded in is folded already: lanes are joined by the fold's own rule for sums and maxima alike.
-    lanes.into_iter().fold(start, |a, b| if start == f32::NEG_INFINITY { a.max(b) } else { a + b })
+    1.0 / (sums.into_iter().sum::<f32>() / values.len() as f32 + eps).sqrt()
 }
 
-fn sum(values: &[f32]) -> f32 {
-    lanes(values, 0.0, |a, v| a + v)
-}
-
-fn maximum(values: &[f32]) -> f32 {
-    lanes(values, f32::NEG_INFINITY, f32::max)
-}
-
-fn inverse_rms(values: &[f32], eps: f32) -> f32 {
-    let squares = lanes(values, 0.0, |a, v| a + v * v);
-    1.0 / (squares / values.len() as f32 + eps).sqrt()
-}
-
-/// The exponential function to about one part in ten million, free of branches so that it vectorises on any processor.
-pub(crate) fn exp(x: f32) -> f32 {
-    /// Adding it moves the integer nearest to a float into the float's lowest bits.
-    const SHIFT: f32 = 12_582_912.0;
-    const LN2_HIGH: f32 = 0.693_145_75;
-    const LN2_LOW: f32 = 1.428_606_8e-6;
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
-    let whole = shifted - SHIFT;
-    let rest = x - whole * LN2_HIGH - whole * LN2_LOW;
-    let mut series = 1.0 / 720.0;
-    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        series = series * rest + coefficient;
+for_each_isa! {
+    fn normalise(row: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        let factor = inverse_rms(row, eps);
+        for ((out, value), weight) in out.iter_mut().zip(row).zip(weight) {
+            *out = value * factor * weight;
+        }
     }
-    let exponent = shifted.to_bits().wrapping_sub(SHIFT.to_bits()).wrapping_add(127) << 23;
-    series * f32::from_bits(exponent)
+}
+
+for_each_isa! {
+    fn gate_row(gate: &[f32], up: &[f32], activation: Activation, out: &mut [f32]) {
+        let values = out.iter_mut().zip(gate).zip(up);
+        match activation {
+            Activation::Silu => values.for_each(|((out, &g), &u)| *out = g / (1.0 + exp(-g)) * u),
+            Activation::GeluTanh => values.for_each(|((out, &g), &u)| {
+                // (1 + tanh z) / 2 is the logistic function of 2 z.
+                let z = 1.595_769_2 * (g + 0.044_715 * g * g * g);
+                *out = g / (1.0 + exp(-z)) * u;
+            }),
+        }
+    }
+}
+
+for_each_isa! {
+    fn finish_head(heads: &Heads<'_>, row: usize, out: &mut [f32]) {
+        if let Some((weight, eps)) = heads.norm {
+            let factor = inverse_rms(out, eps);
+            out.iter_mut().zip(weight).for_each(|(value, weight)| *value *= factor * weight);
+        }
+        if let Some(rotation) = heads.rotation {
+            rotation.turn(row, out);
+        }
+        if heads.scale != 1.0 {
+            for value in out.iter_mut() {
+                *value *= heads.scale;
+            }
+        }
+    }
 }
 
 struct RmsNorm {
@@ -260,13 +237,11 @@ impl CustomOp2 for RmsNorm {
         if weight.len() != columns {
             bail!("a norm of {} weights does not fit rows of {columns}", weight.len());
         }
+        let isa = Isa::best();
         let mut out = vec![0.0; rows * columns];
-        each_row(&mut out, columns, |row, out| {
+        each_row(&mut out, columns, PARALLEL_FROM, |row, out| {
             let row = &x[row * columns..][..columns];
-            let factor = inverse_rms(row, self.eps);
-            for ((out, value), weight) in out.iter_mut().zip(row).zip(weight) {
-                *out = value * factor * weight;
-            }
+            normalise(isa, row, weight, self.eps, out);
         });
         Ok((CpuStorage::F32(out), (rows, columns).into()))
     }
@@ -285,18 +260,11 @@ impl CustomOp1 for Gate {
         let x = floats(storage, layout)?;
         let (rows, columns) = layout.shape().dims2()?;
         let half = columns / 2;
+        let isa = Isa::best();
         let mut out = vec![0.0; rows * half];
-        each_row(&mut out, half, |row, out| {
+        each_row(&mut out, half, PARALLEL_FROM, |row, out| {
             let (gate, up) = x[row * columns..][..2 * half].split_at(half);
-            let values = out.iter_mut().zip(gate).zip(up);
-            match self.activation {
-                Activation::Silu => values.for_each(|((out, &g), &u)| *out = g / (1.0 + exp(-g)) * u),
-                Activation::GeluTanh => values.for_each(|((out, &g), &u)| {
-                    // (1 + tanh z) / 2 is the logistic function of 2 z.
-                    let z = 1.595_769_2 * (g + 0.044_715 * g * g * g);
-                    *out = g / (1.0 + exp(-z)) * u;
-                }),
-            }
+            gate_row(isa, gate, up, self.activation, out);
         });
         Ok((CpuStorage::F32(out), (rows, half).into()))
     }
@@ -313,80 +281,34 @@ impl CustomOp1 for Heads<'_> {
         if self.first_column + self.count * self.head_dim > columns {
             bail!("{} heads from column {} on do not fit rows of {columns}", self.count, self.first_column);
         }
+        let isa = Isa::best();
         let mut out = vec![0.0; self.count * rows * self.head_dim];
-        each_row(&mut out, self.head_dim, |index, out| {
+        each_row(&mut out, self.head_dim, PARALLEL_FROM, |index, out| {
             let (head, row) = (index / rows, index % rows);
             out.copy_from_slice(&x[row * columns + self.first_column + head * self.head_dim..][..self.head_dim]);
-            if let Some((weight, eps)) = self.norm {
-                let factor = inverse_rms(out, eps);
-                out.iter_mut().zip(weight).for_each(|(value, weight)| *value *= factor * weight);
-            }
-            if let Some(rotation) = self.rotation {
-                rotation.turn(row, out);
-            }
-            if self.scale != 1.0 {
-                for value in out.iter_mut() {
-                    *value *= self.scale;
-                }
-            }
+            finish_head(isa, self, row, out);
         });
         Ok((CpuStorage::F32(out), (self.count, rows, self.head_dim).into()))
     }
 }
 
-struct MergeHeads;
+struct Attend<'a> {
+    heads: &'a HeadCache,
+    sight: &'a Sight,
+}
 
-impl CustomOp1 for MergeHeads {
+impl CustomOp1 for Attend<'_> {
     fn name(&self) -> &'static str {
-        "merge-heads"
+        "attend"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let x = floats(storage, layout)?;
         let (heads, rows, head_dim) = layout.shape().dims3()?;
-        let width = heads * head_dim;
-        let mut out = vec![0.0; rows * width];
-        each_row(&mut out, width, |row, out| {
-            for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
-                out.copy_from_slice(&x[(head * rows + row) * head_dim..][..head_dim]);
-            }
-        });
-        Ok((CpuStorage::F32(out), (rows, width).into()))
-    }
-}
-
-impl InplaceOp1 for Sight {
-    fn name(&self) -> &'static str {
-        "softmax-of-what-is-seen"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> CandleResult<()> {
-        let (_, _, columns) = layout.shape().dims3()?;
-        let (Some((start, end)), CpuStorage::F32(all)) = (layout.contiguous_offsets(), storage) else {
-            bail!("scores must be contiguous and of type {:?}", DType::F32);
-        };
-        each_row(&mut all[start..end], columns, |row, out| {
-            let seen = self.of(row % self.rows);
-            let (before, rest) = out.split_at_mut(seen.start.min(columns));
-            let (scores, after) = rest.split_at_mut(seen.len().min(rest.len()));
-            before.fill(0.0);
-            after.fill(0.0);
-            if let Some(cap) = self.softcap {
-                let cap = cap as f32;
-                for score in scores.iter_mut() {
-                    *score = (*score / cap).tanh() * cap;
-                }
-            }
-            let highest = maximum(scores);
-            for score in scores.iter_mut() {
-                *score = exp(*score - highest);
-            }
-            let factor = 1.0 / sum(scores);
-            for score in scores.iter_mut() {
-                *score *= factor;
-            }
-        });
-        Ok(())
+        if rows != self.sight.rows {
+            bail!("{rows} rows of queries for a block of {}", self.sight.rows);
+        }
+        let out = kernels::attend(Isa::best(), self.heads, floats(storage, layout)?, self.sight);
+        Ok((CpuStorage::F32(out), (rows, heads * head_dim).into()))
     }
 }
 
@@ -460,22 +382,21 @@ mod tests {
     }
 
     #[test]
-    fn merging_undoes_splitting() {
-        let x = numbers(&[5, 24], 3);
-        let heads = Heads { first_column: 0, count: 3, head_dim: 8, norm: None, rotation: None, scale: 1.0 };
-        let merged = merge_heads(&split_heads(&x, &heads).expect("split")).expect("merged");
-        assert_close(&merged, &x);
-    }
-
-    #[test]
-    fn softmax_over_what_is_seen_agrees_with_a_mask() {
-        for (window, first) in [(None, 0), (Some(4), 3)] {
-            for softcap in [None, Some(2.0)] {
-                let sight = Sight { rows: 5, position: 6, first, window, softcap };
-                let scores = numbers(&[2, 15, 11 - first], 5);
-                let expected = softmax_composed(&scores, &sight).expect("composed");
-                assert_close(&softmax(scores.copy().expect("copy"), &sight).expect("softmax"), &expected);
-            }
+    fn attention_on_the_cpu_agrees_with_the_composed_one() {
+        for (window, softcap, head_dim, rows) in
+            [(None, None, 8, 5), (Some(4), None, 32, 5), (None, Some(2.0), 64, 19), (Some(21), Some(2.0), 96, 1)]
+        {
+            let (position, heads, kv_heads) = (26, 6, 2);
+            let all = position + rows;
+            let sight = Sight { rows, position, window, softcap };
+            let (keys, values) = (numbers(&[kv_heads, all, head_dim], 1), numbers(&[kv_heads, all, head_dim], 7));
+            let queries = (numbers(&[heads, rows, head_dim], 5) * 0.1).expect("queries");
+            let mut cache = HeadCache::new(kv_heads, head_dim);
+            cache.grow(64, 0);
+            let flat = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("values");
+            cache.write(&flat(&keys), &flat(&values), 0);
+            let ours = attend(&queries, &LayerKv::Cpu(cache), &sight).expect("attended");
+            assert_close(&ours, &attend_composed(&queries, &keys, &values, &sight).expect("composed"));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From logits to a token.
 
-use super::ops::exp;
+use super::kernels::exp;
 use crate::error::{Result, bail};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

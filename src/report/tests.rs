@@ -22,8 +22,8 @@ Policies on helpdesk (test)
  policy              n      accuracy        schema        schema   grounded    escalation   latency p50   latency p95       API per    machine per
                                        valid first   valid final                     rate           (s)           (s)     1,000 ($)      1,000 ($)
 ═══════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════
- llm-first           6          0.83          1.00          1.00        n/a          1.00          2.25          2.25          2.80              0
- salience/validate       [0.44–0.97]   [0.61–1.00]   [0.61–1.00]              [0.61–1.00]   [2.25–2.25]   [2.25–2.25]   [2.80–2.80]          [0–0]
+ llm-first           6          0.83          1.00          1.00        n/a          0.00          2.25          2.25          2.80              0
+ salience/validate       [0.44–0.97]   [0.61–1.00]   [0.61–1.00]              [0.00–0.39]   [2.25–2.25]   [2.25–2.25]   [2.80–2.80]          [0–0]
 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
  slm-dominant        6          0.83          0.83          1.00        n/a          0.33          1.25          4.00         0.933           1.17
 ";
@@ -212,6 +212,6 @@ fn the_files_of_a_run_are_written_whole_and_replace_older_ones() {
         .collect();
     names.sort();
     assert_eq!(names, ["summary.csv", "summary.json", "summary.md"]);
-    let error = write(&folder.path().join("absent"), &header, &summary).unwrap_err();
+    let error = write(&folder.path().join("summary.json"), &header, &summary).unwrap_err();
     assert!(format!("{error:#}").contains("summary.json"), "{error:#}");
 }

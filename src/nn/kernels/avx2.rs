@@ -8,33 +8,36 @@ use std::arch::x86_64::*;
 
 const HALF: usize = TILE / 2;
 
-/// Outputs of one tile for one row of inputs.
+/// Outputs of one tile for one row of a panel of inputs.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn tile_row(form: Form, tile: &Tile, inputs: &[ActivationBlock]) -> [f32; TILE] {
+pub(super) fn tile_row(
+    form: Form,
+    tile: &Tile,
+    panel: &[ActivationBlock],
+    row: usize,
+    panel_rows: usize,
+) -> [f32; TILE] {
     let mut out = [0.0; TILE];
     for (half, out) in out.chunks_exact_mut(HALF).enumerate() {
         let mut sum = _mm256_setzero_ps();
-        for (block, input) in inputs.iter().enumerate() {
+        for (block, inputs) in panel.chunks_exact(panel_rows).enumerate() {
+            let input = &inputs[row];
             let lines = &tile.codes[block * form.lines()..][..form.lines()];
             let scale = _mm256_set1_ps(input.scale);
             if form == Form::Q6_K {
                 let shared = halves(&tile.scales[block / SUPER], half);
                 for part in 0..2 {
-                    let step = bytes(&tile.steps[2 * block + part], half, true);
-                    let offset = _mm256_set1_epi32(-form.offset() * input.sums[part]);
-                    let whole = dot(form, offset, lines, half, &input.codes, 4 * part..4 * part + 4);
-                    let factor = _mm256_mul_ps(_mm256_mul_ps(shared, step), scale);
-                    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), factor, sum);
+                    let weight = _mm256_mul_ps(shared, bytes(&tile.steps[2 * block + part], half, true));
+                    let base = _mm256_mul_ps(weight, _mm256_set1_ps(-form.offset() as f32));
+                    let whole = dot(form, lines, half, &input.codes, 4 * part..4 * part + 4);
+                    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(weight, scale), sum);
+                    sum = _mm256_fmadd_ps(base, _mm256_set1_ps(input.half_sums[part]), sum);
                 }
-                continue;
-            }
-            let inputs = input.sums[0] + input.sums[1];
-            let (weight, minimum) = scales(form, tile, block, half);
-            let offset = _mm256_set1_epi32(-form.offset() * inputs);
-            let whole = dot(form, offset, lines, half, &input.codes, 0..GROUPS);
-            sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(weight, scale), sum);
-            if form.has_minimum() {
-                sum = _mm256_fmadd_ps(minimum, _mm256_set1_ps(input.scale * inputs as f32), sum);
+            } else {
+                let (weight, base) = scales(form, tile, block, half);
+                let whole = dot(form, lines, half, &input.codes, 0..GROUPS);
+                sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(weight, scale), sum);
+                sum = _mm256_fmadd_ps(base, _mm256_set1_ps(input.sum), sum);
             }
         }
         // SAFETY: the half of the outputs has room for a register of eight floats.
@@ -43,19 +46,12 @@ pub(super) fn tile_row(form: Form, tile: &Tile, inputs: &[ActivationBlock]) -> [
     out
 }
 
-/// Adds the dot products of eight rows with some words of input to `start`.
+/// Dot products of eight rows with some words of input.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn dot(
-    form: Form,
-    start: __m256i,
-    lines: &[Line],
-    half: usize,
-    inputs: &[i32; GROUPS],
-    groups: std::ops::Range<usize>,
-) -> __m256i {
+fn dot(form: Form, lines: &[Line], half: usize, inputs: &[i32; GROUPS], groups: std::ops::Range<usize>) -> __m256i {
     let ones = _mm256_set1_epi16(1);
-    let mut sum = start;
+    let mut sum = _mm256_setzero_si256();
     for group in groups {
         let input = _mm256_set1_epi32(inputs[group]);
         let codes = group_codes(form, lines, half, group);
@@ -100,13 +96,15 @@ fn group_codes(form: Form, lines: &[Line], half: usize, group: usize) -> __m256i
     _mm256_or_si256(low, high)
 }
 
-/// Scale and minimum of a block, for types whose blocks have one scale.
+/// Scale and base of a block, for types whose blocks have one scale.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn scales(form: Form, tile: &Tile, block: usize, half: usize) -> (__m256, __m256) {
     if !form.is_super() {
-        let minimum = if form.has_minimum() { halves(&tile.minima[block], half) } else { _mm256_setzero_ps() };
-        return (halves(&tile.scales[block], half), minimum);
+        let scale = halves(&tile.scales[block], half);
+        let offset = _mm256_set1_ps(-form.offset() as f32);
+        let base = if form.has_minimum() { halves(&tile.minima[block], half) } else { _mm256_mul_ps(scale, offset) };
+        return (scale, base);
     }
     let scale = _mm256_mul_ps(halves(&tile.scales[block / SUPER], half), bytes(&tile.steps[block], half, false));
     let minimum =

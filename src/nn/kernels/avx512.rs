@@ -6,44 +6,54 @@ use super::form::{Form, SUPER};
 use super::pack::{GROUPS, Line, TILE, Tile};
 use std::arch::x86_64::*;
 
-/// Outputs of one tile for `ROWS` rows of inputs; `FORM` is a [`Form`] as a number.
+/// Repeats a body for each row as text: a loop over registers would keep them in memory.
+macro_rules! each_row {
+    ($rows:expr, $row:ident, $body:block) => {
+        each_row!(@ $rows, $row, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $rows:expr, $row:ident, $body:block, $($number:literal)*) => {
+        $(if $rows > $number {
+            const fn number() -> usize { $number }
+            let $row = number();
+            $body
+        })*
+    };
+}
+
+/// Outputs of one tile for a panel of `ROWS` rows of inputs; `FORM` is a [`Form`] as a number.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn tile_rows<const FORM: u8, const ROWS: usize>(
     tile: &Tile,
-    inputs: [&[ActivationBlock]; ROWS],
+    panel: &[ActivationBlock],
 ) -> [[f32; TILE]; ROWS] {
     let form = const { form(FORM) };
-    let blocks = tile.codes.len() / form.lines();
-    let inputs = inputs.map(|row| &row[..blocks]);
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    for block in 0..blocks {
-        let codes = unpack(form, &tile.codes[block * form.lines()..][..form.lines()]);
+    let lines = tile.codes.chunks_exact(form.lines());
+    for (block, (inputs, lines)) in panel.as_chunks::<ROWS>().0.iter().zip(lines).enumerate() {
+        let codes = unpack(form, lines);
         if matches!(form, Form::Q6_K) {
             let scale = halves(&tile.scales[block / SUPER]);
-            let steps = [signed(&tile.steps[2 * block]), signed(&tile.steps[2 * block + 1])];
-            let scales = steps.map(|step| _mm512_mul_ps(scale, step));
-            for (sum, row) in sums.iter_mut().zip(&inputs) {
-                let input = &row[block];
-                for half in 0..2 {
-                    let offset = _mm512_set1_epi32(-form.offset() * input.sums[half]);
-                    let whole = dot::<4>(offset, &codes, &input.codes, 4 * half);
-                    let factor = _mm512_mul_ps(scales[half], _mm512_set1_ps(input.scale));
-                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, *sum);
-                }
+            let offset = _mm512_set1_ps(-form.offset() as f32);
+            for half in 0..2 {
+                let scale = _mm512_mul_ps(scale, signed(&tile.steps[2 * block + half]));
+                let base = _mm512_mul_ps(scale, offset);
+                each_row!(ROWS, row, {
+                    let input = &inputs[row];
+                    let whole = dot::<4, ROWS>(&codes, &input.codes, 4 * half);
+                    let factor = _mm512_mul_ps(scale, _mm512_set1_ps(input.scale));
+                    let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, sums[row]);
+                    sums[row] = _mm512_fmadd_ps(base, _mm512_set1_ps(input.half_sums[half]), sum);
+                });
             }
-            continue;
-        }
-        let (scale, minimum) = scales(form, tile, block);
-        for (sum, row) in sums.iter_mut().zip(&inputs) {
-            let input = &row[block];
-            let inputs = input.sums[0] + input.sums[1];
-            let offset = _mm512_set1_epi32(-form.offset() * inputs);
-            let whole = dot::<8>(offset, &codes, &input.codes, 0);
-            let factor = _mm512_mul_ps(scale, _mm512_set1_ps(input.scale));
-            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, *sum);
-            if form.has_minimum() {
-                *sum = _mm512_fmadd_ps(minimum, _mm512_set1_ps(input.scale * inputs as f32), *sum);
-            }
+        } else {
+            let (scale, base) = scales(form, tile, block);
+            each_row!(ROWS, row, {
+                let input = &inputs[row];
+                let whole = dot::<8, ROWS>(&codes, &input.codes, 0);
+                let factor = _mm512_mul_ps(scale, _mm512_set1_ps(input.scale));
+                let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, sums[row]);
+                sums[row] = _mm512_fmadd_ps(base, _mm512_set1_ps(input.sum), sum);
+            });
         }
     }
     sums.map(|sum| {
@@ -60,16 +70,22 @@ const fn form(number: u8) -> Form {
     ALL[number as usize]
 }
 
-/// Adds the dot products of sixteen rows with `COUNT` words of input to `start`, in two chains.
+/// Dot products of sixteen rows with `COUNT` words of input. Rows beside each other keep the processor busy; where there
+/// are few, two chains do.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-fn dot<const COUNT: usize>(start: __m512i, codes: &[__m512i; GROUPS], inputs: &[i32; GROUPS], from: usize) -> __m512i {
-    let mut chains = [start, _mm512_setzero_si512()];
+fn dot<const COUNT: usize, const ROWS: usize>(
+    codes: &[__m512i; GROUPS],
+    inputs: &[i32; GROUPS],
+    from: usize,
+) -> __m512i {
+    let mut chains = [_mm512_setzero_si512(); 2];
     for group in 0..COUNT {
+        let chain = if ROWS > 2 { 0 } else { group % 2 };
         let input = _mm512_set1_epi32(inputs[from + group]);
-        chains[group % 2] = _mm512_dpbusd_epi32(chains[group % 2], codes[from + group], input);
+        chains[chain] = _mm512_dpbusd_epi32(chains[chain], codes[from + group], input);
     }
-    _mm512_add_epi32(chains[0], chains[1])
+    if ROWS > 2 { chains[0] } else { _mm512_add_epi32(chains[0], chains[1]) }
 }
 
 /// The codes of a block, a register for each group.
@@ -128,13 +144,15 @@ fn or_masked(a: __m512i, b: __m512i, mask: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask)
 }
 
-/// Scale and minimum of a block, for types whose blocks have one scale.
+/// Scale and base of a block, for types whose blocks have one scale.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 fn scales(form: Form, tile: &Tile, block: usize) -> (__m512, __m512) {
     if !form.is_super() {
-        let minimum = if form.has_minimum() { halves(&tile.minima[block]) } else { _mm512_setzero_ps() };
-        return (halves(&tile.scales[block]), minimum);
+        let scale = halves(&tile.scales[block]);
+        let offset = _mm512_set1_ps(-form.offset() as f32);
+        let base = if form.has_minimum() { halves(&tile.minima[block]) } else { _mm512_mul_ps(scale, offset) };
+        return (scale, base);
     }
     let scale = _mm512_mul_ps(halves(&tile.scales[block / SUPER]), unsigned(&tile.steps[block]));
     let minimum = _mm512_mul_ps(halves(&tile.minima[block / SUPER]), unsigned(&tile.minimum_steps[block]));

@@ -1,7 +1,6 @@
 //! Weights in full precision: plain fused multiply-adds, in the order of the columns.
-#![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "kernels need the features that were asked for"))]
 
-use super::isa::Isa;
+use super::isa::for_each_isa;
 use super::pack::TILE;
 use crate::error::{Result, ensure};
 use rayon::prelude::*;
@@ -55,45 +54,19 @@ impl Floats {
     }
 }
 
-/// Outputs of one tile for `ROWS` rows of inputs.
-pub(super) fn tile_rows<const ROWS: usize>(
-    isa: Isa,
-    tile: &[[f32; TILE]],
-    inputs: [&[f32]; ROWS],
-) -> [[f32; TILE]; ROWS] {
-    match isa {
-        // SAFETY: these instruction sets are chosen only where the processor has their features.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => unsafe { avx512(tile, inputs) },
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2(tile, inputs) },
-        _ => plain(tile, inputs),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn avx512<const ROWS: usize>(tile: &[[f32; TILE]], inputs: [&[f32]; ROWS]) -> [[f32; TILE]; ROWS] {
-    plain(tile, inputs)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<const ROWS: usize>(tile: &[[f32; TILE]], inputs: [&[f32]; ROWS]) -> [[f32; TILE]; ROWS] {
-    plain(tile, inputs)
-}
-
-#[inline(always)]
-fn plain<const ROWS: usize>(tile: &[[f32; TILE]], inputs: [&[f32]; ROWS]) -> [[f32; TILE]; ROWS] {
-    let inputs = inputs.map(|row| &row[..tile.len()]);
-    let mut sums = [[0.0f32; TILE]; ROWS];
-    for (column, weights) in tile.iter().enumerate() {
-        for (sums, row) in sums.iter_mut().zip(&inputs) {
-            let input = row[column];
-            for (sum, weight) in sums.iter_mut().zip(weights) {
-                *sum = weight.mul_add(input, *sum);
+for_each_isa! {
+    /// Outputs of one tile for `ROWS` rows of inputs.
+    pub(super) fn tile_rows<const ROWS: usize>(tile: &[[f32; TILE]], inputs: [&[f32]; ROWS]) -> [[f32; TILE]; ROWS] {
+        let inputs = inputs.map(|row| &row[..tile.len()]);
+        let mut sums = [[0.0f32; TILE]; ROWS];
+        for (column, weights) in tile.iter().enumerate() {
+            for (sums, row) in sums.iter_mut().zip(&inputs) {
+                let input = row[column];
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = weight.mul_add(input, *sum);
+                }
             }
         }
+        sums
     }
-    sums
 }

@@ -2,7 +2,8 @@
 
 use candle_core::quantized::GgmlDType;
 
-/// A quantised type. Every weight is `scale * (code - offset) + minimum`, where either the offset or the minimum is zero.
+/// A quantised type. Every weight is `scale * code + base`; the base is a minimum of the block, or the scale times what is
+/// taken off every code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(non_camel_case_types, reason = "the names of GGUF")]
 #[repr(u8)]

@@ -27,6 +27,8 @@ impl Isa {
         if std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512bw")
             && std::arch::is_x86_feature_detected!("avx512vl")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+            && std::arch::is_x86_feature_detected!("fma")
             && std::arch::is_x86_feature_detected!("avx512vnni")
         {
             all.push(Self::Avx512Vnni);
@@ -47,3 +49,47 @@ impl Isa {
         vec![Self::Portable]
     }
 }
+
+/// Makes a function of plain loops into one that takes an [`Isa`] first and runs what the compiler makes of the loops for
+/// it. The results are the same for all: multiply and add are fused where the code says so, and nowhere else.
+macro_rules! for_each_isa {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident $(<const $generic:ident: usize>)? (
+            $($argument:ident: $kind:ty),* $(,)?
+        ) $(-> $result:ty)? $body:block
+    ) => {
+        $(#[$attribute])*
+        #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "code for features that were found"))]
+        $visibility fn $name $(<const $generic: usize>)? (
+            isa: $crate::nn::kernels::Isa,
+            $($argument: $kind),*
+        ) $(-> $result)? {
+            #[inline(always)]
+            fn plain $(<const $generic: usize>)? ($($argument: $kind),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+            fn avx512 $(<const $generic: usize>)? ($($argument: $kind),*) $(-> $result)? {
+                plain $(::<$generic>)? ($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2 $(<const $generic: usize>)? ($($argument: $kind),*) $(-> $result)? {
+                plain $(::<$generic>)? ($($argument),*)
+            }
+
+            match isa {
+                // SAFETY: these instruction sets are chosen only where the processor has their features.
+                #[cfg(target_arch = "x86_64")]
+                $crate::nn::kernels::Isa::Avx512Vnni => unsafe { avx512 $(::<$generic>)? ($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                $crate::nn::kernels::Isa::Avx2 => unsafe { avx2 $(::<$generic>)? ($($argument),*) },
+                _ => plain $(::<$generic>)? ($($argument),*),
+            }
+        }
+    };
+}
+
+pub(crate) use for_each_isa;

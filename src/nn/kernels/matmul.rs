@@ -1,14 +1,13 @@
 //! A multiplication as a whole: who computes which tile, and with which kernel.
 #![expect(unsafe_code, reason = "threads write their own columns of one result; kernels need checked features")]
 
-use super::activations::{ActivationBlock, Activations};
+use super::activations::{ActivationBlock, Activations, MOST_ROWS};
 use super::float::{self, Floats};
 use super::form::Form;
 use super::isa::Isa;
 use super::pack::{Packed, TILE, Tile};
+use super::pool::{Columns, each_range};
 use super::portable;
-use candle_core::utils::barrier_pool;
-use std::cell::UnsafeCell;
 
 /// A matrix of weights.
 #[derive(Debug)]
@@ -58,30 +57,29 @@ pub(crate) fn multiply(isa: Isa, values: &[f32], matrices: &[Matrix]) -> Vec<f32
     let quantised = matrices.iter().any(|matrix| matches!(matrix, Matrix::Quantised(_)));
     let inputs =
         Inputs { rows, columns, values, quantised: quantised.then(|| Activations::quantise(isa, values, columns)) };
-    let out = Columns { values: UnsafeCell::new(vec![0.0; rows * width]), width };
+    let out = Columns::new(rows, width);
     let tiles = matrices.iter().map(Matrix::tiles).sum();
-    barrier_pool().execute_chunked(tiles, |range| {
+    each_range(tiles, 0, |range| {
         for tile in range {
             let (matrix, tile, first) = locate(matrices, tile);
             let column = first + tile * TILE;
             let count = TILE.min(matrix.rows() - tile * TILE);
-            let mut row = 0;
-            while row < rows {
-                let block = match rows - row {
-                    8.. => inputs.times::<8>(isa, matrix, tile, row),
-                    4.. => inputs.times::<4>(isa, matrix, tile, row),
-                    2.. => inputs.times::<2>(isa, matrix, tile, row),
-                    _ => inputs.times::<1>(isa, matrix, tile, row),
+            let step = rows.next_power_of_two().min(MOST_ROWS);
+            for first in (0..rows).step_by(step) {
+                let block = match step {
+                    8 => inputs.times::<8>(isa, matrix, tile, first),
+                    4 => inputs.times::<4>(isa, matrix, tile, first),
+                    2 => inputs.times::<2>(isa, matrix, tile, first),
+                    _ => inputs.times::<1>(isa, matrix, tile, first),
                 };
-                for values in block.values.iter().take(block.rows) {
+                for (row, values) in (first..rows).zip(&block) {
                     // SAFETY: every tile has columns of its own, and every tile is one thread's.
                     unsafe { out.put(row, column, &values[..count]) };
-                    row += 1;
                 }
             }
         }
     });
-    out.values.into_inner()
+    out.take()
 }
 
 /// The matrix of a tile, the tile's index in it, and the column of the matrix's first output.
@@ -106,34 +104,26 @@ struct Inputs<'a> {
 }
 
 /// Results of one tile for some neighbouring rows, at most eight.
-struct Block {
-    values: [[f32; TILE]; 8],
-    rows: usize,
-}
-
-impl Block {
-    fn of<const ROWS: usize>(values: [[f32; TILE]; ROWS]) -> Self {
-        let mut block = Self { values: [[0.0; TILE]; 8], rows: ROWS };
-        block.values[..ROWS].copy_from_slice(&values);
-        block
-    }
-}
+type Results = [[f32; TILE]; MOST_ROWS];
 
 impl Inputs<'_> {
-    /// Outputs of one tile for `ROWS` rows from `row` on.
-    fn times<const ROWS: usize>(&self, isa: Isa, matrix: &Matrix, tile: usize, row: usize) -> Block {
-        debug_assert!(row + ROWS <= self.rows);
-        Block::of(match matrix {
+    /// Outputs of one tile for `ROWS` rows from `row` on; those past the last row mean nothing.
+    fn times<const ROWS: usize>(&self, isa: Isa, matrix: &Matrix, tile: usize, row: usize) -> Results {
+        let mut results = [[0.0; TILE]; MOST_ROWS];
+        let values = match matrix {
             Matrix::Float(floats) => {
-                let row = |index| &self.values[(row + index) * self.columns..][..self.columns];
+                let last = self.rows - 1;
+                let row = |index| &self.values[last.min(row + index) * self.columns..][..self.columns];
                 float::tile_rows::<ROWS>(isa, &floats.tiles[tile], std::array::from_fn(row))
             }
             Matrix::Quantised(packed) => {
                 let Some(quantised) = &self.quantised else { unreachable!("there is a quantised matrix") };
-                let inputs = std::array::from_fn(|index| quantised.row(row + index));
-                quantised_rows::<ROWS>(isa, packed.form, &packed.tiles[tile], inputs)
+                debug_assert_eq!(quantised.panel_rows(), ROWS);
+                quantised_rows::<ROWS>(isa, packed.form, &packed.tiles[tile], quantised.panel(row))
             }
-        })
+        };
+        results[..ROWS].copy_from_slice(&values);
+        results
     }
 }
 
@@ -141,58 +131,32 @@ fn quantised_rows<const ROWS: usize>(
     isa: Isa,
     form: Form,
     tile: &Tile,
-    inputs: [&[ActivationBlock]; ROWS],
+    panel: &[ActivationBlock],
 ) -> [[f32; TILE]; ROWS] {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512::<ROWS>(form, tile, inputs),
+        Isa::Avx512Vnni => avx512::<ROWS>(form, tile, panel),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: this instruction set is chosen only where the processor has these features.
-        Isa::Avx2 => inputs.map(|row| unsafe { super::avx2::tile_row(form, tile, row) }),
-        _ => inputs.map(|row| portable::tile_row(form, tile, row)),
+        Isa::Avx2 => std::array::from_fn(|row| unsafe { super::avx2::tile_row(form, tile, panel, row, ROWS) }),
+        _ => std::array::from_fn(|row| portable::tile_row(form, tile, panel, row, ROWS)),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn avx512<const ROWS: usize>(form: Form, tile: &Tile, inputs: [&[ActivationBlock]; ROWS]) -> [[f32; TILE]; ROWS] {
+fn avx512<const ROWS: usize>(form: Form, tile: &Tile, panel: &[ActivationBlock]) -> [[f32; TILE]; ROWS] {
     use super::avx512::tile_rows;
     // SAFETY: this instruction set is chosen only where the processor has these features.
     unsafe {
         match form {
-            Form::Q4_0 => tile_rows::<{ Form::Q4_0 as u8 }, ROWS>(tile, inputs),
-            Form::Q4_1 => tile_rows::<{ Form::Q4_1 as u8 }, ROWS>(tile, inputs),
-            Form::Q5_0 => tile_rows::<{ Form::Q5_0 as u8 }, ROWS>(tile, inputs),
-            Form::Q5_1 => tile_rows::<{ Form::Q5_1 as u8 }, ROWS>(tile, inputs),
-            Form::Q8_0 => tile_rows::<{ Form::Q8_0 as u8 }, ROWS>(tile, inputs),
-            Form::Q4_K => tile_rows::<{ Form::Q4_K as u8 }, ROWS>(tile, inputs),
-            Form::Q5_K => tile_rows::<{ Form::Q5_K as u8 }, ROWS>(tile, inputs),
-            Form::Q6_K => tile_rows::<{ Form::Q6_K as u8 }, ROWS>(tile, inputs),
-        }
-    }
-}
-
-/// A result that threads write column by column.
-struct Columns {
-    values: UnsafeCell<Vec<f32>>,
-    width: usize,
-}
-
-// SAFETY: `put` asks its callers for columns of their own.
-unsafe impl Sync for Columns {}
-
-impl Columns {
-    /// Writes neighbouring values of one row.
-    ///
-    /// # Safety
-    /// No other thread may write the same columns at the same time.
-    unsafe fn put(&self, row: usize, column: usize, values: &[f32]) {
-        // SAFETY: the caller keeps the columns apart, the place is checked, and the vector keeps its memory meanwhile.
-        unsafe {
-            let length = (*self.values.get()).len();
-            let first = (*self.values.get()).as_mut_ptr();
-            let at = row * self.width + column;
-            assert!(column + values.len() <= self.width && at + values.len() <= length, "outside of the result");
-            std::ptr::copy_nonoverlapping(values.as_ptr(), first.add(at), values.len());
+            Form::Q4_0 => tile_rows::<{ Form::Q4_0 as u8 }, ROWS>(tile, panel),
+            Form::Q4_1 => tile_rows::<{ Form::Q4_1 as u8 }, ROWS>(tile, panel),
+            Form::Q5_0 => tile_rows::<{ Form::Q5_0 as u8 }, ROWS>(tile, panel),
+            Form::Q5_1 => tile_rows::<{ Form::Q5_1 as u8 }, ROWS>(tile, panel),
+            Form::Q8_0 => tile_rows::<{ Form::Q8_0 as u8 }, ROWS>(tile, panel),
+            Form::Q4_K => tile_rows::<{ Form::Q4_K as u8 }, ROWS>(tile, panel),
+            Form::Q5_K => tile_rows::<{ Form::Q5_K as u8 }, ROWS>(tile, panel),
+            Form::Q6_K => tile_rows::<{ Form::Q6_K as u8 }, ROWS>(tile, panel),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! scalar one bit for bit.
 
 mod activations;
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -17,12 +18,15 @@ mod form;
 mod isa;
 mod matmul;
 mod pack;
+mod pool;
 mod portable;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use attention::{HeadCache, LANES, Sight, attend, exp};
 pub(crate) use float::Floats;
 pub(crate) use form::Form;
-pub(crate) use isa::Isa;
+pub(crate) use isa::{Isa, for_each_isa};
 pub(crate) use matmul::{Matrix, multiply};
 pub(crate) use pack::Packed;
+pub(crate) use pool::each_row;

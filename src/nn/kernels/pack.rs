@@ -101,20 +101,24 @@ impl Packed {
         let (tile, lane) = (&self.tiles[row / TILE], row % TILE);
         for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
             let codes = tile.block_codes(self.form, block, lane);
-            let weights = tile.block_scales(self.form, block, lane);
+            let BlockScales { scales, base } = tile.block_scales(self.form, block, lane);
             for (index, (out, code)) in out.iter_mut().zip(codes).enumerate() {
-                let scale = if index < BLOCK / 2 { weights.scales[0] } else { weights.scales[1] };
-                *out = (i32::from(code) - self.form.offset()) as f32 * scale + weights.minimum;
+                let half = index / (BLOCK / 2);
+                // The offset is taken off the code, where that is exact, and not off the product.
+                *out = if self.form.has_minimum() {
+                    f32::from(code) * scales[half] + base[half]
+                } else {
+                    (i32::from(code) - self.form.offset()) as f32 * scales[half]
+                };
             }
         }
     }
 }
 
-/// Scales of a block for one row, in single precision.
+/// What turns the codes of a block of one row into weights, `scale * code + base`, for its first and its second half.
 pub(super) struct BlockScales {
-    /// Of the first and the second half.
     pub(super) scales: [f32; 2],
-    pub(super) minimum: f32,
+    pub(super) base: [f32; 2],
 }
 
 impl Tile {
@@ -277,19 +281,20 @@ impl Tile {
     /// The scales of one row of one block.
     pub(super) fn block_scales(&self, form: Form, block: usize, lane: usize) -> BlockScales {
         let single = |bits: u16| f16::from_bits(bits).to_f32();
+        let offset = -form.offset() as f32;
         if !form.is_super() {
             let scale = single(self.scales[block][lane]);
-            let minimum = self.minima.get(block).map_or(0.0, |minima| single(minima[lane]));
-            return BlockScales { scales: [scale; 2], minimum };
+            let base = self.minima.get(block).map_or(scale * offset, |minima| single(minima[lane]));
+            return BlockScales { scales: [scale; 2], base: [base; 2] };
         }
         let scale = single(self.scales[block / SUPER][lane]);
         if form == Form::Q6_K {
-            let step = |half: usize| f32::from(self.steps[2 * block + half][lane].cast_signed());
-            return BlockScales { scales: [scale * step(0), scale * step(1)], minimum: 0.0 };
+            let step = |half: usize| scale * f32::from(self.steps[2 * block + half][lane].cast_signed());
+            return BlockScales { scales: [step(0), step(1)], base: [step(0) * offset, step(1) * offset] };
         }
         let scale = scale * f32::from(self.steps[block][lane]);
         let minimum = single(self.minima[block / SUPER][lane]) * f32::from(self.minimum_steps[block][lane]);
-        BlockScales { scales: [scale; 2], minimum: -minimum }
+        BlockScales { scales: [scale; 2], base: [-minimum; 2] }
     }
 }
 

@@ -123,9 +123,10 @@ proptest! {
     #[test]
     fn inputs_keep_seven_bits_and_their_sums(values in proptest::collection::vec(-1e4f32..1e4, 64)) {
         let quantised = Activations::quantise(Isa::best(), &values, 64);
-        for (block, values) in quantised.row(0).iter().zip(values.chunks(32)) {
+        for (block, values) in quantised.panel(0).iter().zip(values.chunks(32)) {
             let codes: Vec<i32> = block.codes.iter().flat_map(|word| word.to_le_bytes()).map(|b| i32::from(b.cast_signed())).collect();
-            prop_assert_eq!(block.sums, [codes[..16].iter().sum::<i32>(), codes[16..].iter().sum::<i32>()]);
+            let sum = |codes: &[i32]| block.scale * codes.iter().sum::<i32>() as f32;
+            prop_assert_eq!((block.half_sums, block.sum), ([sum(&codes[..16]), sum(&codes[16..])], sum(&codes)));
             for (code, value) in codes.iter().zip(values) {
                 prop_assert!((*code as f32 * block.scale - value).abs() <= block.scale * 0.5001);
             }
@@ -139,6 +140,6 @@ fn inputs_that_are_no_numbers_are_not_hidden() {
         let mut x = vec![1.0; 64];
         x[40] = bad;
         let quantised = Activations::quantise(Isa::best(), &x, 64);
-        assert!(quantised.row(0)[1].scale.is_nan() && quantised.row(0)[0].scale.is_finite());
+        assert!(quantised.panel(0)[1].scale.is_nan() && quantised.panel(0)[0].scale.is_finite());
     }
 }
