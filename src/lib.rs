@@ -4,10 +4,11 @@
 //! The rooms are listed in the order in which they may import one another: a room names only rooms above it. A test
 //! (`tests/it/tidy.rs`) keeps that order. `ARCHITECTURE.md` tells the story of the whole.
 
+pub mod units;
+
 pub mod clock;
 pub mod error;
 pub mod net;
-pub mod units;
 
 pub mod nn;
 

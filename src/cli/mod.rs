@@ -26,7 +26,6 @@ use std::path::PathBuf;
 #[command(
     name = "routergym-local",
     version,
-    allow_negative_numbers = true,
     after_help = "Exit status: 0 done, 1 the run failed, 2 wrong usage, configuration or data, 130 interrupted.\n\
                   Every flag has an environment variable; flag over environment over --config file over default."
 )]
@@ -65,6 +64,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Compare the routers on one task: tables, a verdict, and a folder with every output
+    #[command(allow_negative_numbers = true)]
     Bench(Box<bench::BenchArgs>),
     /// Make the tables of a run again from its records
     Report(report::ReportArgs),

@@ -1,3 +1,5 @@
+//! Tests of what a summary looks like.
+
 use super::*;
 use crate::metrics::{Summary, example, summarise};
 use crate::record::RunHeader;

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-const SMALL: [&str; 4] = ["--slm", "smollm2-135m-instruct", "--llm", "smollm2-135m-instruct"];
+/// One thread each: engines that share the processors with other tests wait for one another at every step.
+const SMALL: [&str; 6] = ["--slm", "smollm2-135m-instruct", "--llm", "smollm2-135m-instruct", "--threads", "1"];
 
 /// Whether the weights of a small bench are there.
 fn ready() -> bool {

@@ -62,7 +62,10 @@ fn good() -> String {
 fn bench(out: &Path, url: &str, more: &[&str]) -> Output {
     let mut command = program();
     command.args(["bench", "--slm", "smollm2-135m-instruct", "--llm", url, "--llm-model", "big", "--memory", "none"]);
-    command.args(["--router", "llm-first", "--max-tokens", "16", "--json", "--out"]).arg(out).args(more);
+    command.args(["--threads", "1", "--max-tokens", "16", "--json", "--out"]).arg(out).args(more);
+    if !more.contains(&"--router") {
+        command.args(["--router", "llm-first"]);
+    }
     command.env("OPENAI_API_KEY", "sk-very-secret").output().unwrap()
 }
 
@@ -204,7 +207,7 @@ fn ctrl_c_keeps_what_was_measured_and_exits_with_130() {
     });
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("routergym-local"));
     command.args(["bench", "--slm", "smollm2-135m-instruct", "--llm", &url, "--llm-model", "big", "--memory", "none"]);
-    command.args(["--router", "llm-first", "--limit", "0", "--json", "--out"]).arg(&out);
+    command.args(["--threads", "1", "--router", "llm-first", "--limit", "0", "--json", "--out"]).arg(&out);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = child.id().to_string();
     let lines = || fs::read_to_string(out.join("trials.jsonl")).map_or(0, |text| text.lines().count());

@@ -359,6 +359,7 @@ fn a_stand_in_gives_the_answer_that_the_same_model_gives_in_process() {
         device: Some("cpu".to_owned()),
         offline: true,
         program: Some(program),
+        threads: Some(1),
         ..StandInOptions::new(path.to_string_lossy())
     };
     let stand_in = StandIn::start(&options).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order in which they may import one another. `lib.rs` lists them in the same order.
 const ROOMS: [&str; 20] = [
-    "clock", "error", "net", "units", "nn", "models", "task", "contract", "memory", "safety", "router", "engine",
+    "units", "clock", "error", "net", "nn", "models", "task", "contract", "memory", "safety", "router", "engine",
     "trial", "record", "metrics", "grid", "report", "serve", "cli", "main",
 ];
 const LONGEST_FILE_LINES: usize = 600;
@@ -139,6 +139,9 @@ fn nothing_that_answers_reads_the_target_of_what_is_scored() {
     let fitting = ["src/memory/build.rs", "src/trial/prompt.rs"];
     for (path, text) in sources() {
         let room = room_of(&path);
+        if path.ends_with("tests.rs") {
+            continue;
+        }
         if ["memory", "safety", "router", "engine", "contract", "serve", "trial"].contains(&room.as_str()) {
             let code = code(&text);
             let before_tests = code.split("#[cfg(test)]").next().unwrap_or_default();

@@ -1,3 +1,5 @@
+//! Statistics against figures of SciPy, and their properties.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,3 +1,5 @@
+//! Templates of real models, and templates that mean harm.
+
 use super::*;
 
 const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}\

@@ -1,3 +1,5 @@
+//! The sentence encoder against a plain implementation.
+
 use super::*;
 use candle_core::Device as CandleDevice;
 use serde_json::json;

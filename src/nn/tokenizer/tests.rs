@@ -1,3 +1,5 @@
+//! Tokenizers of both kinds, and descriptions that do not hold together.
+
 use super::*;
 use crate::error::Error;
 
