@@ -68,7 +68,7 @@ pub(super) struct BenchArgs {
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto", env = "ROUTERGYM_DEVICE")]
     pub(super) device: DeviceChoice,
-    /// Threads of the local engine [default: all cores]
+    /// Threads of the local engine [default: the machine's cores, as far as they are lent to this program]
     #[arg(long, env = "ROUTERGYM_THREADS")]
     pub(super) threads: Option<usize>,
     /// Confidence below which an SLM's answer is escalated, 0 to 1
@@ -90,7 +90,7 @@ pub(super) struct BenchArgs {
     #[arg(long, env = "ROUTERGYM_GATE")]
     pub(super) gate: Option<f64>,
     /// Generated tokens of one call at most
-    #[arg(long, default_value_t = 128, env = "ROUTERGYM_MAX_TOKENS")]
+    #[arg(long, default_value_t = 192, env = "ROUTERGYM_MAX_TOKENS")]
     pub(super) max_tokens: usize,
     /// 0 is greedy
     #[arg(long, default_value_t = 0.0, env = "ROUTERGYM_TEMPERATURE")]
@@ -127,6 +127,7 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
     let resolved = setup::resolve(args, network)?;
     if args.dry_run {
         resolved.check_models()?;
+        RunWriter::check(&run_folder(args, &resolved))?;
         Device::open(args.device)?;
         output::data(&if args.json { resolved.plan().to_string() } else { resolved.plan_text() });
         return Ok(ExitStatus::Done);
@@ -148,7 +149,7 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
     let mut progress = Progress::new((samples.len() * cells.len()) as u64, common, &clock);
     let finish = grid::execute(&samples, cells, &bench.judge(&clock), &mut writer, &mut progress, &stop);
     progress.end();
-    writer.finish(|header| {
+    let ended = writer.finish(|header| {
         header.finished_at = Some(clock::utc_string(clock::unix_time()));
         header.llm_adjustments = bench.llm_adjustments();
         match &finish {
@@ -157,14 +158,15 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
             Ok(Finish::Aborted(why)) => header.aborted = Some(why.clone()),
             Err(error) => header.aborted = Some(format!("{error:#}")),
         }
-    })?;
+    });
     let finish = finish.unwrap_or_else(|error| Finish::Aborted(format!("{error:#}")));
-    conclude(&writer, finish, args.json, quiet)
+    let status = conclude(&writer, finish, args.json, quiet)?;
+    ended.map(|()| status)
 }
 
 /// Makes the tables from what is on disk, prints them, and decides the exit status.
 fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Result<ExitStatus> {
-    let run = record::read(writer.folder())?;
+    let run = record::Run { header: writer.header().clone(), ..record::read(writer.folder())? };
     if run.trials.is_empty() {
         writer.discard();
         return Err(match finish {

@@ -71,7 +71,7 @@ fn set(command: Command, path: &Path, table: &str, flag: &str, value: &toml::Val
     let texts = texts(value).ok_or_else(|| wrong("must be a text, a number, true/false or a list of these"))?;
     let argument = command.get_arguments().find(|argument| argument.get_id() == flag);
     let takes_many = argument.is_some_and(|a| a.get_value_delimiter().is_some());
-    if texts.len() != 1 && !takes_many {
+    if texts.is_empty() || (texts.len() != 1 && !takes_many) {
         return Err(wrong(&format!("takes one value, not {}", texts.len())));
     }
     if let Some(argument) = argument {

@@ -137,7 +137,8 @@ pub(super) fn prepare(
     let warm_up = warm_up(&engines, &prompts, args.seed, clock)?;
     check_stop(stop)?;
 
-    let routed = used_specialists(task, note);
+    let routed =
+        if args.router.contains(&RouterKind::HybridSpecialist) { used_specialists(task, note) } else { Vec::new() };
     let routed: BTreeMap<_, _> =
         routed.iter().map(|s| (&s.domain, json!({"model": s.model, "prompt": s.prompt}))).collect();
     let sums: BTreeMap<_, _> = weights.specialists.iter().map(|(name, model)| (name, &model.sha256)).collect();

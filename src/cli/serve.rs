@@ -29,7 +29,7 @@ pub(super) struct ServeArgs {
     /// The environment variable that holds the key which clients must send.
     #[arg(long, env = "ROUTERGYM_API_KEY_ENV", value_name = "NAME")]
     pub api_key_env: Option<String>,
-    /// How many threads the model may use; all processors by default.
+    /// How many threads the model may use; the machine's cores by default, as far as they are lent to this program.
     #[arg(long, env = "ROUTERGYM_THREADS", value_name = "N")]
     pub threads: Option<usize>,
     /// Whether computed prompt prefixes are reused: on or off.

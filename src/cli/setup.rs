@@ -158,6 +158,9 @@ impl Resolved {
     pub(super) fn check_models(&self) -> Result<()> {
         let store = Store::open(self.network)?;
         store.check_name(&self.slm, Kind::Gguf)?;
+        for model in self.task.specialists.iter().filter_map(|specialist| specialist.model.as_ref()) {
+            store.check_name(model, Kind::Gguf)?;
+        }
         match &self.llm {
             Llm::StandIn { model } => store.check_name(model, Kind::Gguf),
             Llm::Endpoint { .. } => Ok(()),

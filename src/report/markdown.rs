@@ -67,8 +67,9 @@ fn definitions(summary: &Summary) -> String {
   Schema. It is observed where contracts are off, too.
 - **grounded**: share of the answer's claims that the injected passages support, averaged over answers with passages and
   claims.
-- **escalation rate**: share of scored trials in which the LLM was called at all, whether first or after the SLM; for
-  llm-first without downshift it is 1.
+- **escalation rate**: share of scored trials that the LLM took over from the SLM, after its answer or for a safety
+  finding. A strategy that gives a query to the LLM to begin with escalates nothing; how often the LLM was called stands
+  beside its causes.
 - **latency**: wall time of a trial, scoring excluded; quantiles by linear interpolation (type 7). No 99th percentile under
   100 trials.
 - **API per 1,000**: tokens of every call of the LLM, repairs and failed calls included, at the price below; times 1,000.

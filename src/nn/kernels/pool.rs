@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "threads write their own parts of one result")]
 
 use candle_core::utils::barrier_pool;
-use std::cell::UnsafeCell;
 use std::ops::Range;
 
 /// Runs `work` on ranges that together are `0..items`, on several threads where there are at least `parallel_from` items.
@@ -47,20 +46,20 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 
 /// A result that threads write column by column.
 pub(super) struct Columns {
-    values: UnsafeCell<Vec<f32>>,
+    values: Vec<f32>,
+    /// Where the values lie; all writing goes through it.
+    place: Shared<f32>,
     width: usize,
 }
 
-// SAFETY: `put` asks its callers for columns of their own.
-unsafe impl Sync for Columns {}
-
 impl Columns {
     pub(super) fn new(rows: usize, width: usize) -> Self {
-        Self { values: UnsafeCell::new(vec![0.0; rows * width]), width }
+        let mut values = vec![0.0; rows * width];
+        Self { place: Shared(values.as_mut_ptr()), values, width }
     }
 
     pub(super) fn take(self) -> Vec<f32> {
-        self.values.into_inner()
+        self.values
     }
 
     /// Writes neighbouring values of one row.
@@ -68,14 +67,12 @@ impl Columns {
     /// # Safety
     /// No other thread may write the same place at the same time.
     pub(super) unsafe fn put(&self, row: usize, column: usize, values: &[f32]) {
-        // SAFETY: the caller keeps the columns apart, the place is checked, and the vector keeps its memory meanwhile.
-        unsafe {
-            let length = (*self.values.get()).len();
-            let first = (*self.values.get()).as_mut_ptr();
-            let at = row * self.width + column;
-            assert!(column + values.len() <= self.width && at + values.len() <= length, "outside of the result");
-            std::ptr::copy_nonoverlapping(values.as_ptr(), first.add(at), values.len());
-        }
+        let at = row * self.width + column;
+        let fits = column + values.len() <= self.width && at + values.len() <= self.values.len();
+        assert!(fits, "row {row}, column {column} is outside of the result");
+        // SAFETY: the place is inside of the vector, which keeps its memory until it is taken, and nobody reads it before;
+        // the caller keeps writers apart.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.place.0.add(at), values.len()) };
     }
 }
 

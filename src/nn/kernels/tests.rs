@@ -143,3 +143,34 @@ fn inputs_that_are_no_numbers_are_not_hidden() {
         assert!(quantised.panel(0)[1].scale.is_nan() && quantised.panel(0)[0].scale.is_finite());
     }
 }
+
+#[test]
+fn attention_is_the_same_on_every_instruction_set_alone_and_in_a_block() {
+    let mut random = StdRng::seed_from_u64(5);
+    for (heads, kv_heads, dim, window, softcap) in [
+        (6, 2, 64, None, None),
+        (4, 1, 96, Some(20), None),
+        (3, 3, 40, None, Some(3.0)),
+        (14, 2, 16, Some(7), Some(9.0)),
+    ] {
+        let (position, rows) = (37, 21);
+        let mut cache = HeadCache::new(kv_heads, dim);
+        cache.grow(64, 0);
+        let mut numbers = |count: usize| (0..count).map(|_| random.random_range(-2.0f32..2.0)).collect::<Vec<_>>();
+        cache.write(&numbers(kv_heads * 58 * dim), &numbers(kv_heads * 58 * dim), 0);
+        let queries = numbers(heads * rows * dim);
+        let sight = Sight { rows, position, window, softcap };
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let expected = attend(Isa::Portable, &cache, &queries, &sight);
+        for isa in Isa::available() {
+            assert_eq!(bits(&attend(isa, &cache, &queries, &sight)), bits(&expected), "{isa:?} {dim}");
+            for row in 0..rows {
+                let query: Vec<f32> =
+                    queries.chunks(rows * dim).flat_map(|head| head[row * dim..][..dim].to_vec()).collect();
+                let alone = Sight { rows: 1, position: position + row, ..sight };
+                let width = heads * dim;
+                assert_eq!(bits(&attend(isa, &cache, &query, &alone)), bits(&expected[row * width..][..width]));
+            }
+        }
+    }
+}
