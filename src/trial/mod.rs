@@ -1,7 +1,7 @@
 //! One query through one cell: recall, prompt, decide, call, check, decide again, until an answer is accepted or none can
 //! be had.
 //!
-//! The loop sees a [`Query`], never a target: scoring happens afterwards, in `metrics`, on the finished [`Trial`].
+//! The loop sees a [`Query`](crate::task::Query), never a target: scoring happens afterwards, in `metrics`, on the finished [`Trial`].
 
 mod confidence;
 mod prompt;

@@ -216,7 +216,9 @@ for_each_isa! {
         }
         mix::<COUNT>(cache, head, part.positions.clone(), scores, mixed);
         for (mixed, factor) in mixed.chunks_exact_mut(cache.width).zip(factors) {
-            mixed.iter_mut().for_each(|value| *value *= factor);
+            for value in mixed {
+                *value *= factor;
+            }
         }
     }
 }

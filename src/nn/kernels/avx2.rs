@@ -4,6 +4,7 @@
 use super::activations::ActivationBlock;
 use super::form::{Form, SUPER};
 use super::pack::{GROUPS, Line, TILE, Tile};
+#[allow(clippy::wildcard_imports, reason = "dozens of intrinsics; in a test build the lint is silent")]
 use std::arch::x86_64::*;
 
 const HALF: usize = TILE / 2;

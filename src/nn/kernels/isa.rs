@@ -82,10 +82,11 @@ macro_rules! for_each_isa {
             }
 
             match isa {
-                // SAFETY: these instruction sets are chosen only where the processor has their features.
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: this instruction set is chosen only where the processor has its features.
                 $crate::nn::kernels::Isa::Avx512Vnni => unsafe { avx512 $(::<$generic>)? ($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: this instruction set is chosen only where the processor has its features.
                 $crate::nn::kernels::Isa::Avx2 => unsafe { avx2 $(::<$generic>)? ($($argument),*) },
                 _ => plain $(::<$generic>)? ($($argument),*),
             }
