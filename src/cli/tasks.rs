@@ -166,13 +166,15 @@ fn render(task: &Task) -> String {
     indent(&mut text, if task.system_prompt.is_empty() { "(none)" } else { &task.system_prompt });
     text.push_str("\nAnswer schema\n");
     indent(&mut text, &format!("{:#}", task.schema));
-    text.push_str("\nSpecialists (every other label goes to the LLM)\n");
+    let others = if task.specialists.is_empty() {
+        "none is named: the run's SLM is that of every label that the train split teaches"
+    } else {
+        "every other label goes to the LLM"
+    };
+    let _ = writeln!(text, "\nSpecialists ({others})");
     for one in &task.specialists {
         let _ = writeln!(text, "  {}: {}", one.domain, one.model.as_deref().unwrap_or("the run's SLM"));
         indent(&mut text, &indented(one.prompt.as_deref().unwrap_or_default()));
-    }
-    if task.specialists.is_empty() {
-        text.push_str("  (none)\n");
     }
     text.trim_end().to_owned()
 }
