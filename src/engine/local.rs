@@ -19,13 +19,15 @@ pub struct Sampling {
     pub top_k: usize,
     /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
     pub top_p: f64,
+    /// Keep the tokens whose probability is at least this share of the most probable one's; 0 keeps all.
+    pub min_p: f64,
     /// Texts that end generation; they are not part of the result.
     pub stop: Vec<String>,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { top_k: 0, top_p: 1.0, stop: Vec::new() }
+        Self { top_k: 0, top_p: 1.0, min_p: 0.0, stop: Vec::new() }
     }
 }
 
@@ -88,6 +90,7 @@ impl LocalEngine {
             temperature: request.temperature,
             top_k: sampling.top_k,
             top_p: sampling.top_p,
+            min_p: sampling.min_p,
             seed: request.seed,
             top_logprobs: request.top_logprobs,
             stop: sampling.stop.clone(),

@@ -2,10 +2,10 @@
 
 use super::config::{Config, Rope};
 use super::gguf::Gguf;
-use super::kernels::Sight;
+use super::kernels::PageShape;
 use super::kv::{KvCache, KvShape};
 use super::linear::{Embedding, Linear, load_vector};
-use super::ops::{self, Heads, Rotation};
+use super::ops::{self, Attention, Part, Rotation};
 use crate::error::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -66,8 +66,9 @@ impl Frequencies {
         })
     }
 
-    fn at(&self, position: usize, positions: usize) -> Rotation {
-        Rotation::new(&self.values, self.magnitude, self.interleaved, position, positions)
+    fn at(&self, parts: &[Part<'_>]) -> Rotation {
+        let positions = parts.iter().flat_map(|part| part.cache.len()..part.cache.len() + part.rows);
+        Rotation::new(&self.values, self.magnitude, self.interleaved, positions)
     }
 }
 
@@ -95,25 +96,26 @@ impl Decoder {
 
     /// An empty cache for one sequence.
     pub(crate) fn cache(&self) -> KvCache {
-        KvCache::new(KvShape {
-            layers: self.config.layers,
-            kv_heads: self.config.kv_heads,
-            head_dim: self.config.head_dim,
-            device: self.device.clone(),
-        })
+        let Config { layers, kv_heads, head_dim, .. } = self.config;
+        KvCache::new(KvShape { pages: PageShape { layers, kv_heads, head_dim }, device: self.device.clone() })
     }
 
-    /// Runs tokens through all layers, after those that are cached, and caches them. Returns the last layer's output.
-    pub(crate) fn forward(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+    /// Runs the next tokens of some sequences through all layers, after those that are cached, and caches them. Returns the
+    /// last layer's output for the rows in `wanted`, which are counted over all sequences' tokens.
+    pub(crate) fn forward(&self, sequences: &mut [Next<'_>], wanted: &[usize]) -> Result<Tensor> {
         let config = &self.config;
+        let tokens: Vec<u32> = sequences.iter().flat_map(|next| next.tokens).copied().collect();
         if let Some(unknown) = tokens.iter().find(|&&id| id as usize >= config.vocabulary) {
             crate::error::bail!("token id {unknown} is not in the vocabulary of {}", config.vocabulary);
         }
-        let position = cache.len();
-        cache.reserve(position + tokens.len())?;
-        let rotation = self.rope.at(position, tokens.len());
-        let local_rotation = self.local_rope.as_ref().map(|rope| rope.at(position, tokens.len()));
-        let mut x = self.embedding.rows(tokens, &self.device)?;
+        let mut parts = Vec::with_capacity(sequences.len());
+        for next in sequences {
+            next.cache.reserve(next.cache.len() + next.tokens.len())?;
+            parts.push(Part { rows: next.tokens.len(), cache: &mut *next.cache });
+        }
+        let rotation = self.rope.at(&parts);
+        let local_rotation = self.local_rope.as_ref().map(|rope| rope.at(&parts));
+        let mut x = self.embedding.rows(&tokens, &self.device)?;
         if let Some(scale) = config.embedding_scale {
             x = (x * scale)?;
         }
@@ -122,25 +124,49 @@ impl Decoder {
                 Some(local) if layer.window.is_some() => local,
                 _ => &rotation,
             };
-            let attended = layer.attention(&x, config, index, rotation, cache)?;
-            x = (x + attended)?;
+            let mut mixed = layer.attention(&x, config, index, rotation, &mut parts)?;
+            if index + 1 == self.layers.len() {
+                // Nothing comes after this but what was asked for.
+                if wanted.is_empty() {
+                    break;
+                }
+                (x, mixed) = (rows_of(&x, wanted)?, rows_of(&mixed, wanted)?);
+            }
+            x = (&x + layer.after_attention(&mixed, config).with_context(|| format!("attention of layer {index}"))?)?;
             x = (&x + layer.feed_forward(&x, config)?)?;
         }
-        cache.advance(tokens.len());
+        for part in parts {
+            part.cache.advance(part.rows);
+        }
         Ok(x)
     }
 
-    /// Logits of the last row of [`Decoder::forward`]'s result.
-    pub(crate) fn logits(&self, x: &Tensor) -> Result<Vec<f32>> {
-        let last = x.narrow(0, x.dim(0)? - 1, 1)?.contiguous()?;
-        let normed = ops::rms_norm(&last, &self.norm, self.config.norm_eps)?;
+    /// The logits of each row of [`Decoder::forward`]'s result: `[rows, vocabulary]`, row by row.
+    pub(crate) fn logits(&self, x: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let normed = ops::rms_norm(x, &self.norm, self.config.norm_eps)?;
         let logits = self.output.forward(&normed)?;
         let logits = match self.config.final_softcap {
             None => logits,
             Some(cap) => ((logits / cap)?.tanh()? * cap)?,
         };
-        Ok(logits.squeeze(0)?.to_vec1()?)
+        Ok(logits.to_vec2()?)
     }
+}
+
+/// The next tokens of a sequence.
+#[derive(Debug)]
+pub(crate) struct Next<'a> {
+    pub(crate) tokens: &'a [u32],
+    pub(crate) cache: &'a mut KvCache,
+}
+
+/// Some rows of a matrix, in their order.
+fn rows_of(x: &Tensor, wanted: &[usize]) -> Result<Tensor> {
+    if wanted.len() == x.dim(0)? {
+        return Ok(x.clone());
+    }
+    let indices: Vec<u32> = wanted.iter().map(|&row| row as u32).collect();
+    Ok(x.index_select(&Tensor::new(indices, x.device())?, 0)?)
 }
 
 /// The embedding and the output matrix, which are one where the file has only one.
@@ -200,31 +226,36 @@ impl Layer {
         })
     }
 
+    /// What the rows' heads take from the cached values.
     fn attention(
         &self,
         x: &Tensor,
         config: &Config,
-        index: usize,
+        layer: usize,
         rotation: &Rotation,
-        cache: &mut KvCache,
+        parts: &mut [Part<'_>],
     ) -> Result<Tensor> {
-        let rows = x.dim(0)?;
         let &Config { heads, kv_heads, head_dim, norm_eps, .. } = config;
         let normed = ops::rms_norm(x, &self.attention_norm, norm_eps)?;
-        let qkv = self.qkv.forward(&normed)?;
-        let split = |first: usize, count: usize, norm: &Option<Vec<f32>>, rotation: Option<&Rotation>, scale: f64| {
-            let norm = norm.as_deref().map(|weights| (weights, norm_eps));
-            let heads = Heads { first_column: first * head_dim, count, head_dim, norm, rotation, scale: scale as f32 };
-            ops::split_heads(&qkv, &heads)
+        let attention = Attention {
+            layer,
+            heads,
+            kv_heads,
+            head_dim,
+            q_norm: self.q_norm.as_deref(),
+            k_norm: self.k_norm.as_deref(),
+            norm_eps,
+            scale: config.attention_scale as f32,
+            rotation,
+            window: self.window,
+            softcap: config.attention_softcap,
         };
-        let queries = split(0, heads, &self.q_norm, Some(rotation), config.attention_scale)?;
-        let keys = split(heads, kv_heads, &self.k_norm, Some(rotation), 1.0)?;
-        let values = split(heads + kv_heads, kv_heads, &None, None, 1.0)?;
+        ops::attention(&self.qkv.forward(&normed)?, &attention, parts)
+            .with_context(|| format!("attention of layer {layer}"))
+    }
 
-        let sight = Sight { rows, position: cache.len(), window: self.window, softcap: config.attention_softcap };
-        let mixed = ops::attend(&queries, cache.write(index, &keys, &values)?, &sight)?;
-        self.normed(self.attention_output.forward(&mixed)?, self.post_attention_norm.as_ref(), config)
-            .with_context(|| format!("attention of layer {index}"))
+    fn after_attention(&self, mixed: &Tensor, config: &Config) -> Result<Tensor> {
+        self.normed(self.attention_output.forward(mixed)?, self.post_attention_norm.as_ref(), config)
     }
 
     fn feed_forward(&self, x: &Tensor, config: &Config) -> Result<Tensor> {

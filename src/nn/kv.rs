@@ -1,72 +1,63 @@
-//! The key-value cache of a sequence: written in place, cut short, copied out and in by blocks.
+//! The key-value cache of a sequence: pages that sequences share until one of them writes.
 
-use super::kernels::{HeadCache, LANES};
-use crate::error::{Result, ensure};
+use super::kernels::{PAGE, Page, PageShape};
+use crate::error::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
+use std::sync::Arc;
 
 /// Keys and values of one sequence.
 #[derive(Debug)]
 pub(crate) struct KvCache {
-    layers: Vec<LayerKv>,
-    length: usize,
-    capacity: usize,
     shape: KvShape,
+    length: usize,
+    store: Store,
 }
 
-/// Keys and values of a range of positions.
-#[derive(Debug, Clone)]
-pub(crate) struct KvBlock {
-    layers: Vec<LayerKv>,
-    positions: usize,
-}
-
-/// Keys and values of one layer.
-#[derive(Debug, Clone)]
-pub(crate) enum LayerKv {
-    Cpu(HeadCache),
-    /// Each `[kv_heads, capacity, head_dim]`.
+#[derive(Debug)]
+enum Store {
+    Cpu(Vec<Arc<Page>>),
+    /// For each layer keys and values, each `[kv_heads, capacity, head_dim]`.
     Device {
-        keys: Tensor,
-        values: Tensor,
+        layers: Vec<(Tensor, Tensor)>,
+        capacity: usize,
     },
+}
+
+/// Keys and values of up to [`PAGE`] positions, to be put into other caches. Cloning copies nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum KvPage {
+    Cpu(Arc<Page>),
+    Device(Arc<Vec<(Tensor, Tensor)>>),
 }
 
 /// What a cache must know of its model.
 #[derive(Debug, Clone)]
 pub(crate) struct KvShape {
-    pub(crate) layers: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) head_dim: usize,
+    pub(crate) pages: PageShape,
     pub(crate) device: Device,
 }
 
-/// Capacities are multiples of this, so that growing is rare.
+/// On a device capacities are multiples of this, so that growing is rare.
 const STEP: usize = 256;
 
-impl KvShape {
-    /// Bytes that the keys and values of `positions` positions take.
-    pub(crate) fn bytes(&self, positions: usize) -> usize {
-        let width = if self.device.is_cpu() { self.head_dim.next_multiple_of(LANES) } else { self.head_dim };
-        2 * self.layers * self.kv_heads * positions * width * size_of::<f32>()
-    }
-
-    fn empty_layer(&self) -> Result<LayerKv> {
-        if self.device.is_cpu() {
-            return Ok(LayerKv::Cpu(HeadCache::new(self.kv_heads, self.head_dim)));
-        }
-        Ok(LayerKv::Device { keys: self.zeros(0)?, values: self.zeros(0)? })
-    }
-
-    fn zeros(&self, capacity: usize) -> Result<Tensor> {
-        Ok(Tensor::zeros((self.kv_heads, capacity, self.head_dim), DType::F32, &self.device)?)
-    }
-}
-
 impl KvCache {
+    /// An empty cache.
     pub(crate) fn new(shape: KvShape) -> Self {
-        Self { layers: Vec::new(), length: 0, capacity: 0, shape }
+        let store = if shape.device.is_cpu() {
+            Store::Cpu(Vec::new())
+        } else {
+            Store::Device { layers: Vec::new(), capacity: 0 }
+        };
+        Self { shape, length: 0, store }
     }
 
+    /// A cache that keeps tensors, as on a device, wherever they are.
+    #[cfg(test)]
+    pub(crate) fn of_tensors(shape: KvShape, layers: Vec<(Tensor, Tensor)>, capacity: usize) -> Self {
+        Self { shape, length: 0, store: Store::Device { layers, capacity } }
+    }
+
+    /// Positions cached.
     pub(crate) fn len(&self) -> usize {
         self.length
     }
@@ -78,90 +69,131 @@ impl KvCache {
     /// Forgets every position from `length` on.
     pub(crate) fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
+        if let Store::Cpu(pages) = &mut self.store {
+            pages.truncate(self.length.div_ceil(PAGE));
+        }
     }
 
-    /// Makes room for `positions` in total; what is cached stays.
+    /// A second sequence with the same past. On the CPU they share their pages, and each copies the last one when it
+    /// writes to it.
+    pub(crate) fn fork(&self) -> Result<Self> {
+        let store = match &self.store {
+            Store::Cpu(pages) => Store::Cpu(pages.clone()),
+            Store::Device { layers, capacity } => {
+                let copy = |(keys, values): &(Tensor, Tensor)| Ok((keys.copy()?, values.copy()?));
+                Store::Device { layers: layers.iter().map(copy).collect::<Result<_>>()?, capacity: *capacity }
+            }
+        };
+        Ok(Self { shape: self.shape.clone(), length: self.length, store })
+    }
+
+    /// Makes room for `positions` positions in total, all those past the cached ones this sequence's own.
     pub(crate) fn reserve(&mut self, positions: usize) -> Result<()> {
-        if positions <= self.capacity {
-            return Ok(());
-        }
-        let capacity = positions.max(self.capacity + self.capacity / 2).next_multiple_of(STEP);
-        while self.layers.len() < self.shape.layers {
-            self.layers.push(self.shape.empty_layer()?);
-        }
-        for layer in &mut self.layers {
-            match layer {
-                LayerKv::Cpu(heads) => heads.grow(capacity, self.length),
-                LayerKv::Device { keys, values } => {
-                    for old in [keys, values] {
-                        let new = self.shape.zeros(capacity)?;
-                        if self.length > 0 {
-                            new.slice_set(&old.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
-                        }
-                        *old = new;
-                    }
+        match &mut self.store {
+            Store::Cpu(pages) => {
+                for page in pages.iter_mut().skip(self.length / PAGE) {
+                    Arc::make_mut(page);
+                }
+                while pages.len() * PAGE < positions {
+                    pages.push(Arc::new(Page::new(self.shape.pages)));
                 }
             }
+            Store::Device { layers, capacity } => {
+                if positions <= *capacity {
+                    return Ok(());
+                }
+                let PageShape { layers: count, kv_heads, head_dim } = self.shape.pages;
+                let larger = positions.max(*capacity + *capacity / 2).next_multiple_of(STEP);
+                let zeros = || Tensor::zeros((kv_heads, larger, head_dim), DType::F32, &self.shape.device);
+                let grown = |old: Option<&Tensor>| -> Result<Tensor> {
+                    let new = zeros()?;
+                    if let Some(old) = old.filter(|_| self.length > 0) {
+                        new.slice_set(&old.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
+                    }
+                    Ok(new)
+                };
+                *layers = (0..count)
+                    .map(|layer| {
+                        let old = layers.get(layer);
+                        Ok((grown(old.map(|pair| &pair.0))?, grown(old.map(|pair| &pair.1))?))
+                    })
+                    .collect::<Result<_>>()?;
+                *capacity = larger;
+            }
         }
-        self.capacity = capacity;
         Ok(())
     }
 
-    /// Writes the keys and values, each `[kv_heads, positions, head_dim]`, of the positions after the cached ones for one
-    /// layer, and shows that layer. [`KvCache::advance`] makes them count when every layer has written.
-    pub(crate) fn write(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<&LayerKv> {
-        let end = self.length + keys.dim(1)?;
-        ensure!(end <= self.capacity, "the key-value cache has no room for position {end}");
-        let Some(kept) = self.layers.get_mut(layer) else { crate::error::bail!("the cache has no layer {layer}") };
-        match kept {
-            LayerKv::Cpu(heads) => {
-                let (keys, values) = (keys.flatten_all()?.to_vec1()?, values.flatten_all()?.to_vec1()?);
-                heads.write(&keys, &values, self.length);
-            }
-            LayerKv::Device { keys: kept_keys, values: kept_values } => {
-                kept_keys.slice_set(keys, 1, self.length)?;
-                kept_values.slice_set(values, 1, self.length)?;
-            }
+    /// On the CPU: all pages.
+    pub(crate) fn pages(&self) -> Option<&[Arc<Page>]> {
+        match &self.store {
+            Store::Cpu(pages) => Some(pages),
+            Store::Device { .. } => None,
         }
-        Ok(kept)
     }
 
+    /// On the CPU: the pages that positions past the cached ones are written to, the first position at
+    /// `self.len() % PAGE`. After [`KvCache::reserve`] no other sequence shares them.
+    pub(crate) fn open_pages(&mut self) -> Option<&mut [Arc<Page>]> {
+        match &mut self.store {
+            Store::Cpu(pages) => pages.get_mut(self.length / PAGE..),
+            Store::Device { .. } => None,
+        }
+    }
+
+    /// On a device: writes the keys and values, each `[kv_heads, positions, head_dim]`, of the positions after the cached
+    /// ones for one layer, and returns all of that layer. [`KvCache::advance`] makes them count when every layer has written.
+    pub(crate) fn write(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<(&Tensor, &Tensor)> {
+        let Store::Device { layers, capacity } = &mut self.store else { bail!("the cache is on the CPU") };
+        let end = self.length + keys.dim(1)?;
+        ensure!(end <= *capacity, "the key-value cache has no room for position {end}");
+        let Some((kept_keys, kept_values)) = layers.get_mut(layer) else { bail!("the cache has no layer {layer}") };
+        kept_keys.slice_set(keys, 1, self.length)?;
+        kept_values.slice_set(values, 1, self.length)?;
+        Ok((kept_keys, kept_values))
+    }
+
+    /// Counts positions that every layer has written.
     pub(crate) fn advance(&mut self, positions: usize) {
         self.length += positions;
     }
 
-    /// A copy of a range of cached positions that begins at a multiple of sixteen.
-    pub(crate) fn copy_out(&self, start: usize, positions: usize) -> Result<KvBlock> {
-        ensure!(start + positions <= self.length, "positions up to {} are not cached", start + positions);
-        ensure!(start.is_multiple_of(LANES), "a block cannot begin at position {start}");
-        let layers = self.layers.iter().map(|layer| {
-            Ok(match layer {
-                LayerKv::Cpu(heads) => LayerKv::Cpu(heads.copy_out(start..start + positions)),
+    /// The positions from a multiple of [`PAGE`] on, as many as are cached of that page.
+    pub(crate) fn page(&self, index: usize) -> Result<KvPage> {
+        let (start, count) = (index * PAGE, PAGE.min(self.length.saturating_sub(index * PAGE)));
+        ensure!(count > 0, "position {start} is not cached");
+        Ok(match &self.store {
+            Store::Cpu(pages) => KvPage::Cpu(Arc::clone(&pages[index])),
+            Store::Device { layers, .. } => {
                 // `force_contiguous` and not `contiguous`, which would share a range that happens to be the whole buffer.
-                LayerKv::Device { keys, values } => LayerKv::Device {
-                    keys: keys.narrow(1, start, positions)?.force_contiguous()?,
-                    values: values.narrow(1, start, positions)?.force_contiguous()?,
-                },
-            })
-        });
-        Ok(KvBlock { layers: layers.collect::<Result<_>>()?, positions })
+                let part = |tensor: &Tensor| tensor.narrow(1, start, count)?.force_contiguous();
+                let copy = |(keys, values): &(Tensor, Tensor)| Ok((part(keys)?, part(values)?));
+                KvPage::Device(Arc::new(layers.iter().map(copy).collect::<Result<_>>()?))
+            }
+        })
     }
 
-    /// Appends a block of positions that an earlier sequence computed. The cache's length must be a multiple of sixteen.
-    pub(crate) fn append(&mut self, block: &KvBlock) -> Result<()> {
-        ensure!(self.length.is_multiple_of(LANES), "a block cannot follow {} positions", self.length);
-        self.reserve(self.length + block.positions)?;
-        for (layer, kept) in self.layers.iter_mut().zip(&block.layers) {
-            match (layer, kept) {
-                (LayerKv::Cpu(heads), LayerKv::Cpu(block)) => heads.put(block, self.length),
-                (LayerKv::Device { keys, values }, LayerKv::Device { keys: new_keys, values: new_values }) => {
-                    keys.slice_set(new_keys, 1, self.length)?;
-                    values.slice_set(new_values, 1, self.length)?;
-                }
-                _ => crate::error::bail!("the block comes from a cache on another device"),
-            }
+    /// Appends the first `positions` positions of a page that another sequence computed after the same tokens. The cache's
+    /// length must be a multiple of [`PAGE`].
+    pub(crate) fn append(&mut self, page: &KvPage, positions: usize) -> Result<()> {
+        ensure!(self.length.is_multiple_of(PAGE), "a page cannot follow {} positions", self.length);
+        if matches!(self.store, Store::Device { .. }) {
+            self.reserve(self.length + positions)?;
         }
-        self.advance(block.positions);
+        match (&mut self.store, page) {
+            (Store::Cpu(pages), KvPage::Cpu(page)) => {
+                pages.truncate(self.length / PAGE);
+                pages.push(Arc::clone(page));
+            }
+            (Store::Device { layers, .. }, KvPage::Device(page)) => {
+                for ((keys, values), (new_keys, new_values)) in layers.iter().zip(page.iter()) {
+                    keys.slice_set(&new_keys.narrow(1, 0, positions)?.contiguous()?, 1, self.length)?;
+                    values.slice_set(&new_values.narrow(1, 0, positions)?.contiguous()?, 1, self.length)?;
+                }
+            }
+            _ => bail!("the page comes from a cache on another device"),
+        }
+        self.advance(positions);
         Ok(())
     }
 }
@@ -169,88 +201,86 @@ impl KvCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::kernels::{Isa, Sight, attend};
+    use crate::nn::kernels::{Isa, Rows, Sight, attend};
 
-    fn shape() -> KvShape {
-        KvShape { layers: 2, kv_heads: 2, head_dim: 4, device: Device::Cpu }
+    const SHAPE: PageShape = PageShape { layers: 2, kv_heads: 2, head_dim: 4 };
+
+    fn cache() -> KvCache {
+        KvCache::new(KvShape { pages: SHAPE, device: Device::Cpu })
     }
 
-    /// Keys or values that tell their head, position and element.
-    fn positions(from: usize, count: usize) -> Tensor {
-        let data: Vec<f32> = (0..2)
-            .flat_map(|head| {
-                (from..from + count).flat_map(move |p| (0..4).map(move |d| (head * 1000 + p * 10 + d) as f32))
-            })
-            .collect();
-        Tensor::from_vec(data, (2, count, 4), &Device::Cpu).expect("tensor")
-    }
-
-    fn extend_with(cache: &mut KvCache, new: &Tensor) {
-        let count = new.dim(1).expect("positions");
-        cache.reserve(cache.len() + count).expect("room");
-        for layer in 0..2 {
-            cache.write(layer, new, new).expect("written");
+    /// Appends positions whose keys and values tell their head, `name` and element.
+    fn extend(cache: &mut KvCache, names: std::ops::Range<usize>) {
+        cache.reserve(cache.len() + names.len()).expect("room");
+        for name in names {
+            let place = cache.len() % PAGE;
+            let page = Arc::get_mut(&mut cache.open_pages().expect("on the CPU")[0]).expect("its own");
+            for (layer, head) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let value: Vec<f32> = (0..4).map(|d| (head * 1000 + name * 10 + d) as f32).collect();
+                page.write(layer, head, place, &value, &value);
+            }
+            cache.advance(1);
         }
-        cache.advance(count);
-    }
-
-    fn extend(cache: &mut KvCache, count: usize) {
-        extend_with(cache, &positions(cache.len(), count));
     }
 
     /// What a query sees of each position alone: a window of one gives that position's values.
     fn kept(cache: &KvCache) -> Vec<f32> {
-        let LayerKv::Cpu(heads) = &cache.layers[1] else { panic!("the cache is on the CPU") };
+        let pages = cache.pages().expect("on the CPU");
         let see = |position| {
             let sight = Sight { rows: 1, position, window: Some(1), softcap: None };
-            attend(Isa::best(), heads, &[1.0; 8], &sight)
+            attend(Isa::best(), SHAPE, 1, &[Rows { pages, sight }], &[1.0; 8], 2)
         };
         (0..cache.len()).flat_map(see).collect()
     }
 
-    fn expected(count: usize) -> Vec<f32> {
-        (0..count)
-            .flat_map(|p| (0..2).flat_map(move |head| (0..4).map(move |d| (head * 1000 + p * 10 + d) as f32)))
-            .collect()
+    fn expected(names: impl IntoIterator<Item = usize>) -> Vec<f32> {
+        let position = |name| (0..2).flat_map(move |head| (0..4).map(move |d| (head * 1000 + name * 10 + d) as f32));
+        names.into_iter().flat_map(position).collect()
     }
 
     #[test]
     fn growing_keeps_what_is_cached() {
-        let mut cache = KvCache::new(shape());
-        extend(&mut cache, 3);
-        extend(&mut cache, STEP);
-        assert_eq!(kept(&cache), expected(STEP + 3));
+        let mut cache = cache();
+        extend(&mut cache, 0..3);
+        extend(&mut cache, 3..2 * PAGE + 3);
+        assert_eq!(kept(&cache), expected(0..2 * PAGE + 3));
     }
 
     #[test]
     fn truncated_positions_are_overwritten() {
-        let mut cache = KvCache::new(shape());
-        extend_with(&mut cache, &positions(500, 10));
-        cache.truncate(0);
-        extend(&mut cache, 6);
-        assert_eq!((cache.len(), kept(&cache)), (6, expected(6)));
+        let mut cache = cache();
+        extend(&mut cache, 500..500 + PAGE + 10);
+        cache.truncate(PAGE + 2);
+        extend(&mut cache, 0..6);
+        assert_eq!(kept(&cache), expected((500..502 + PAGE).chain(0..6)));
     }
 
     #[test]
-    fn a_copied_block_appends_to_another_sequence_and_is_its_own() {
-        let mut first = KvCache::new(shape());
-        extend(&mut first, 40);
-        let blocks = [first.copy_out(0, 16).expect("copy"), first.copy_out(16, 16).expect("copy")];
-        assert!(first.copy_out(8, 16).is_err() && first.copy_out(32, 16).is_err());
-        first.truncate(0);
-        extend_with(&mut first, &positions(500, 40));
-        let mut second = KvCache::new(shape());
-        for block in &blocks {
-            second.append(block).expect("appended");
-        }
-        extend(&mut second, 1);
-        assert_eq!(kept(&second), expected(33));
-        assert!(second.append(&blocks[0]).is_err(), "blocks stand at multiples of sixteen");
+    fn a_fork_shares_the_past_and_has_a_future_of_its_own() {
+        let mut first = cache();
+        extend(&mut first, 0..PAGE + 5);
+        let mut second = first.fork().expect("forked");
+        extend(&mut first, 100..103);
+        extend(&mut second, 200..202);
+        assert_eq!(kept(&first), expected((0..PAGE + 5).chain(100..103)));
+        assert_eq!(kept(&second), expected((0..PAGE + 5).chain(200..202)));
+        let shared = |index: usize| Arc::ptr_eq(&first.pages().unwrap()[index], &second.pages().unwrap()[index]);
+        assert!(shared(0) && !shared(1), "only what was written to is copied");
     }
 
     #[test]
-    fn writing_past_the_capacity_is_an_error() {
-        let mut cache = KvCache::new(shape());
-        assert!(cache.write(0, &positions(0, 1), &positions(0, 1)).is_err());
+    fn a_page_is_appended_in_part_and_stays_what_it_was() {
+        let mut first = cache();
+        extend(&mut first, 0..PAGE + 20);
+        let pages = [first.page(0).expect("whole"), first.page(1).expect("in part")];
+        assert!(first.page(2).is_err());
+        let mut second = cache();
+        second.append(&pages[0], PAGE).expect("appended");
+        second.append(&pages[1], 7).expect("appended");
+        assert!(second.append(&pages[1], 7).is_err(), "pages stand at multiples of their size");
+        extend(&mut second, 300..310);
+        extend(&mut first, 400..401);
+        assert_eq!(kept(&second), expected((0..PAGE + 7).chain(300..310)));
+        assert_eq!(kept(&first), expected((0..PAGE + 20).chain(400..401)));
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod decoder;
 mod device;
 mod encoder;
+mod generate;
 mod gguf;
 mod kernels;
 mod kv;
@@ -26,5 +27,6 @@ mod vocabulary;
 
 pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
-pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
+pub use generate::{GenerateOptions, Generated, Prompt, Scored, Stop, Token};
+pub use model::{LanguageModel, LoadOptions, ModelInfo};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

@@ -4,10 +4,11 @@
 //! devices it is composed of candle's operations. A test compares the two. Results of a row never depend on other rows.
 
 use super::config::Activation;
-use super::kernels::{self, HeadCache, Isa, Sight, each_row, exp, for_each_isa};
-use super::kv::LayerKv;
-use crate::error::Result;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Shape, Tensor, bail};
+use super::kernels::{self, Isa, PAGE, Rows, Sight, each_row, exp, for_each_isa};
+use super::kv::KvCache;
+use crate::error::{Result, ensure};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Device, Layout, Shape, Storage, Tensor, bail};
+use std::sync::Arc;
 
 type CandleResult<T> = candle_core::Result<T>;
 
@@ -46,8 +47,15 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    pub(crate) fn new(frequencies: &[f64], magnitude: f64, interleaved: bool, first: usize, positions: usize) -> Self {
-        let turns = (first..first + positions)
+    /// Of these positions, one row each.
+    pub(crate) fn new(
+        frequencies: &[f64],
+        magnitude: f64,
+        interleaved: bool,
+        positions: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let turns = positions
+            .into_iter()
             .flat_map(|position| {
                 frequencies.iter().map(move |frequency| {
                     let (sin, cos) = (position as f64 * frequency).sin_cos();
@@ -59,8 +67,8 @@ impl Rotation {
     }
 
     #[inline(always)]
-    fn turn(&self, position: usize, head: &mut [f32]) {
-        let turns = &self.turns[position * self.pairs..][..self.pairs];
+    fn turn(&self, row: usize, head: &mut [f32]) {
+        let turns = &self.turns[row * self.pairs..][..self.pairs];
         if self.interleaved {
             for (pair, &(cos, sin)) in head.chunks_exact_mut(2).zip(turns) {
                 let (a, b) = (pair[0], pair[1]);
@@ -74,10 +82,12 @@ impl Rotation {
         }
     }
 
-    fn turn_tensor(&self, x: &Tensor) -> Result<Tensor> {
-        let (_, positions, head_dim) = x.dims3()?;
+    /// Turns `[heads, rows, head_dim]` by the rows from `first` on.
+    fn turn_tensor(&self, x: &Tensor, first: usize) -> Result<Tensor> {
+        let (_, rows, head_dim) = x.dims3()?;
+        let turns = &self.turns[first * self.pairs..][..rows * self.pairs];
         let column = |pick: fn(&(f32, f32)) -> f32| {
-            Tensor::from_vec(self.turns.iter().map(pick).collect::<Vec<_>>(), (positions, self.pairs), x.device())
+            Tensor::from_vec(turns.iter().map(pick).collect::<Vec<_>>(), (rows, self.pairs), x.device())
         };
         let (cos, sin) = (column(|t| t.0)?, column(|t| t.1)?);
         let dims = 2 * self.pairs;
@@ -88,42 +98,133 @@ impl Rotation {
     }
 }
 
-/// How a group of heads is taken out of the rows of a projection.
+/// What attention does with the rows of a projection, which hold the query heads, then the key heads, then the value heads.
 #[derive(Debug)]
-pub(crate) struct Heads<'a> {
-    pub(crate) first_column: usize,
-    pub(crate) count: usize,
+pub(crate) struct Attention<'a> {
+    pub(crate) layer: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
-    pub(crate) norm: Option<(&'a [f32], f32)>,
-    pub(crate) rotation: Option<&'a Rotation>,
+    pub(crate) q_norm: Option<&'a [f32]>,
+    pub(crate) k_norm: Option<&'a [f32]>,
+    pub(crate) norm_eps: f32,
+    /// What queries are multiplied by.
     pub(crate) scale: f32,
+    pub(crate) rotation: &'a Rotation,
+    pub(crate) window: Option<usize>,
+    pub(crate) softcap: Option<f64>,
 }
 
-/// Takes `[heads, rows, head_dim]` out of `[rows, width]`, normalised, turned and scaled on the way.
-pub(crate) fn split_heads(x: &Tensor, heads: &Heads<'_>) -> Result<Tensor> {
-    if x.device().is_cpu() { Ok(x.apply_op1_no_bwd(heads)?) } else { split_heads_composed(x, heads) }
+/// How many neighbouring rows of a block belong to a sequence, and its cache.
+#[derive(Debug)]
+pub(crate) struct Part<'a> {
+    pub(crate) rows: usize,
+    pub(crate) cache: &'a mut KvCache,
 }
 
-fn split_heads_composed(x: &Tensor, h: &Heads<'_>) -> Result<Tensor> {
-    let rows = x.dim(0)?;
-    let mut heads =
-        x.narrow(1, h.first_column, h.count * h.head_dim)?.contiguous()?.reshape((rows, h.count, h.head_dim))?;
-    if let Some((weight, eps)) = h.norm {
-        heads = candle_nn::ops::rms_norm(&heads, &Tensor::new(weight, x.device())?, eps)?;
+/// Caches the keys and values of a projection's rows, `[rows, (heads + 2 * kv_heads) * head_dim]`, and lets each row attend
+/// to what its sequence has cached: `[rows, heads * head_dim]`. The caches have room, and do not count the rows yet.
+pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'_>]) -> Result<Tensor> {
+    if qkv.device().is_cpu() {
+        return attention_on_cpu(qkv, attention, parts);
     }
-    heads = heads.transpose(0, 1)?.contiguous()?;
-    if let Some(rotation) = h.rotation {
-        heads = rotation.turn_tensor(&heads)?;
+    let mut first = 0;
+    let mut mixed = Vec::with_capacity(parts.len());
+    for part in parts {
+        mixed.push(attention_composed(&qkv.narrow(0, first, part.rows)?, attention, first, part.cache)?);
+        first += part.rows;
     }
-    Ok(if h.scale == 1.0 { heads } else { (heads * f64::from(h.scale))? })
+    match mixed.as_slice() {
+        [only] => Ok(only.clone()),
+        several => Ok(Tensor::cat(several, 0)?),
+    }
 }
 
-/// Attention of queries, scaled and `[heads, rows, head_dim]`, to a layer's cache: `[rows, heads * head_dim]`.
-pub(crate) fn attend(queries: &Tensor, cache: &LayerKv, sight: &Sight) -> Result<Tensor> {
-    match cache {
-        LayerKv::Cpu(heads) => Ok(queries.apply_op1_no_bwd(&Attend { heads, sight })?),
-        LayerKv::Device { keys, values } => attend_composed(queries, keys, values, sight),
+impl Attention<'_> {
+    fn width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
     }
+
+    fn sight(&self, rows: usize, cache: &KvCache) -> Sight {
+        Sight { rows, position: cache.len(), window: self.window, softcap: self.softcap }
+    }
+
+    /// The head of a row, counted over queries, keys and values.
+    fn head<'a>(&self, row: &'a [f32], head: usize) -> &'a [f32] {
+        &row[head * self.head_dim..][..self.head_dim]
+    }
+}
+
+fn attention_on_cpu(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'_>]) -> Result<Tensor> {
+    let &Attention { heads, kv_heads, head_dim, norm_eps, layer, .. } = attention;
+    let (storage, layout) = qkv.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { crate::error::bail!("the projection is not on the CPU") };
+    let qkv = floats(storage, layout)?;
+    let (rows, width) = (parts.iter().map(|part| part.rows).sum::<usize>(), attention.width());
+    ensure!(qkv.len() == rows * width, "{} numbers for {rows} rows of {width}", qkv.len());
+    let isa = Isa::best();
+
+    let mut queries = vec![0.0; rows * heads * head_dim];
+    let mut first = 0;
+    for part in parts.iter_mut() {
+        let own = &qkv[first * width..][..part.rows * width];
+        each_row(&mut queries[first * heads * head_dim..][..part.rows * heads * head_dim], head_dim, PARALLEL_FROM, {
+            |index, out| {
+                let (head, row) = (index / part.rows, index % part.rows);
+                out.copy_from_slice(attention.head(&own[row * width..], head));
+                let norm = attention.q_norm.map(|weights| (weights, norm_eps));
+                finish_head(isa, norm, attention.rotation, first + row, attention.scale, out);
+            }
+        });
+        let start = part.cache.len() % PAGE;
+        let rows = part.rows;
+        let several = if rows * kv_heads * head_dim < PARALLEL_FROM { usize::MAX } else { 0 };
+        let Some(pages) = part.cache.open_pages() else { crate::error::bail!("the cache is not on the CPU") };
+        ensure!(start + rows <= pages.len() * PAGE, "the key-value cache has no room for {rows} positions");
+        each_row(&mut pages[..(start + rows).div_ceil(PAGE)], 1, several, |index, page| {
+            let Some(page) = page.first_mut().and_then(Arc::get_mut) else { unreachable!("pages to write are not shared") };
+            let mut key = vec![0.0; head_dim];
+            for position in (index * PAGE).max(start)..((index + 1) * PAGE).min(start + rows) {
+                let row = position - start;
+                let own = &own[row * width..][..width];
+                for head in 0..kv_heads {
+                    key.copy_from_slice(attention.head(own, heads + head));
+                    let norm = attention.k_norm.map(|weights| (weights, norm_eps));
+                    finish_head(isa, norm, attention.rotation, first + row, 1.0, &mut key);
+                    page.write(layer, head, position % PAGE, &key, attention.head(own, heads + kv_heads + head));
+                }
+            }
+        });
+        first += rows;
+    }
+
+    let mut sequences = Vec::with_capacity(parts.len());
+    for part in parts.iter() {
+        let Some(pages) = part.cache.pages() else { crate::error::bail!("the cache is not on the CPU") };
+        sequences.push(Rows { pages, sight: attention.sight(part.rows, part.cache) });
+    }
+    let Some(shape) = parts.first().map(|part| part.cache.shape().pages) else { crate::error::bail!("no sequence") };
+    let mixed = kernels::attend(isa, shape, layer, &sequences, &queries, heads);
+    Ok(Tensor::from_vec(mixed, (rows, heads * head_dim), &Device::Cpu)?)
+}
+
+/// One sequence, composed of candle's operations; its first row is the rotation's row `first`.
+fn attention_composed(qkv: &Tensor, a: &Attention<'_>, first: usize, cache: &mut KvCache) -> Result<Tensor> {
+    let rows = qkv.dim(0)?;
+    let split = |from: usize, count: usize, norm: Option<&[f32]>| -> Result<Tensor> {
+        let heads = qkv.narrow(1, from * a.head_dim, count * a.head_dim)?.contiguous()?;
+        let mut heads = heads.reshape((rows, count, a.head_dim))?;
+        if let Some(weights) = norm {
+            heads = candle_nn::ops::rms_norm(&heads, &Tensor::new(weights, qkv.device())?, a.norm_eps)?;
+        }
+        Ok(heads.transpose(0, 1)?.contiguous()?)
+    };
+    let queries = a.rotation.turn_tensor(&split(0, a.heads, a.q_norm)?, first)?;
+    let keys = a.rotation.turn_tensor(&split(a.heads, a.kv_heads, a.k_norm)?, first)?;
+    let values = split(a.heads + a.kv_heads, a.kv_heads, None)?;
+    let sight = a.sight(rows, cache);
+    let (keys, values) = cache.write(a.layer, &keys, &values)?;
+    attend_composed(&(queries * f64::from(a.scale))?, keys, values, &sight)
 }
 
 fn attend_composed(queries: &Tensor, keys: &Tensor, values: &Tensor, sight: &Sight) -> Result<Tensor> {
@@ -200,17 +301,15 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    fn finish_head(heads: &Heads<'_>, row: usize, out: &mut [f32]) {
-        if let Some((weight, eps)) = heads.norm {
+    fn finish_head(norm: Option<(&[f32], f32)>, rotation: &Rotation, row: usize, scale: f32, out: &mut [f32]) {
+        if let Some((weight, eps)) = norm {
             let factor = inverse_rms(out, eps);
             out.iter_mut().zip(weight).for_each(|(value, weight)| *value *= factor * weight);
         }
-        if let Some(rotation) = heads.rotation {
-            rotation.turn(row, out);
-        }
-        if heads.scale != 1.0 {
+        rotation.turn(row, out);
+        if scale != 1.0 {
             for value in out.iter_mut() {
-                *value *= heads.scale;
+                *value *= scale;
             }
         }
     }
@@ -270,52 +369,11 @@ impl CustomOp1 for Gate {
     }
 }
 
-impl CustomOp1 for Heads<'_> {
-    fn name(&self) -> &'static str {
-        "split-heads"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let x = floats(storage, layout)?;
-        let (rows, columns) = layout.shape().dims2()?;
-        if self.first_column + self.count * self.head_dim > columns {
-            bail!("{} heads from column {} on do not fit rows of {columns}", self.count, self.first_column);
-        }
-        let isa = Isa::best();
-        let mut out = vec![0.0; self.count * rows * self.head_dim];
-        each_row(&mut out, self.head_dim, PARALLEL_FROM, |index, out| {
-            let (head, row) = (index / rows, index % rows);
-            out.copy_from_slice(&x[row * columns + self.first_column + head * self.head_dim..][..self.head_dim]);
-            finish_head(isa, self, row, out);
-        });
-        Ok((CpuStorage::F32(out), (self.count, rows, self.head_dim).into()))
-    }
-}
-
-struct Attend<'a> {
-    heads: &'a HeadCache,
-    sight: &'a Sight,
-}
-
-impl CustomOp1 for Attend<'_> {
-    fn name(&self) -> &'static str {
-        "attend"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let (heads, rows, head_dim) = layout.shape().dims3()?;
-        if rows != self.sight.rows {
-            bail!("{rows} rows of queries for a block of {}", self.sight.rows);
-        }
-        let out = kernels::attend(Isa::best(), self.heads, floats(storage, layout)?, self.sight);
-        Ok((CpuStorage::F32(out), (rows, heads * head_dim).into()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::kernels::PageShape;
+    use super::super::kv::KvShape;
     use super::*;
-    use candle_core::Device;
 
     fn numbers(shape: &[usize], seed: u64) -> Tensor {
         let count = shape.iter().product::<usize>() as u64;
@@ -359,44 +417,64 @@ mod tests {
         assert_close(&gate(&x, Activation::GeluTanh).expect("gated"), &gelu);
     }
 
-    #[test]
-    fn heads_are_split_alike_in_one_pass_and_composed() {
-        let x = numbers(&[5, 70], 3);
-        let weight: Vec<f32> = (0..8).map(|i| 0.5 + i as f32).collect();
-        for interleaved in [false, true] {
-            for pairs in [4, 3] {
-                let frequencies: Vec<f64> = (0..pairs).map(|i| 1.0 / f64::from(i + 1)).collect();
-                let rotation = Rotation::new(&frequencies, 1.25, interleaved, 7, 5);
-                let heads = Heads {
-                    first_column: 6,
-                    count: 3,
-                    head_dim: 8,
-                    norm: Some((&weight, 1e-6)),
-                    rotation: Some(&rotation),
-                    scale: 0.5,
-                };
-                let split = split_heads(&x, &heads).expect("split");
-                assert_close(&split, &split_heads_composed(&x, &heads).expect("composed"));
-            }
+    /// What a cache on a device does, on the CPU: the two ways are compared where both can run.
+    fn composed(qkv: &Tensor, a: &Attention<'_>, earlier: Option<(&Tensor, usize)>) -> Tensor {
+        let dims = (a.kv_heads, 64, a.head_dim);
+        let zeros = || Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).expect("zeros");
+        let mut cache = KvCache::of_tensors(
+            KvShape { pages: shape(a), device: Device::Cpu },
+            vec![(zeros(), zeros())],
+            dims.1,
+        );
+        if let Some((qkv, rows)) = earlier {
+            attention_composed(qkv, a, 0, &mut cache).expect("composed");
+            cache.advance(rows);
         }
+        let first = earlier.map_or(0, |earlier| earlier.1);
+        attention_composed(qkv, a, first, &mut cache).expect("composed")
+    }
+
+    fn shape(a: &Attention<'_>) -> PageShape {
+        PageShape { layers: 1, kv_heads: a.kv_heads, head_dim: a.head_dim }
     }
 
     #[test]
     fn attention_on_the_cpu_agrees_with_the_composed_one() {
-        for (window, softcap, head_dim, rows) in
-            [(None, None, 8, 5), (Some(4), None, 32, 5), (None, Some(2.0), 64, 19), (Some(21), Some(2.0), 96, 1)]
-        {
-            let (position, heads, kv_heads) = (26, 6, 2);
-            let all = position + rows;
-            let sight = Sight { rows, position, window, softcap };
-            let (keys, values) = (numbers(&[kv_heads, all, head_dim], 1), numbers(&[kv_heads, all, head_dim], 7));
-            let queries = (numbers(&[heads, rows, head_dim], 5) * 0.1).expect("queries");
-            let mut cache = HeadCache::new(kv_heads, head_dim);
-            cache.grow(64, 0);
-            let flat = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("values");
-            cache.write(&flat(&keys), &flat(&values), 0);
-            let ours = attend(&queries, &LayerKv::Cpu(cache), &sight).expect("attended");
-            assert_close(&ours, &attend_composed(&queries, &keys, &values, &sight).expect("composed"));
+        let weights: Vec<f32> = (0..96).map(|i| 0.5 + (i % 7) as f32 / 7.0).collect();
+        for (window, softcap, head_dim, rows, norm, interleaved, turned) in [
+            (None, None, 8, 5, false, false, 8),
+            (Some(4), None, 32, 5, true, true, 32),
+            (None, Some(2.0), 64, 19, true, false, 48),
+            (Some(21), Some(2.0), 96, 1, false, true, 96),
+        ] {
+            let (before, heads, kv_heads) = (26, 6, 2);
+            let frequencies: Vec<f64> = (0..turned / 2).map(|i| 1.0 / f64::from(i + 1)).collect();
+            let rotation = Rotation::new(&frequencies, 1.25, interleaved, 0..before + rows);
+            let norm = norm.then_some(&weights[..head_dim]);
+            let attend = Attention {
+                layer: 0,
+                heads,
+                kv_heads,
+                head_dim,
+                q_norm: norm,
+                k_norm: norm,
+                norm_eps: 1e-6,
+                scale: 0.1,
+                rotation: &rotation,
+                window,
+                softcap,
+            };
+            let width = (heads + 2 * kv_heads) * head_dim;
+            let (earlier, later) = (numbers(&[before, width], 1), numbers(&[rows, width], 7));
+            let expected = composed(&later, &attend, Some((&earlier, before)));
+            let mut cache = KvCache::new(KvShape { pages: shape(&attend), device: Device::Cpu });
+            cache.reserve(before + rows).expect("room");
+            attention(&earlier, &attend, &mut [Part { rows: before, cache: &mut cache }]).expect("attended");
+            cache.advance(before);
+            let later_rotation = Rotation::new(&frequencies, 1.25, interleaved, before..before + rows);
+            let attend = Attention { rotation: &later_rotation, ..attend };
+            let ours = attention(&later, &attend, &mut [Part { rows, cache: &mut cache }]).expect("attended");
+            assert_close(&ours, &expected);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Tests of the whole decoder: against an independent scalar implementation, against candle-transformers, and of what
 //! must not change a result.
 
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Next};
 use super::gguf::Gguf;
-use super::prefix::BLOCK;
+use super::generate::CHUNK;
+use super::kernels::PAGE;
 use super::testing::{self, Family, HEADS, HIDDEN, KV_HEADS, NORM_EPS, Stored, write_checkpoint};
-use super::{Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Stop};
+use super::{Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Prompt, Stop};
 use crate::clock::Clock;
 use candle_core::Tensor;
 use candle_core::quantized::gguf_file::Content;
@@ -210,7 +211,7 @@ fn every_family_agrees_with_a_scalar_implementation() {
         for stored in [Stored::F32, Stored::Q8_0, Stored::Q5_0, Stored::Q4_1] {
             let path = checkpoint(folder.path(), family, stored);
             let mut model = load(&path, &LoadOptions::default());
-            let tokens = prompt(if stored == Stored::F32 { BLOCK + 45 } else { 40 });
+            let tokens = prompt(if stored == Stored::F32 { CHUNK + 45 } else { 40 });
             let (ours, scalar) = (model.logits(&tokens).expect("logits"), Scalar::open(&path, family).logits(&tokens));
             let cosine = cosine(&ours, &scalar);
             // Quantised matrices round their inputs too, to eight bits.
@@ -240,17 +241,16 @@ fn a_prompt_in_blocks_gives_what_its_tokens_give_one_by_one() {
     let folder = tempfile::tempdir().expect("folder");
     for family in Family::ALL {
         let path = checkpoint(folder.path(), family, Stored::Q8_0);
-        let tokens = prompt(BLOCK + 30);
+        let tokens = prompt(CHUNK + 30);
         let blocks = load(&path, &LoadOptions::default()).logits(&tokens).expect("logits");
         let decoder = Decoder::load(&Gguf::open(&path).expect("header"), &CPU).expect("loaded");
         let mut cache = decoder.cache();
         let mut last = None;
         for &token in &tokens {
-            last = Some(decoder.forward(&[token], &mut cache).expect("forward"));
+            let x = decoder.forward(&mut [Next { tokens: &[token], cache: &mut cache }], &[0]).expect("forward");
+            last = decoder.logits(&x).expect("logits").pop();
         }
-        let singly = decoder.logits(&last.expect("tokens")).expect("logits");
-        let cosine = cosine(&blocks, &singly);
-        assert!(cosine >= 0.9999, "{family:?}: cosine {cosine}");
+        assert!(bits(blocks) == bits(last.expect("tokens")), "{family:?}: logits differ");
     }
 }
 
@@ -260,6 +260,7 @@ fn options(max_tokens: usize) -> GenerateOptions {
         temperature: 0.0,
         top_k: 0,
         top_p: 1.0,
+        min_p: 0.0,
         seed: 1,
         top_logprobs: 3,
         stop: Vec::new(),
@@ -271,6 +272,10 @@ fn generate(model: &mut LanguageModel, tokens: &[u32], options: &GenerateOptions
     model.generate(tokens, options, &Clock::fake(), &mut |_| ControlFlow::Continue(())).expect("generated")
 }
 
+fn bits(logits: Vec<f32>) -> Vec<u32> {
+    logits.into_iter().map(f32::to_bits).collect()
+}
+
 #[test]
 fn results_are_equal_bit_for_bit_with_the_prefix_cache_on_off_hit_and_missed() {
     let folder = tempfile::tempdir().expect("folder");
@@ -278,40 +283,92 @@ fn results_are_equal_bit_for_bit_with_the_prefix_cache_on_off_hit_and_missed() {
         let path = checkpoint(folder.path(), family, Stored::Q8_0);
         let mut on = load(&path, &LoadOptions::default());
         let mut off = load(&path, &LoadOptions { prefix_cache: false, ..LoadOptions::default() });
-        // Room for two blocks only: blocks come and go.
-        let block = on.cache_bytes(BLOCK);
-        let mut tight = load(&path, &LoadOptions { prefix_cache: true, prefix_cache_bytes: 2 * block });
-        let base = prompt(3 * BLOCK + 17);
+        // Room for two pages only: pages come and go.
+        let prefix_cache_bytes = 2 * on.decoder.cache().shape().pages.page_bytes();
+        let mut tight = load(&path, &LoadOptions { prefix_cache: true, prefix_cache_bytes });
+        let base = prompt(3 * PAGE + 17);
         let mut forked = base.clone();
-        forked[2 * BLOCK + 3] = 7;
-        // Generated tokens fill a block, and then stand in a prompt: their keys must not be taken for the prompt's.
-        let continued = {
-            let mut longer = base[..BLOCK + 100].to_vec();
-            longer.extend(generate(&mut off, &longer, &options(40)).tokens.iter().map(|t| t.id));
-            longer
-        };
-        let cases: [(&[u32], usize); 7] = [
+        forked[2 * PAGE + 3] = 7;
+        let first = base[..PAGE + 40].to_vec();
+        let continued: Vec<u32> =
+            first.iter().copied().chain(generate(&mut off, &first, &options(40)).tokens.iter().map(|t| t.id)).collect();
+        // What the third column tells is how much an earlier prompt and its answer have in common with this one.
+        let cases: [(&[u32], usize); 8] = [
             (&base, 0),
-            (&base, 3 * BLOCK),
-            (&base[..2 * BLOCK], BLOCK),
-            (&base[..=2 * BLOCK], 2 * BLOCK),
-            (&forked, 2 * BLOCK),
-            (&base[..BLOCK + 100], BLOCK),
-            (&continued, BLOCK),
+            (&base, base.len() - 1),
+            (&base[..2 * PAGE], 2 * PAGE - 1),
+            (&base[..=2 * PAGE], 2 * PAGE),
+            (&forked, 2 * PAGE + 3),
+            (&first, PAGE + 39),
+            (&first[..10], 9),
+            (&continued, PAGE + 40),
         ];
-        for (tokens, reused) in cases {
-            let expected = generate(&mut off, tokens, &options(2));
-            let cached = generate(&mut on, tokens, &options(2));
-            let evicting = generate(&mut tight, tokens, &options(2));
-            assert_eq!((expected.cached_tokens, cached.cached_tokens), (0, reused), "{family:?}");
+        for (tokens, least) in cases {
+            let expected = generate(&mut off, tokens, &options(3));
+            let cached = generate(&mut on, tokens, &options(3));
+            let evicting = generate(&mut tight, tokens, &options(3));
+            assert_eq!(expected.cached_tokens, 0);
+            assert!((least..tokens.len()).contains(&cached.cached_tokens), "{family:?}: {}", cached.cached_tokens);
             assert_eq!(expected.tokens, cached.tokens, "{family:?}");
             assert_eq!(expected.tokens, evicting.tokens, "{family:?}");
-            let bits = |model: &mut LanguageModel| {
-                model.logits(tokens).expect("logits").into_iter().map(f32::to_bits).collect::<Vec<_>>()
-            };
-            let expected = bits(&mut off);
-            assert!(expected == bits(&mut on) && expected == bits(&mut tight), "{family:?}: logits differ");
+            let logits = |model: &mut LanguageModel| bits(model.logits(tokens).expect("logits"));
+            let expected = logits(&mut off);
+            assert!(expected == logits(&mut on) && expected == logits(&mut tight), "{family:?}: logits differ");
         }
+    }
+}
+
+#[test]
+fn sequences_of_a_batch_are_what_each_is_alone() {
+    let folder = tempfile::tempdir().expect("folder");
+    for family in Family::ALL {
+        let path = checkpoint(folder.path(), family, Stored::Q8_0);
+        let prompts: Vec<Vec<u32>> = [3, PAGE + 1, 40, 1, 2 * PAGE].map(prompt).into();
+        let settings: Vec<GenerateOptions> = (0..prompts.len())
+            .map(|i| GenerateOptions { temperature: 0.4 * i as f64, seed: i as u64, ..options(5 + 7 * (i % 3)) })
+            .collect();
+        let alone: Vec<Generated> = prompts
+            .iter()
+            .zip(&settings)
+            .map(|(tokens, options)| generate(&mut load(&path, &LoadOptions::default()), tokens, options))
+            .collect();
+        let all: Vec<Prompt<'_>> =
+            prompts.iter().zip(&settings).map(|(tokens, options)| Prompt { tokens, options }).collect();
+        for batch in [1, 2, 5, 8] {
+            let mut model = load(&path, &LoadOptions::default());
+            let mut seen = vec![0; prompts.len()];
+            let together = model.generate_all(&all, batch, &Clock::fake(), &mut |index, _| {
+                seen[index] += 1;
+                ControlFlow::Continue(())
+            });
+            for ((alone, together), seen) in alone.iter().zip(together.expect("generated")).zip(seen) {
+                assert_eq!((&alone.tokens, alone.stop, seen), (&together.tokens, together.stop, alone.tokens.len()));
+            }
+        }
+    }
+}
+
+#[test]
+fn continuations_have_the_probabilities_that_generation_gives_their_tokens() {
+    let folder = tempfile::tempdir().expect("folder");
+    for family in Family::ALL {
+        let path = checkpoint(folder.path(), family, Stored::Q8_0);
+        let mut model = load(&path, &LoadOptions::default());
+        let tokens = prompt(PAGE + 9);
+        let generated = generate(&mut model, &tokens, &options(6));
+        let answer: Vec<u32> = generated.tokens.iter().map(|token| token.id).collect();
+        let long = prompt(90);
+        let set = [answer.clone(), vec![5], long.clone(), answer[..2].to_vec()];
+        let scored = model.score(&tokens, &set, None).expect("scored");
+        assert_eq!(scored.cached_tokens, tokens.len() - 1);
+        let expected: Vec<f64> = generated.tokens.iter().map(|token| token.logprob).collect();
+        assert_eq!(scored.logprobs[0], expected, "{family:?}");
+        assert_eq!(scored.logprobs[3], expected[..2], "{family:?}");
+        assert_eq!((scored.logprobs[1].len(), scored.logprobs[2].len()), (1, 90));
+        let whole: Vec<u32> = tokens.iter().chain(&long).copied().collect();
+        assert_eq!(model.logprobs(&whole).expect("logprobs")[tokens.len() - 1..], scored.logprobs[2], "{family:?}");
+        assert!(model.score(&tokens, &[Vec::new()], None).is_err());
+        assert!(model.score(&tokens, &[vec![1_000_000]], None).is_err());
     }
 }
 

@@ -8,10 +8,21 @@ use std::cmp::Ordering;
 
 /// Chooses tokens, reproducibly for a seed.
 pub(crate) struct Sampler {
-    temperature: f64,
-    top_k: usize,
-    top_p: f64,
+    sampling: Sampling,
     random: StdRng,
+}
+
+/// How to choose. The temperature comes first; each of the others then cuts what the one before it left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sampling {
+    /// 0 is greedy.
+    pub(crate) temperature: f64,
+    /// How many of the most probable tokens stay; 0 is all.
+    pub(crate) top_k: usize,
+    /// The smallest set of tokens whose probability reaches this stays; 1 is all.
+    pub(crate) top_p: f64,
+    /// Tokens stay whose probability is at least this share of the most probable one's; 0 is all.
+    pub(crate) min_p: f64,
 }
 
 /// A chosen token.
@@ -37,15 +48,19 @@ fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 impl Sampler {
-    /// A temperature of 0 is greedy; a `top_k` of 0 and a `top_p` of 1 keep all tokens.
-    pub(crate) fn new(temperature: f64, top_k: usize, top_p: f64, seed: u64) -> Result<Self> {
+    /// A sampler, or an error where a setting is impossible.
+    pub(crate) fn new(sampling: Sampling, seed: u64) -> Result<Self> {
+        let Sampling { temperature, top_p, min_p, .. } = sampling;
         if !(temperature >= 0.0 && temperature.is_finite()) {
             bail!("a sampling temperature of {temperature} is impossible: use 0 (greedy) or more");
         }
         if !(top_p > 0.0 && top_p <= 1.0) {
             bail!("top-p of {top_p} is impossible: use more than 0 and at most 1");
         }
-        Ok(Self { temperature, top_k, top_p, random: StdRng::seed_from_u64(seed) })
+        if !(0.0..=1.0).contains(&min_p) {
+            bail!("min-p of {min_p} is impossible: use 0 to 1");
+        }
+        Ok(Self { sampling, random: StdRng::seed_from_u64(seed) })
     }
 
     /// Chooses a token and reports the `top` most probable ones.
@@ -53,7 +68,7 @@ impl Sampler {
         let normaliser = log_sum_exp(logits)?;
         let logprob = |logit: f32| f64::from(logit) - normaliser;
         let leaders = best(logits, top.max(1));
-        let chosen = if self.temperature == 0.0 { leaders.first().copied() } else { self.draw(logits) };
+        let chosen = if self.sampling.temperature == 0.0 { leaders.first().copied() } else { self.draw(logits) };
         let Some(chosen) = chosen else { bail!("there are no logits to choose a token from") };
         Ok(Choice {
             id: chosen.id,
@@ -63,22 +78,20 @@ impl Sampler {
     }
 
     fn draw(&mut self, logits: &[f32]) -> Option<Candidate> {
-        let mut kept = if self.top_k > 0 && self.top_k < logits.len() {
-            best(logits, self.top_k)
-        } else {
-            candidates(logits).collect()
-        };
+        let Sampling { temperature, top_k, top_p, min_p } = self.sampling;
+        let mut kept =
+            if top_k > 0 && top_k < logits.len() { best(logits, top_k) } else { candidates(logits).collect() };
         let highest = f64::from(kept.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max));
-        let weight = |c: &Candidate| ((f64::from(c.logit) - highest) / self.temperature).exp();
-        if self.top_p < 1.0 {
+        let weight = |c: &Candidate| ((f64::from(c.logit) - highest) / temperature).exp();
+        if top_p < 1.0 {
             // Tokens so improbable that all of them together do not reach what top-p cuts off need no sorting.
-            let floor = (1.0 - self.top_p) / kept.len() as f64;
+            let floor = (1.0 - top_p) / kept.len() as f64;
             kept.retain(|c| weight(c) >= floor);
         }
         kept.sort_unstable_by(by_rank);
         let mut weights: Vec<f64> = kept.iter().map(weight).collect();
-        if self.top_p < 1.0 {
-            let enough = self.top_p * weights.iter().sum::<f64>();
+        if top_p < 1.0 {
+            let enough = top_p * weights.iter().sum::<f64>();
             let mut reached = 0.0;
             let needed = weights.iter().take_while(|&&w| {
                 let more = reached < enough;
@@ -88,6 +101,8 @@ impl Sampler {
             let needed = needed.count().max(1);
             weights.truncate(needed);
         }
+        // The most probable token has the weight 1, so that a weight is already the share of its probability.
+        weights.truncate(weights.partition_point(|&w| w >= min_p).max(1));
         let mut left = self.random.random::<f64>() * weights.iter().sum::<f64>();
         let index = weights.iter().position(|w| {
             left -= w;
@@ -102,7 +117,7 @@ fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
 }
 
 /// The logarithm of the sum of the exponentials; an error where the logits are no numbers.
-fn log_sum_exp(logits: &[f32]) -> Result<f64> {
+pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f64> {
     let mut highest = f32::NEG_INFINITY;
     for (id, &logit) in logits.iter().enumerate() {
         if logit.is_nan() || logit == f32::INFINITY {
@@ -149,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sampler(temperature: f64, top_k: usize, top_p: f64) -> Sampler {
-        Sampler::new(temperature, top_k, top_p, 7).expect("possible settings")
+        Sampler::new(Sampling { temperature, top_k, top_p, min_p: 0.0 }, 7).expect("possible settings")
     }
 
     #[test]
@@ -173,9 +188,11 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_an_error() {
-        assert!(Sampler::new(-1.0, 0, 1.0, 0).is_err());
-        assert!(Sampler::new(f64::NAN, 0, 1.0, 0).is_err());
-        assert!(Sampler::new(1.0, 0, 0.0, 0).is_err());
+        for (temperature, top_p, min_p) in
+            [(-1.0, 1.0, 0.0), (f64::NAN, 1.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 1.5), (1.0, 1.0, f64::NAN)]
+        {
+            assert!(Sampler::new(Sampling { temperature, top_k: 0, top_p, min_p }, 0).is_err());
+        }
     }
 
     #[test]
@@ -203,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn top_k_and_top_p_cut_the_tail() {
+    fn top_k_top_p_and_min_p_cut_the_tail() {
         let logits = [4f32.ln(), 3f32.ln(), 2f32.ln(), 1f32.ln()];
         let seen = |mut sampler: Sampler| {
             let ids: std::collections::BTreeSet<u32> =
@@ -214,6 +231,13 @@ mod tests {
         assert_eq!(seen(sampler(1.0, 0, 0.65)), [0, 1]);
         assert_eq!(seen(sampler(1.0, 0, 0.05)), [0]);
         assert_eq!(seen(sampler(1.0, 0, 1.0)), [0, 1, 2, 3]);
+        let min_p = |temperature, min_p| {
+            seen(Sampler::new(Sampling { temperature, top_k: 0, top_p: 1.0, min_p }, 7).expect("possible"))
+        };
+        assert_eq!(min_p(1.0, 0.45), [0, 1, 2]);
+        assert_eq!(min_p(1.0, 0.76), [0]);
+        // At half the temperature probabilities are squared: 16, 9, 4, 1.
+        assert_eq!(min_p(0.5, 0.5), [0, 1]);
     }
 
     proptest! {

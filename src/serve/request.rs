@@ -57,6 +57,7 @@ impl Ask {
         };
         let top_k = integer(&fields, "top_k")?.unwrap_or(0) as usize;
         let top_p = number(&fields, "top_p", 0.0, 1.0)?.unwrap_or(1.0);
+        let min_p = number(&fields, "min_p", 0.0, 1.0)?.unwrap_or(0.0);
         Ok(Self {
             request: Request {
                 messages: messages(fields.get("messages"))?,
@@ -67,7 +68,7 @@ impl Ask {
                 top_logprobs,
                 cache_scope: text(&fields, "prompt_cache_key")?,
             },
-            sampling: Sampling { top_k, top_p, stop: stop(fields.get("stop"))? },
+            sampling: Sampling { top_k, top_p, min_p, stop: stop(fields.get("stop"))? },
             stream: flag(&fields, "stream")?,
             include_usage,
             logprobs,
@@ -219,7 +220,7 @@ mod tests {
             top_logprobs: 3,
             cache_scope: Some("a cell".to_owned()),
         };
-        let sampling = Sampling { top_k: 0, top_p: 1.0, stop: vec!["END".to_owned()] };
+        let sampling = Sampling { top_k: 0, top_p: 1.0, min_p: 0.0, stop: vec!["END".to_owned()] };
         assert_eq!(ask, Ask { request, sampling, stream: true, include_usage: true, logprobs: true });
     }
 
@@ -244,6 +245,7 @@ mod tests {
             (Some("temperature"), json!({"messages": user, "temperature": 3})),
             (Some("temperature"), json!({"messages": user, "temperature": "hot"})),
             (Some("top_p"), json!({"messages": user, "top_p": -1})),
+            (Some("min_p"), json!({"messages": user, "min_p": 2})),
             (Some("max_tokens"), json!({"messages": user, "max_tokens": 0})),
             (Some("max_tokens"), json!({"messages": user, "max_tokens": -1})),
             (Some("top_logprobs"), json!({"messages": user, "top_logprobs": 2})),

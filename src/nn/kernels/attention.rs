@@ -9,9 +9,14 @@ use super::isa::{Isa, for_each_isa};
 use super::pool::{Columns, each_range};
 use candle_core::utils::barrier_pool;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Positions whose keys lie together; numbers that are computed side by side.
 pub(crate) const LANES: usize = 16;
+/// Positions of a page, a multiple of sixteen.
+pub(crate) const PAGE: usize = 64;
+/// Tiles of keys in a page.
+const TILES: usize = PAGE / LANES;
 /// Queries that share a walk over keys and values, at most.
 const QUERIES: usize = 8;
 /// Fewer multiplications than this are not worth waking other threads.
@@ -36,138 +41,178 @@ impl Sight {
         let position = self.position + row;
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
     }
+
+    /// Positions that the row which sees most sees.
+    fn longest(&self) -> usize {
+        self.of(self.rows.saturating_sub(1)).len()
+    }
 }
 
-/// Keys and values of one sequence in one layer.
+/// Sizes of the keys and values of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageShape {
+    pub(crate) layers: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl PageShape {
+    /// A head's length, made a multiple of sixteen.
+    fn width(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
+    }
+
+    /// Numbers that a head's keys, or its values, take in a page.
+    fn head_len(&self) -> usize {
+        PAGE * self.width()
+    }
+
+    /// Bytes of a page.
+    pub(crate) fn page_bytes(&self) -> usize {
+        2 * self.layers * self.kv_heads * self.head_len() * size_of::<f32>()
+    }
+}
+
+/// Keys and values of [`PAGE`] neighbouring positions in all layers.
 ///
-/// The keys of a head stand in tiles of sixteen positions, each element by element: `[kv_heads, tiles, width, 16]`. Values
-/// stand position by position: `[kv_heads, capacity, width]`. `width` is the head's length, made a multiple of sixteen
-/// with zeros; the capacity is a multiple of sixteen.
+/// The keys of a head stand in tiles of sixteen positions, each element by element: `[layers, kv_heads, tiles, width, 16]`.
+/// Values stand position by position: `[layers, kv_heads, PAGE, width]`. `width` is the head's length, made a multiple of
+/// sixteen with zeros.
 #[derive(Debug, Clone)]
-pub(crate) struct HeadCache {
+pub(crate) struct Page {
+    shape: PageShape,
     keys: Vec<f32>,
     values: Vec<f32>,
-    kv_heads: usize,
-    head_dim: usize,
-    width: usize,
-    capacity: usize,
 }
 
-impl HeadCache {
-    pub(crate) fn new(kv_heads: usize, head_dim: usize) -> Self {
-        let width = head_dim.next_multiple_of(LANES);
-        Self { keys: Vec::new(), values: Vec::new(), kv_heads, head_dim, width, capacity: 0 }
+impl Page {
+    pub(crate) fn new(shape: PageShape) -> Self {
+        let length = shape.layers * shape.kv_heads * shape.head_len();
+        Self { shape, keys: vec![0.0; length], values: vec![0.0; length] }
     }
 
-    /// Makes room for `capacity` positions, a multiple of sixteen; the first `kept` stay.
-    pub(crate) fn grow(&mut self, capacity: usize, kept: usize) {
-        let mut larger = Self { capacity, ..Self::new(self.kv_heads, self.head_dim) };
-        larger.keys = vec![0.0; self.kv_heads * capacity * self.width];
-        larger.values = vec![0.0; self.kv_heads * capacity * self.width];
-        larger.copy(self, 0, 0, kept.next_multiple_of(LANES).min(self.capacity));
-        *self = larger;
-    }
-
-    /// A copy of a range that begins at a multiple of sixteen.
-    pub(crate) fn copy_out(&self, range: Range<usize>) -> Self {
-        let mut copy = Self::new(self.kv_heads, self.head_dim);
-        copy.grow(range.len().next_multiple_of(LANES), 0);
-        copy.copy(self, range.start, 0, copy.capacity.min(self.capacity - range.start));
-        copy
-    }
-
-    /// Puts a copied range at `position`, a multiple of sixteen.
-    pub(crate) fn put(&mut self, block: &Self, position: usize) {
-        self.copy(block, 0, position, block.capacity.min(self.capacity - position));
-    }
-
-    /// Keys and values of sixteen neighbours are as long as each other, so that both move alike.
-    fn copy(&mut self, from: &Self, start: usize, to: usize, positions: usize) {
-        let length = positions * self.width;
-        for head in 0..self.kv_heads {
-            let source = (head * from.capacity + start) * self.width;
-            let target = (head * self.capacity + to) * self.width;
-            self.keys[target..][..length].copy_from_slice(&from.keys[source..][..length]);
-            self.values[target..][..length].copy_from_slice(&from.values[source..][..length]);
+    /// Writes a head's key and value, each `head_dim` long, of the position at a place of the page.
+    pub(crate) fn write(&mut self, layer: usize, head: usize, place: usize, key: &[f32], value: &[f32]) {
+        let width = self.shape.width();
+        let start = self.start(layer, head);
+        let tile = &mut self.keys[start + place / LANES * LANES * width..][..LANES * width];
+        for (column, &element) in tile.as_chunks_mut::<LANES>().0.iter_mut().zip(key) {
+            column[place % LANES] = element;
         }
+        self.values[start + place * width..][..value.len()].copy_from_slice(value);
     }
 
-    /// Writes the keys and values of some positions, each `[kv_heads, positions, head_dim]`, from `start` on.
-    pub(crate) fn write(&mut self, keys: &[f32], values: &[f32], start: usize) {
-        let positions = keys.len() / (self.kv_heads * self.head_dim);
-        let new = keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim));
-        for (index, (key, value)) in new.enumerate() {
-            let (head, position) = (index / positions, start + index % positions);
-            let tile = (head * self.capacity + position / LANES * LANES) * self.width;
-            for (column, &element) in self.keys[tile..].chunks_exact_mut(LANES).zip(key) {
-                column[position % LANES] = element;
-            }
-            let row = (head * self.capacity + position) * self.width;
-            self.values[row..][..self.head_dim].copy_from_slice(value);
-        }
-    }
-
-    fn key_tile(&self, head: usize, tile: usize) -> &[[f32; LANES]] {
-        self.keys[(head * self.capacity + tile * LANES) * self.width..][..self.width * LANES].as_chunks().0
-    }
-
-    fn value(&self, head: usize, position: usize) -> &[[f32; LANES]] {
-        self.values[(head * self.capacity + position) * self.width..][..self.width].as_chunks().0
+    fn start(&self, layer: usize, head: usize) -> usize {
+        (layer * self.shape.kv_heads + head) * self.shape.head_len()
     }
 }
 
-/// What queries, scaled and `[heads, rows, head_dim]`, take from the values: `[rows, heads * head_dim]`.
-pub(crate) fn attend(isa: Isa, cache: &HeadCache, queries: &[f32], sight: &Sight) -> Vec<f32> {
-    let (rows, dim) = (sight.rows, cache.head_dim);
-    let heads = queries.len() / (rows * dim);
-    let of_kv_head = heads / cache.kv_heads * rows;
+/// The rows of one sequence in a block: what is cached of it, and what its rows see.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) pages: &'a [Arc<Page>],
+    pub(crate) sight: Sight,
+}
+
+/// What queries take from the values of one layer: `[rows, heads * head_dim]`, the rows of all sequences one after the
+/// other. Queries are scaled, and for each sequence `[heads, rows, head_dim]`.
+pub(crate) fn attend(
+    isa: Isa,
+    shape: PageShape,
+    layer: usize,
+    sequences: &[Rows<'_>],
+    queries: &[f32],
+    heads: usize,
+) -> Vec<f32> {
+    let dim = shape.head_dim;
+    let group = heads / shape.kv_heads;
     // Fewer at a time where else a thread would have nothing to do: this changes no result.
     let threads = barrier_pool().n_workers() + 1;
+    let units = |step: usize| sequences.iter().map(move |one| shape.kv_heads * (group * one.sight.rows).div_ceil(step));
     let mut step = QUERIES;
-    while step > 1 && cache.kv_heads * of_kv_head.div_ceil(step) < threads {
+    while step > 1 && units(step).sum::<usize>() < threads {
         step /= 2;
     }
-    let units = of_kv_head.div_ceil(step);
+    let units: Vec<usize> = units(step).collect();
+    let rows = sequences.iter().map(|one| one.sight.rows).sum();
+    let work: usize = sequences.iter().map(|one| 2 * heads * dim * one.sight.rows * one.sight.longest()).sum();
     let out = Columns::new(rows, heads * dim);
-    let work = queries.len() * 2 * sight.of(rows - 1).len();
-    each_range(cache.kv_heads * units, if work < PARALLEL_FROM { usize::MAX } else { 0 }, |range| {
-        for unit in range {
-            let (kv_head, first) = (unit / units, unit % units * step);
-            let job = Job { isa, cache, queries, sight, kv_head, of_kv_head, out: &out };
-            match step.min(of_kv_head - first) {
-                5.. => job.run::<8>(first),
-                3.. => job.run::<4>(first),
-                2 => job.run::<2>(first),
-                _ => job.run::<1>(first),
+    each_range(units.iter().sum(), if work < PARALLEL_FROM { usize::MAX } else { 0 }, |range| {
+        let (mut first_unit, mut first_row) = (0, 0);
+        for (one, &units) in sequences.iter().zip(&units) {
+            let rows = one.sight.rows;
+            let per_head = units / shape.kv_heads;
+            let (low, high) = (range.start.max(first_unit), range.end.min(first_unit + units));
+            for unit in low..high {
+                let (kv_head, first) = ((unit - first_unit) / per_head, (unit - first_unit) % per_head * step);
+                let queries = &queries[first_row * heads * dim..][..rows * heads * dim];
+                let head = HeadView { pages: one.pages, shape, layer, head: kv_head };
+                let job = Job { isa, head, queries, sight: &one.sight, group, first_row, out: &out };
+                match step.min(group * rows - first) {
+                    5.. => job.run::<8>(first),
+                    3.. => job.run::<4>(first),
+                    2 => job.run::<2>(first),
+                    _ => job.run::<1>(first),
+                }
             }
+            first_unit += units;
+            first_row += rows;
         }
     });
     out.take()
 }
 
+/// One key-value head of one sequence in one layer.
+#[derive(Clone, Copy)]
+struct HeadView<'a> {
+    pages: &'a [Arc<Page>],
+    shape: PageShape,
+    layer: usize,
+    head: usize,
+}
+
+impl<'a> HeadView<'a> {
+    /// The tiles of keys in a page.
+    #[inline(always)]
+    fn keys(&self, page: usize) -> &'a [[f32; LANES]] {
+        let page = &*self.pages[page];
+        page.keys[page.start(self.layer, self.head)..][..self.shape.head_len()].as_chunks().0
+    }
+
+    /// The values in a page, position by position.
+    #[inline(always)]
+    fn values(&self, page: usize) -> &'a [[f32; LANES]] {
+        let page = &*self.pages[page];
+        page.values[page.start(self.layer, self.head)..][..self.shape.head_len()].as_chunks().0
+    }
+}
+
 /// The queries of one key-value head.
 struct Job<'a> {
     isa: Isa,
-    cache: &'a HeadCache,
+    head: HeadView<'a>,
     queries: &'a [f32],
     sight: &'a Sight,
-    kv_head: usize,
-    of_kv_head: usize,
+    /// Query heads that share the key-value head.
+    group: usize,
+    /// The sequence's first row in the result.
+    first_row: usize,
     out: &'a Columns,
 }
 
 impl Job<'_> {
     /// Up to `COUNT` queries from `first` on. Where there are fewer, the last one is computed again.
     fn run<const COUNT: usize>(&self, first: usize) {
-        let (rows, dim, width) = (self.sight.rows, self.cache.head_dim, self.cache.width);
-        let count = COUNT.min(self.of_kv_head - first);
+        let (rows, dim, width) = (self.sight.rows, self.head.shape.head_dim, self.head.shape.width());
+        let all = self.group * rows;
+        let count = COUNT.min(all - first);
         let index: [usize; COUNT] = std::array::from_fn(|i| first + i.min(count - 1));
         let seen = index.map(|i| self.sight.of(i % rows));
         let low = seen.iter().map(|seen| seen.start).min().unwrap_or(0);
         let high = seen.iter().map(|seen| seen.end).max().unwrap_or(0);
         let mut padded = vec![0.0; COUNT * width];
         for (padded, i) in padded.chunks_exact_mut(width).zip(index) {
-            padded[..dim].copy_from_slice(&self.queries[(self.kv_head * self.of_kv_head + i) * dim..][..dim]);
+            padded[..dim].copy_from_slice(&self.queries[(self.head.head * all + i) * dim..][..dim]);
         }
         let base = low / LANES * LANES;
         let span = high.next_multiple_of(LANES) - base;
@@ -176,16 +221,15 @@ impl Job<'_> {
         let seen = seen.map(|seen| seen.start - base..seen.end - base);
         compute::<COUNT>(
             self.isa,
-            self.cache,
-            self.kv_head,
+            self.head,
             &Part { positions: base..high, queries: &padded, seen: &seen, softcap: self.sight.softcap },
             &mut scores,
             &mut mixed,
         );
         for (i, mixed) in index.iter().zip(mixed.chunks_exact(width)).take(count) {
-            let head = self.kv_head * self.of_kv_head / rows + i / rows;
+            let head = self.head.head * self.group + i / rows;
             // SAFETY: each query is in one job only, and a query's head and row make a place of its own.
-            unsafe { self.out.put(i % rows, head * dim, &mixed[..dim]) };
+            unsafe { self.out.put(self.first_row + i % rows, head * dim, &mixed[..dim]) };
         }
     }
 }
@@ -201,21 +245,15 @@ struct Part<'a> {
 }
 
 for_each_isa! {
-    fn compute<const COUNT: usize>(
-        cache: &HeadCache,
-        head: usize,
-        part: &Part<'_>,
-        scores: &mut [f32],
-        mixed: &mut [f32],
-    ) {
+    fn compute<const COUNT: usize>(head: HeadView<'_>, part: &Part<'_>, scores: &mut [f32], mixed: &mut [f32]) {
         let span = scores.len() / COUNT;
-        score::<COUNT>(cache, head, part.positions.start / LANES, part.queries, scores);
+        score::<COUNT>(head, part.positions.start / LANES, part.queries, scores);
         let mut factors = [0.0; COUNT];
         for ((scores, seen), factor) in scores.chunks_exact_mut(span).zip(part.seen).zip(&mut factors) {
             *factor = weigh(scores, seen.clone(), part.softcap);
         }
-        mix::<COUNT>(cache, head, part.positions.clone(), scores, mixed);
-        for (mixed, factor) in mixed.chunks_exact_mut(cache.width).zip(factors) {
+        mix::<COUNT>(head, part.positions.clone(), scores, mixed);
+        for (mixed, factor) in mixed.chunks_exact_mut(head.shape.width()).zip(factors) {
             for value in mixed {
                 *value *= factor;
             }
@@ -225,11 +263,12 @@ for_each_isa! {
 
 /// Scores of queries against the keys from a tile on.
 #[inline(always)]
-fn score<const COUNT: usize>(cache: &HeadCache, head: usize, first_tile: usize, queries: &[f32], scores: &mut [f32]) {
-    let (width, span) = (cache.width, scores.len() / COUNT);
+fn score<const COUNT: usize>(head: HeadView<'_>, first_tile: usize, queries: &[f32], scores: &mut [f32]) {
+    let (width, span) = (head.shape.width(), scores.len() / COUNT);
     let queries: [&[f32]; COUNT] = std::array::from_fn(|i| &queries[i * width..][..width]);
     for tile in 0..span / LANES {
-        let keys = &cache.key_tile(head, first_tile + tile)[..width];
+        let place = first_tile + tile;
+        let keys = &head.keys(place / TILES)[place % TILES * width..][..width];
         let mut sums = [[0.0f32; LANES]; COUNT];
         for (element, keys) in keys.iter().enumerate() {
             for (sums, query) in sums.iter_mut().zip(&queries) {
@@ -279,29 +318,35 @@ fn weigh(scores: &mut [f32], seen: Range<usize>, softcap: Option<f64>) -> f32 {
 
 /// Sums of values times weights over a range of positions; the weights begin at the range's start.
 #[inline(always)]
-fn mix<const COUNT: usize>(
-    cache: &HeadCache,
-    head: usize,
-    positions: Range<usize>,
-    weights: &[f32],
-    mixed: &mut [f32],
-) {
-    let (width, span) = (cache.width, weights.len() / COUNT);
-    let weights: [&[f32]; COUNT] = std::array::from_fn(|i| &weights[i * span..][..positions.len()]);
-    for register in 0..width / LANES {
-        let mut sums = [[0.0f32; LANES]; COUNT];
-        for (index, position) in positions.clone().enumerate() {
-            let values = &cache.value(head, position)[register];
-            for (sums, weights) in sums.iter_mut().zip(&weights) {
-                let weight = weights[index];
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = value.mul_add(weight, *sum);
+fn mix<const COUNT: usize>(head: HeadView<'_>, positions: Range<usize>, weights: &[f32], mixed: &mut [f32]) {
+    let (width, span) = (head.shape.width(), weights.len() / COUNT);
+    let registers = width / LANES;
+    let mut start = positions.start;
+    while start < positions.end {
+        let end = positions.end.min((start / PAGE + 1) * PAGE);
+        let values = &head.values(start / PAGE)[start % PAGE * registers..][..(end - start) * registers];
+        let weights: [&[f32]; COUNT] =
+            std::array::from_fn(|i| &weights[i * span + start - positions.start..][..end - start]);
+        for register in 0..registers {
+            let place = |i: usize| i * width + register * LANES;
+            let mut sums = [[0.0f32; LANES]; COUNT];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                sums.copy_from_slice(&mixed[place(i)..][..LANES]);
+            }
+            for (index, values) in values.chunks_exact(registers).enumerate() {
+                let values = &values[register];
+                for (sums, weights) in sums.iter_mut().zip(&weights) {
+                    let weight = weights[index];
+                    for (sum, value) in sums.iter_mut().zip(values) {
+                        *sum = value.mul_add(weight, *sum);
+                    }
                 }
             }
+            for (i, sums) in sums.iter().enumerate() {
+                mixed[place(i)..][..LANES].copy_from_slice(sums);
+            }
         }
-        for (i, sums) in sums.iter().enumerate() {
-            mixed[i * width + register * LANES..][..LANES].copy_from_slice(sums);
-        }
+        start = end;
     }
 }
 

@@ -23,7 +23,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attention::{HeadCache, LANES, Sight, attend, exp};
+pub(crate) use attention::{PAGE, Page, PageShape, Rows, Sight, attend, exp};
 pub(crate) use float::Floats;
 pub(crate) use form::Form;
 pub(crate) use isa::{Isa, for_each_isa};

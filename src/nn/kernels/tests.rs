@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The file's bytes of a random matrix, and its weights as candle reads them.
 fn matrix(form: Form, rows: usize, columns: usize, random: &mut StdRng) -> (Vec<u8>, Vec<f32>) {
@@ -147,29 +148,41 @@ fn inputs_that_are_no_numbers_are_not_hidden() {
 #[test]
 fn attention_is_the_same_on_every_instruction_set_alone_and_in_a_block() {
     let mut random = StdRng::seed_from_u64(5);
-    for (heads, kv_heads, dim, window, softcap) in [
+    for (heads, kv_heads, head_dim, window, softcap) in [
         (6, 2, 64, None, None),
         (4, 1, 96, Some(20), None),
         (3, 3, 40, None, Some(3.0)),
         (14, 2, 16, Some(7), Some(9.0)),
     ] {
-        let (position, rows) = (37, 21);
-        let mut cache = HeadCache::new(kv_heads, dim);
-        cache.grow(64, 0);
+        let shape = PageShape { layers: 2, kv_heads, head_dim };
         let mut numbers = |count: usize| (0..count).map(|_| random.random_range(-2.0f32..2.0)).collect::<Vec<_>>();
-        cache.write(&numbers(kv_heads * 58 * dim), &numbers(kv_heads * 58 * dim), 0);
-        let queries = numbers(heads * rows * dim);
-        let sight = Sight { rows, position, window, softcap };
+        // Two sequences, of more and of less than a page.
+        let sequences = [(PAGE + 37, 21), (3, 2)].map(|(position, rows)| {
+            let mut pages: Vec<Page> = (0..2).map(|_| Page::new(shape)).collect();
+            for place in 0..position + rows {
+                for head in 0..kv_heads {
+                    pages[place / PAGE].write(1, head, place % PAGE, &numbers(head_dim), &numbers(head_dim));
+                }
+            }
+            let sight = Sight { rows, position, window, softcap };
+            (pages.into_iter().map(Arc::new).collect::<Vec<_>>(), sight, numbers(heads * rows * head_dim))
+        });
+        let both: Vec<Rows<'_>> = sequences.iter().map(|(pages, sight, _)| Rows { pages, sight: *sight }).collect();
+        let queries: Vec<f32> = sequences.iter().flat_map(|one| one.2.clone()).collect();
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        let expected = attend(Isa::Portable, &cache, &queries, &sight);
+        let expected = attend(Isa::Portable, shape, 1, &both, &queries, heads);
+        let width = heads * head_dim;
         for isa in Isa::available() {
-            assert_eq!(bits(&attend(isa, &cache, &queries, &sight)), bits(&expected), "{isa:?} {dim}");
-            for row in 0..rows {
-                let query: Vec<f32> =
-                    queries.chunks(rows * dim).flat_map(|head| head[row * dim..][..dim].to_vec()).collect();
-                let alone = Sight { rows: 1, position: position + row, ..sight };
-                let width = heads * dim;
-                assert_eq!(bits(&attend(isa, &cache, &query, &alone)), bits(&expected[row * width..][..width]));
+            assert_eq!(bits(&attend(isa, shape, 1, &both, &queries, heads)), bits(&expected), "{isa:?} {head_dim}");
+            let mut expected = expected.chunks(width);
+            for (pages, sight, queries) in &sequences {
+                for row in 0..sight.rows {
+                    let of_head = |head: &[f32]| head[row * head_dim..][..head_dim].to_vec();
+                    let query: Vec<f32> = queries.chunks(sight.rows * head_dim).flat_map(of_head).collect();
+                    let alone = Rows { pages, sight: Sight { rows: 1, position: sight.position + row, ..*sight } };
+                    let found = attend(isa, shape, 1, &[alone], &query, heads);
+                    assert_eq!(bits(&found), bits(expected.next().expect("a row")), "{isa:?} {head_dim} row {row}");
+                }
             }
         }
     }

@@ -1,0 +1,408 @@
+//! Generation: prompts in, tokens out, one sequence or several at a time; and the probabilities of given continuations.
+
+use super::LanguageModel;
+use super::decoder::Next;
+use super::kv::KvCache;
+use super::sampler::{Choice, Sampler, Sampling, log_sum_exp};
+use super::stream::TextStream;
+use crate::clock::{Clock, Moment};
+use crate::error::{Context, Result, bail, ensure, usage};
+use crate::units::Seconds;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// How to generate.
+#[derive(Debug, Clone)]
+pub struct GenerateOptions {
+    /// Upper bound of generated tokens.
+    pub max_tokens: usize,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Keep the k most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
+    pub top_p: f64,
+    /// Keep the tokens whose probability is at least this share of the most probable one's; 0 keeps all.
+    pub min_p: f64,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// How many alternatives to return for each token.
+    pub top_logprobs: usize,
+    /// Texts that end generation; they are not part of the result.
+    pub stop: Vec<String>,
+    /// Whose kept prefixes may be reused beside everybody's, and whose the new ones become; `None` is everybody.
+    pub cache_scope: Option<String>,
+}
+
+/// One generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// The text that it completed: empty while a multi-byte character is unfinished.
+    pub text: String,
+    /// Natural logarithm of its probability at temperature 1.
+    pub logprob: f64,
+    /// The most probable alternatives (text, logprob), most probable first.
+    pub top: Vec<(String, f64)>,
+}
+
+/// Why generation stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// An end-of-turn token or a stop text.
+    EndOfTurn,
+    /// The token budget, or the end of the context.
+    MaxTokens,
+    /// The caller's callback asked for it.
+    Cancelled,
+}
+
+/// What was generated.
+#[derive(Debug, Clone)]
+pub struct Generated {
+    /// The text of all tokens.
+    pub text: String,
+    /// Token by token; an end-of-turn token is the last of them and completes no text of its own.
+    pub tokens: Vec<Token>,
+    /// Why it stopped.
+    pub stop: Stop,
+    /// Tokens of the prompt that came from the prefix cache.
+    pub cached_tokens: usize,
+    /// Time of the forward pass over the prompt.
+    pub prefill: Seconds,
+    /// Time of all later steps, sampling and detokenising included.
+    pub decode: Seconds,
+}
+
+/// A prompt and how to continue it.
+#[derive(Debug, Clone)]
+pub struct Prompt<'a> {
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// How to generate.
+    pub options: &'a GenerateOptions,
+}
+
+/// Probabilities of given continuations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// For each continuation, the natural logarithm of the probability of each of its tokens after those before it.
+    pub logprobs: Vec<Vec<f64>>,
+    /// Tokens of the prompt that came from the prefix cache.
+    pub cached_tokens: usize,
+}
+
+/// Tokens of a prompt that are computed at once.
+pub(super) const CHUNK: usize = 128;
+/// Rows of continuations that are scored at once: the logits of each take the vocabulary's length.
+const SCORED_AT_ONCE: usize = 64;
+
+impl LanguageModel {
+    /// Generates from a prompt. `on_token` sees each token as it comes. A prompt that does not leave room for one token
+    /// in the context is an error: check against [`ModelInfo::context_length`](super::ModelInfo::context_length) first.
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        clock: &Clock,
+        on_token: &mut dyn FnMut(&Token) -> ControlFlow<()>,
+    ) -> Result<Generated> {
+        let prompt = Prompt { tokens: prompt, options };
+        let mut all = self.generate_all(&[prompt], 1, clock, &mut |_, token| on_token(token))?;
+        all.pop().context("no sequence was generated")
+    }
+
+    /// Generates from several prompts, up to `batch` of them at a time: each step computes the next token of all of them
+    /// in one pass, and where a sequence ends, the next prompt takes its place. No result depends on the others: each is
+    /// what [`LanguageModel::generate`] gives for its prompt alone. `on_token` sees the number of the prompt and each token.
+    ///
+    /// A sequence's `decode` time ends with its own last token, and holds what the others' steps took meanwhile.
+    pub fn generate_all(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        batch: usize,
+        clock: &Clock,
+        on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>> {
+        ensure!(batch > 0, "a batch of no sequence generates nothing");
+        for prompt in prompts {
+            self.check(prompt.tokens)?;
+        }
+        let mut waiting: VecDeque<usize> = (0..prompts.len()).collect();
+        let mut running: Vec<Sequence> = Vec::new();
+        let mut done: Vec<Option<Generated>> = vec![None; prompts.len()];
+        loop {
+            while running.len() < batch
+                && let Some(index) = waiting.pop_front()
+            {
+                let (mut sequence, logits) = self.start(index, &prompts[index], clock)?;
+                sequence.extend(self, &logits, on_token)?;
+                running.push(sequence);
+            }
+            let (ended, going): (Vec<_>, Vec<_>) = running.into_iter().partition(|sequence| sequence.stop.is_some());
+            running = going;
+            for sequence in ended {
+                let (index, generated) = self.finish(sequence, &prompts[..], clock)?;
+                done[index] = Some(generated);
+            }
+            if running.is_empty() {
+                if waiting.is_empty() {
+                    break;
+                }
+                continue;
+            }
+            let mut next: Vec<Next<'_>> = running.iter_mut().map(Sequence::next).collect();
+            let rows: Vec<usize> = (0..next.len()).collect();
+            let x = self.decoder.forward(&mut next, &rows)?;
+            let logits = self.decoder.logits(&x)?;
+            for (sequence, logits) in running.iter_mut().zip(&logits) {
+                sequence.extend(self, logits, on_token)?;
+            }
+        }
+        done.into_iter().map(|generated| generated.context("a sequence was lost")).collect()
+    }
+
+    /// The exact probabilities of continuations after a prompt: the prompt is computed once, then all continuations in one
+    /// batched pass.
+    pub fn score(&mut self, prompt: &[u32], continuations: &[Vec<u32>], scope: Option<&str>) -> Result<Scored> {
+        let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
+        ensure!(continuations.iter().all(|tokens| !tokens.is_empty()), "a continuation of no tokens has no probability");
+        ensure!(
+            prompt.len() + longest <= self.info().context_length,
+            "a prompt of {} tokens and a continuation of {longest} do not fit the context of {} tokens",
+            prompt.len(),
+            self.info().context_length
+        );
+        let Prefilled { cache, logits: first, reused } = self.prefill(prompt, scope)?;
+        let mut logprobs = Vec::with_capacity(continuations.len());
+        for tokens in continuations {
+            logprobs.push(vec![logprob(&first, tokens[0])?]);
+        }
+        let mut left: Vec<usize> = (0..continuations.len()).filter(|&i| continuations[i].len() > 1).collect();
+        while !left.is_empty() {
+            let mut rows = 0;
+            let fitting = left.iter().take_while(|&&i| {
+                rows += continuations[i].len() - 1;
+                rows <= SCORED_AT_ONCE
+            });
+            let now: Vec<usize> = left.drain(..fitting.count().max(1)).collect();
+            let mut caches = now.iter().map(|_| cache.fork()).collect::<Result<Vec<_>>>()?;
+            let mut next: Vec<Next<'_>> = caches
+                .iter_mut()
+                .zip(&now)
+                .map(|(cache, &i)| Next { tokens: &continuations[i][..continuations[i].len() - 1], cache })
+                .collect();
+            let wanted: Vec<usize> = (0..next.iter().map(|next| next.tokens.len()).sum()).collect();
+            let x = self.decoder.forward(&mut next, &wanted)?;
+            let mut logits = self.decoder.logits(&x)?.into_iter();
+            for &i in &now {
+                for &token in &continuations[i][1..] {
+                    let logits = logits.next().context("a row of logits is missing")?;
+                    logprobs[i].push(logprob(&logits, token)?);
+                }
+            }
+        }
+        Ok(Scored { logprobs, cached_tokens: reused })
+    }
+
+    /// Logits of the last position of a prompt, for parity checks.
+    pub fn logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
+        Ok(self.prefill(prompt, None)?.logits)
+    }
+
+    /// The natural logarithm of the probability of each token of a text after those before it; the first has none.
+    pub fn logprobs(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
+        self.check(tokens)?;
+        let mut cache = self.decoder.cache();
+        let mut logprobs = Vec::with_capacity(tokens.len());
+        let before = &tokens[..tokens.len() - 1];
+        for (chunk, targets) in before.chunks(SCORED_AT_ONCE).zip(tokens[1..].chunks(SCORED_AT_ONCE)) {
+            let wanted: Vec<usize> = (0..chunk.len()).collect();
+            let x = self.decoder.forward(&mut [Next { tokens: chunk, cache: &mut cache }], &wanted)?;
+            for (logits, &token) in self.decoder.logits(&x)?.iter().zip(targets) {
+                logprobs.push(logprob(logits, token)?);
+            }
+        }
+        Ok(logprobs)
+    }
+
+    fn check(&self, prompt: &[u32]) -> Result<()> {
+        if prompt.is_empty() {
+            return Err(usage("an empty prompt has nothing to continue from"));
+        }
+        let limit = self.info().context_length;
+        if prompt.len() >= limit {
+            return Err(usage(format!(
+                "a prompt of {} tokens leaves no room in the context of {limit} tokens of {}: shorten it, or use a model \
+                 with a longer context",
+                prompt.len(),
+                self.info().name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Computes what is not kept of a prompt, and keeps it.
+    fn prefill(&mut self, prompt: &[u32], scope: Option<&str>) -> Result<Prefilled> {
+        self.check(prompt)?;
+        let mut cache = self.decoder.cache();
+        if let Some(store) = &mut self.prefixes {
+            // The last token is always computed: its logits are what was asked for.
+            for (page, positions) in store.walk(scope, &prompt[..prompt.len() - 1]) {
+                cache.append(&page, positions)?;
+            }
+        }
+        let reused = cache.len();
+        cache.reserve(prompt.len())?;
+        let mut logits = None;
+        let mut left = &prompt[reused..];
+        while !left.is_empty() {
+            let (tokens, later) = left.split_at(CHUNK.min(left.len()));
+            let wanted = if later.is_empty() { vec![tokens.len() - 1] } else { Vec::new() };
+            let x = self.decoder.forward(&mut [Next { tokens, cache: &mut cache }], &wanted)?;
+            if later.is_empty() {
+                logits = self.decoder.logits(&x)?.pop();
+            }
+            left = later;
+        }
+        self.keep(scope, prompt, &cache)?;
+        let Some(logits) = logits else { bail!("no token of the prompt was computed") };
+        Ok(Prefilled { cache, logits, reused })
+    }
+
+    fn keep(&mut self, scope: Option<&str>, tokens: &[u32], cache: &KvCache) -> Result<()> {
+        match &mut self.prefixes {
+            Some(store) => store.keep(scope, &tokens[..cache.len()], |index| cache.page(index)),
+            None => Ok(()),
+        }
+    }
+
+    fn start(&mut self, index: usize, prompt: &Prompt<'_>, clock: &Clock) -> Result<(Sequence, Vec<f32>)> {
+        let options = prompt.options;
+        let sampling = Sampling {
+            temperature: options.temperature,
+            top_k: options.top_k,
+            top_p: options.top_p,
+            min_p: options.min_p,
+        };
+        let sampler = Sampler::new(sampling, options.seed)?;
+        let room = self.info().context_length.saturating_sub(prompt.tokens.len());
+        let start = clock.now();
+        let Prefilled { cache, logits, reused } = self.prefill(prompt.tokens, options.cache_scope.as_deref())?;
+        let sequence = Sequence {
+            index,
+            cache,
+            sampler,
+            stream: TextStream::new(&options.stop),
+            top: options.top_logprobs,
+            budget: options.max_tokens.min(room),
+            tokens: Vec::new(),
+            next: [0],
+            stop: None,
+            cached_tokens: reused,
+            prefill: clock.since(start),
+            decode_start: clock.now(),
+        };
+        Ok((sequence, logits))
+    }
+
+    fn finish(&mut self, sequence: Sequence, prompts: &[Prompt<'_>], clock: &Clock) -> Result<(usize, Generated)> {
+        let decode = clock.since(sequence.decode_start);
+        let prompt = &prompts[sequence.index];
+        let all: Vec<u32> = prompt.tokens.iter().copied().chain(sequence.tokens.iter().map(|token| token.id)).collect();
+        // What was generated may be the beginning of the next prompt, as in a conversation.
+        self.keep(prompt.options.cache_scope.as_deref(), &all, &sequence.cache)?;
+        let generated = Generated {
+            text: sequence.tokens.iter().map(|token| token.text.as_str()).collect(),
+            tokens: sequence.tokens,
+            stop: sequence.stop.unwrap_or(Stop::MaxTokens),
+            cached_tokens: sequence.cached_tokens,
+            prefill: sequence.prefill,
+            decode,
+        };
+        Ok((sequence.index, generated))
+    }
+
+    fn token(&self, choice: Choice, text: String) -> Token {
+        let name = |id| String::from_utf8_lossy(&self.vocabulary.tokenizer.token_bytes(id)).into_owned();
+        let top = choice.top.into_iter().map(|(id, logprob)| (name(id), logprob)).collect();
+        Token { id: choice.id, text, logprob: choice.logprob, top }
+    }
+}
+
+/// A computed prompt.
+struct Prefilled {
+    cache: KvCache,
+    /// Of the last position.
+    logits: Vec<f32>,
+    /// Tokens that came from the prefix cache.
+    reused: usize,
+}
+
+/// A sequence that is being generated.
+struct Sequence {
+    index: usize,
+    cache: KvCache,
+    sampler: Sampler,
+    stream: TextStream,
+    top: usize,
+    budget: usize,
+    tokens: Vec<Token>,
+    /// The token to compute next.
+    next: [u32; 1],
+    stop: Option<Stop>,
+    cached_tokens: usize,
+    prefill: Seconds,
+    decode_start: Moment,
+}
+
+impl Sequence {
+    fn next(&mut self) -> Next<'_> {
+        Next { tokens: &self.next, cache: &mut self.cache }
+    }
+
+    /// Chooses the next token from its logits, and finds out whether it is the last.
+    fn extend(
+        &mut self,
+        model: &LanguageModel,
+        logits: &[f32],
+        on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if self.budget == 0 {
+            self.stop = Some(Stop::MaxTokens);
+            return Ok(());
+        }
+        let choice = self.sampler.choose(logits, self.top)?;
+        let mut text = String::new();
+        if model.vocabulary.ends.contains(&choice.id) {
+            self.stop = Some(Stop::EndOfTurn);
+        } else {
+            let piece = self.stream.push(&model.vocabulary.tokenizer.token_bytes(choice.id));
+            text = piece.text;
+            if piece.stopped {
+                self.stop = Some(Stop::EndOfTurn);
+            } else if self.tokens.len() + 1 == self.budget {
+                self.stop = Some(Stop::MaxTokens);
+            }
+        }
+        if self.stop.is_some() {
+            text.push_str(&self.stream.finish());
+        }
+        let token = model.token(choice, text);
+        let flow = on_token(self.index, &token);
+        self.next = [token.id];
+        self.tokens.push(token);
+        if flow.is_break() && self.stop.is_none() {
+            self.stop = Some(Stop::Cancelled);
+        }
+        Ok(())
+    }
+}
+
+fn logprob(logits: &[f32], token: u32) -> Result<f64> {
+    let Some(&logit) = logits.get(token as usize) else {
+        bail!("token id {token} is not in the vocabulary of {}", logits.len())
+    };
+    Ok(f64::from(logit) - log_sum_exp(logits)?)
+}
