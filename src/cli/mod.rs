@@ -12,6 +12,7 @@ mod progress;
 mod report;
 mod serve;
 mod setup;
+mod speed;
 mod tasks;
 mod threads;
 
@@ -74,6 +75,8 @@ enum Verb {
     Tasks(tasks::TasksArgs),
     /// Serve a local model over an OpenAI-compatible HTTP interface
     Serve(serve::ServeArgs),
+    /// Measure prefill and decode of a local model
+    Speed(speed::SpeedArgs),
     /// Say what this machine and this build offer
     Doctor(doctor::DoctorArgs),
 }
@@ -100,6 +103,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus> {
         Verb::Models(args) => models::run(args, network, cli.common.quiet),
         Verb::Tasks(args) => tasks::run(args),
         Verb::Serve(args) => serve::run(args, network, cli.common.quiet),
+        Verb::Speed(args) => speed::run(args, network, &cli.common),
         Verb::Doctor(args) => doctor::run(args, network),
     }
 }

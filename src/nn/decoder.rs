@@ -100,6 +100,12 @@ impl Decoder {
         KvCache::new(KvShape { pages: PageShape { layers, kv_heads, head_dim }, device: self.device.clone() })
     }
 
+    /// Bytes of the matrices that a token of decoding reads.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        let of = |layer: &Layer| [&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down].map(Linear::bytes);
+        self.layers.iter().flat_map(of).sum::<u64>() + self.output.bytes()
+    }
+
     /// Runs the next tokens of some sequences through all layers, after those that are cached, and caches them. Returns the
     /// last layer's output for the rows in `wanted`, which are counted over all sequences' tokens.
     pub(crate) fn forward(&self, sequences: &mut [Next<'_>], wanted: &[usize]) -> Result<Tensor> {

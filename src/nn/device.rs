@@ -58,6 +58,12 @@ impl Device {
         }
     }
 
+    /// Whether this is the processor.
+    #[must_use]
+    pub fn is_cpu(&self) -> bool {
+        self.0.is_cpu()
+    }
+
     /// `cpu`, `cuda:0`, `metal`.
     #[must_use]
     pub fn name(&self) -> String {

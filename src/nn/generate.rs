@@ -167,7 +167,10 @@ impl LanguageModel {
     /// batched pass.
     pub fn score(&mut self, prompt: &[u32], continuations: &[Vec<u32>], scope: Option<&str>) -> Result<Scored> {
         let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
-        ensure!(continuations.iter().all(|tokens| !tokens.is_empty()), "a continuation of no tokens has no probability");
+        ensure!(
+            continuations.iter().all(|tokens| !tokens.is_empty()),
+            "a continuation of no tokens has no probability"
+        );
         ensure!(
             prompt.len() + longest <= self.info().context_length,
             "a prompt of {} tokens and a continuation of {longest} do not fit the context of {} tokens",
@@ -254,21 +257,24 @@ impl LanguageModel {
             }
         }
         let reused = cache.len();
-        cache.reserve(prompt.len())?;
-        let mut logits = None;
-        let mut left = &prompt[reused..];
-        while !left.is_empty() {
+        let logits = self.compute(&prompt[reused..], &mut cache)?;
+        self.keep(scope, prompt, &cache)?;
+        Ok(Prefilled { cache, logits, reused })
+    }
+
+    /// Computes tokens after those that are cached, a chunk at a time. Returns the logits of the last.
+    pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>> {
+        cache.reserve(cache.len() + tokens.len())?;
+        let mut left = tokens;
+        loop {
             let (tokens, later) = left.split_at(CHUNK.min(left.len()));
-            let wanted = if later.is_empty() { vec![tokens.len() - 1] } else { Vec::new() };
-            let x = self.decoder.forward(&mut [Next { tokens, cache: &mut cache }], &wanted)?;
+            let wanted = if later.is_empty() { tokens.len().checked_sub(1) } else { None };
+            let x = self.decoder.forward(&mut [Next { tokens, cache }], wanted.as_slice())?;
             if later.is_empty() {
-                logits = self.decoder.logits(&x)?.pop();
+                return self.decoder.logits(&x)?.pop().context("there is no token to compute");
             }
             left = later;
         }
-        self.keep(scope, prompt, &cache)?;
-        let Some(logits) = logits else { bail!("no token of the prompt was computed") };
-        Ok(Prefilled { cache, logits, reused })
     }
 
     fn keep(&mut self, scope: Option<&str>, tokens: &[u32], cache: &KvCache) -> Result<()> {

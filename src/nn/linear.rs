@@ -78,9 +78,26 @@ impl Linear {
         })
     }
 
+    /// Bytes in memory, as they are read for a multiplication.
+    pub(crate) fn bytes(&self) -> u64 {
+        match &self.weights {
+            Weights::Cpu(matrices) => matrices.iter().map(|matrix| matrix.bytes() as u64).sum(),
+            Weights::Device(parts) => parts.iter().map(device_bytes).sum(),
+        }
+    }
+
     /// The matrix for looking its rows up by token ids.
     pub(crate) fn table(&self) -> Embedding {
         Embedding { weights: self.weights.clone(), width: self.inputs }
+    }
+}
+
+fn device_bytes(part: &QMatMul) -> u64 {
+    match part {
+        QMatMul::QTensor(tensor) => tensor.storage_size_in_bytes() as u64,
+        QMatMul::Tensor(tensor) | QMatMul::TensorF16(tensor) => {
+            (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod ops;
 mod parity;
 mod prefix;
 mod sampler;
+mod speed;
 mod stream;
 #[doc(hidden)]
 pub mod testing;
@@ -29,4 +30,5 @@ pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
 pub use generate::{GenerateOptions, Generated, Prompt, Scored, Stop, Token};
 pub use model::{LanguageModel, LoadOptions, ModelInfo};
+pub use speed::{DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, memory_bandwidth};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

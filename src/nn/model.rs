@@ -66,14 +66,23 @@ impl LanguageModel {
         let file = Gguf::open(path)?;
         let (decoder, vocabulary) = rayon::join(|| Decoder::load(&file, &device.0), || Vocabulary::read(&file));
         let (decoder, vocabulary) = (decoder?, vocabulary?);
-        let page_bytes = decoder.cache().shape().pages.page_bytes();
         Ok(Self {
             info: describe(&file, &decoder.config),
             path: path.to_owned(),
-            prefixes: options.prefix_cache.then(|| PrefixStore::new(options.prefix_cache_bytes / page_bytes)),
+            prefixes: options.prefix_cache.then(|| prefix_store(&decoder, options.prefix_cache_bytes)),
             decoder,
             vocabulary,
         })
+    }
+
+    /// Bytes of the weights that each token of decoding reads.
+    pub fn weight_bytes(&self) -> u64 {
+        self.decoder.weight_bytes()
+    }
+
+    /// An empty store for this model's pages.
+    pub(super) fn prefix_store(&self, bytes: usize) -> PrefixStore {
+        prefix_store(&self.decoder, bytes)
     }
 
     /// What the file says of itself.
@@ -122,6 +131,10 @@ impl LanguageModel {
     pub fn tokenize_text(&self, text: &str) -> Result<Vec<u32>> {
         self.vocabulary.tokenizer.encode(text, false)
     }
+}
+
+fn prefix_store(decoder: &Decoder, bytes: usize) -> PrefixStore {
+    PrefixStore::new(bytes / decoder.cache().shape().pages.page_bytes())
 }
 
 fn describe(file: &Gguf, config: &Config) -> ModelInfo {

@@ -182,7 +182,9 @@ fn attention_on_cpu(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'
         let Some(pages) = part.cache.open_pages() else { crate::error::bail!("the cache is not on the CPU") };
         ensure!(start + rows <= pages.len() * PAGE, "the key-value cache has no room for {rows} positions");
         each_row(&mut pages[..(start + rows).div_ceil(PAGE)], 1, several, |index, page| {
-            let Some(page) = page.first_mut().and_then(Arc::get_mut) else { unreachable!("pages to write are not shared") };
+            let Some(page) = page.first_mut().and_then(Arc::get_mut) else {
+                unreachable!("pages to write are not shared")
+            };
             let mut key = vec![0.0; head_dim];
             for position in (index * PAGE).max(start)..((index + 1) * PAGE).min(start + rows) {
                 let row = position - start;
@@ -421,11 +423,8 @@ mod tests {
     fn composed(qkv: &Tensor, a: &Attention<'_>, earlier: Option<(&Tensor, usize)>) -> Tensor {
         let dims = (a.kv_heads, 64, a.head_dim);
         let zeros = || Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).expect("zeros");
-        let mut cache = KvCache::of_tensors(
-            KvShape { pages: shape(a), device: Device::Cpu },
-            vec![(zeros(), zeros())],
-            dims.1,
-        );
+        let mut cache =
+            KvCache::of_tensors(KvShape { pages: shape(a), device: Device::Cpu }, vec![(zeros(), zeros())], dims.1);
         if let Some((qkv, rows)) = earlier {
             attention_composed(qkv, a, 0, &mut cache).expect("composed");
             cache.advance(rows);

@@ -2,8 +2,8 @@
 //! must not change a result.
 
 use super::decoder::{Decoder, Next};
-use super::gguf::Gguf;
 use super::generate::CHUNK;
+use super::gguf::Gguf;
 use super::kernels::PAGE;
 use super::testing::{self, Family, HEADS, HIDDEN, KV_HEADS, NORM_EPS, Stored, write_checkpoint};
 use super::{Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Prompt, Stop};

@@ -106,7 +106,8 @@ impl PrefixStore {
         self.now += 1;
         let branch = Branch { scope: scope.map(Into::into), parent };
         // The same page with more of it filled takes the place of one with less.
-        let shorter = self.children.get_mut(&branch).into_iter().flatten().find(|kept| tokens.starts_with(&kept.tokens));
+        let shorter =
+            self.children.get_mut(&branch).into_iter().flatten().find(|kept| tokens.starts_with(&kept.tokens));
         if let Some(kept) = shorter {
             (kept.tokens, kept.page, kept.last_used) = (tokens.into(), page, self.now);
             return Some(kept.place);

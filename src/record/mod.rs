@@ -8,7 +8,7 @@ mod provenance;
 mod read;
 mod write;
 
-pub use provenance::{Machine, machine};
+pub use provenance::{Machine, machine, peak_memory};
 pub use read::{Run, read};
 pub use write::{RunWriter, write_json, write_whole};
 

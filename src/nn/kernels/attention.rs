@@ -67,6 +67,11 @@ impl PageShape {
         PAGE * self.width()
     }
 
+    /// Bytes of a position's keys and values, without what fills heads up.
+    pub(crate) fn position_bytes(&self) -> usize {
+        2 * self.layers * self.kv_heads * self.head_dim * size_of::<f32>()
+    }
+
     /// Bytes of a page.
     pub(crate) fn page_bytes(&self) -> usize {
         2 * self.layers * self.kv_heads * self.head_len() * size_of::<f32>()

@@ -33,6 +33,14 @@ impl Matrix {
         }
     }
 
+    /// Its bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Quantised(packed) => packed.bytes(),
+            Self::Float(floats) => floats.tiles.iter().map(|tile| size_of_val(&**tile)).sum(),
+        }
+    }
+
     /// Writes the weights of one row, of a row that exists.
     pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
         match self {

@@ -29,4 +29,4 @@ pub(crate) use form::Form;
 pub(crate) use isa::{Isa, for_each_isa};
 pub(crate) use matmul::{Matrix, multiply};
 pub(crate) use pack::Packed;
-pub(crate) use pool::each_row;
+pub(crate) use pool::{each_range, each_row};

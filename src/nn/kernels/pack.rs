@@ -84,7 +84,6 @@ impl Packed {
     }
 
     /// Bytes in memory.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         let of = |tile: &Tile| {
             size_of_val(&*tile.codes)

@@ -1,0 +1,344 @@
+//! Speed of a model: prefill and decode apart, with and without reuse of prefixes, beside the machine's memory bandwidth.
+//!
+//! Tokens are arbitrary and nothing ends a sequence early, as in other programs' benchmarks; choosing tokens and making text
+//! of them is not part of a step here.
+
+use super::decoder::Next;
+use super::generate::GenerateOptions;
+use super::kernels::{Isa, each_range, for_each_isa};
+use super::kv::KvCache;
+use super::{LanguageModel, LoadOptions};
+use crate::clock::Clock;
+use crate::error::{Context, Result, usage};
+use crate::units::Seconds;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What to measure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeedPlan {
+    /// Lengths of prompts.
+    pub prompts: Vec<usize>,
+    /// Steps of a decode measurement.
+    pub steps: usize,
+    /// How many positions are cached when decoding begins.
+    pub depths: Vec<usize>,
+    /// How many sequences are decoded at once.
+    pub batches: Vec<usize>,
+    /// How often everything is measured, after a warm-up.
+    pub repeats: usize,
+    /// Tokens of a prompt that an earlier one shares, and tokens of its own; `None` measures no reuse.
+    pub shared: Option<(usize, usize)>,
+}
+
+/// What was measured, each figure once for every repeat.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpeedSamples {
+    /// For each length of prompt the time until the logits of its last position are there.
+    pub prefill: Vec<(usize, Vec<Seconds>)>,
+    /// The decoding.
+    pub decode: Vec<DecodeSamples>,
+    /// The reuse of prefixes.
+    pub reuse: Option<ReuseSamples>,
+}
+
+/// Decoding of some sequences at a depth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecodeSamples {
+    /// Positions cached at the beginning.
+    pub depth: usize,
+    /// Sequences.
+    pub batch: usize,
+    /// Time of all steps.
+    pub seconds: Vec<Seconds>,
+    /// Bytes of weights, keys and values that a step reads, halfway through.
+    pub bytes_per_step: u64,
+}
+
+/// Time to the first token of a prompt of which an earlier one computed a part.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReuseSamples {
+    /// Tokens that came from the earlier prompt.
+    pub cached_tokens: usize,
+    /// Without reuse.
+    pub without: Vec<Seconds>,
+    /// With reuse.
+    pub with: Vec<Seconds>,
+}
+
+impl LanguageModel {
+    /// Measures what the plan asks for, every figure once in each round, so that a machine that slows down does so for all.
+    /// `before_batches` is called when everything that has one sequence is done, so that its memory can be told apart.
+    pub fn measure_speed(
+        &mut self,
+        plan: &SpeedPlan,
+        clock: &Clock,
+        progress: &mut dyn FnMut(&str),
+        before_batches: &mut dyn FnMut(),
+    ) -> Result<SpeedSamples> {
+        self.check_plan(plan)?;
+        let mut samples = SpeedSamples {
+            prefill: plan.prompts.iter().map(|&tokens| (tokens, Vec::new())).collect(),
+            ..SpeedSamples::default()
+        };
+        let (single, several): (Vec<usize>, Vec<usize>) = plan.batches.iter().partition(|&&batch| batch == 1);
+        let deepest = plan.depths.iter().copied().max().unwrap_or(0);
+
+        progress("warm-up");
+        let (warm, _) = self.time_prefill(*plan.prompts.iter().min().unwrap_or(&64), 0, clock)?;
+        self.time_decode(&[&warm], 0, plan.steps.min(4), clock)?;
+        drop(warm);
+        let own = if single.is_empty() { Vec::new() } else { self.fill(1, deepest, clock)? };
+        let mut decode = self.blank(&single, plan);
+        for round in 1..=plan.repeats {
+            progress(&format!("round {round} of {}", plan.repeats));
+            for (tokens, times) in &mut samples.prefill {
+                times.push(self.time_prefill(*tokens, round as u64, clock)?.1);
+            }
+            self.time_all(&mut decode, &own, plan.steps, clock)?;
+        }
+        drop(own);
+        if let Some((shared, own)) = plan.shared {
+            progress("reuse of prefixes");
+            samples.reuse = Some(self.measure_reuse(shared, own, plan.repeats, clock)?);
+        }
+        before_batches();
+        samples.decode = decode;
+        if let Some(&largest) = several.iter().max() {
+            progress("filling the caches of the batch");
+            let caches = self.fill(largest, deepest, clock)?;
+            let mut decode = self.blank(&several, plan);
+            for round in 1..=plan.repeats {
+                progress(&format!("batches, round {round} of {}", plan.repeats));
+                self.time_all(&mut decode, &caches, plan.steps, clock)?;
+            }
+            samples.decode.extend(decode);
+        }
+        Ok(samples)
+    }
+
+    fn check_plan(&self, plan: &SpeedPlan) -> Result<()> {
+        let context = self.info().context_length;
+        let decoded = plan.depths.iter().max().map(|depth| ("a depth and its steps", depth + plan.steps));
+        let prompt = plan.prompts.iter().max().map(|&tokens| ("a prompt", tokens));
+        let reused = plan.shared.map(|(shared, own)| ("a prompt with a shared beginning", shared + own));
+        for (what, tokens) in [decoded, prompt, reused].into_iter().flatten() {
+            if tokens >= context {
+                return Err(usage(format!(
+                    "{what} of {tokens} tokens does not fit the context of {context} tokens of {}",
+                    self.info().name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn blank(&self, batches: &[usize], plan: &SpeedPlan) -> Vec<DecodeSamples> {
+        let weights = self.decoder.weight_bytes();
+        let position = self.decoder.cache().shape().pages.position_bytes() as u64;
+        let all = batches.iter().flat_map(|&batch| plan.depths.iter().map(move |&depth| (batch, depth)));
+        all.map(|(batch, depth)| DecodeSamples {
+            depth,
+            batch,
+            seconds: Vec::new(),
+            bytes_per_step: weights + (batch * (depth + plan.steps / 2)) as u64 * position,
+        })
+        .collect()
+    }
+
+    fn time_all(
+        &mut self,
+        decode: &mut [DecodeSamples],
+        caches: &[KvCache],
+        steps: usize,
+        clock: &Clock,
+    ) -> Result<()> {
+        for samples in decode {
+            let caches: Vec<&KvCache> = caches.iter().take(samples.batch).collect();
+            samples.seconds.push(self.time_decode(&caches, samples.depth, steps, clock)?);
+        }
+        Ok(())
+    }
+
+    /// Caches of sequences that share nothing.
+    fn fill(&self, count: usize, depth: usize, clock: &Clock) -> Result<Vec<KvCache>> {
+        (0..count)
+            .map(|index| {
+                if depth == 0 {
+                    return Ok(self.decoder.cache());
+                }
+                Ok(self.time_prefill(depth, 1000 + index as u64, clock)?.0)
+            })
+            .collect()
+    }
+
+    fn time_prefill(&self, tokens: usize, seed: u64, clock: &Clock) -> Result<(KvCache, Seconds)> {
+        let prompt = self.arbitrary(tokens, seed);
+        let start = clock.now();
+        let mut cache = self.decoder.cache();
+        self.compute(&prompt, &mut cache)?;
+        Ok((cache, clock.since(start)))
+    }
+
+    fn time_decode(&self, caches: &[&KvCache], depth: usize, steps: usize, clock: &Clock) -> Result<Seconds> {
+        let mut caches = caches.iter().map(|cache| cache.fork()).collect::<Result<Vec<_>>>()?;
+        for cache in &mut caches {
+            cache.truncate(depth);
+            cache.reserve(depth + steps)?;
+        }
+        let tokens = self.arbitrary(caches.len() * steps, 77);
+        let rows: Vec<usize> = (0..caches.len()).collect();
+        let start = clock.now();
+        for tokens in tokens.chunks(caches.len()) {
+            let mut next: Vec<Next<'_>> =
+                caches.iter_mut().zip(tokens.chunks(1)).map(|(cache, tokens)| Next { tokens, cache }).collect();
+            let x = self.decoder.forward(&mut next, &rows)?;
+            self.decoder.logits(&x)?;
+        }
+        Ok(clock.since(start))
+    }
+
+    fn measure_reuse(&mut self, shared: usize, own: usize, repeats: usize, clock: &Clock) -> Result<ReuseSamples> {
+        let mut samples = ReuseSamples::default();
+        let beginning = self.arbitrary(shared, 5);
+        let prompt = |ending: Vec<u32>| beginning.iter().copied().chain(ending).collect::<Vec<u32>>();
+        let options = GenerateOptions {
+            max_tokens: 1,
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: 0,
+            top_logprobs: 0,
+            stop: Vec::new(),
+            cache_scope: None,
+        };
+        let kept = self.prefixes.take();
+        let first_token = |model: &mut Self, prompt: &[u32]| -> Result<(usize, Seconds)> {
+            let start = clock.now();
+            let generated = model.generate(prompt, &options, clock, &mut |_| ControlFlow::Break(()))?;
+            Ok((generated.cached_tokens, clock.since(start)))
+        };
+        for round in 0..repeats as u64 {
+            let prompt = prompt(self.arbitrary(own, 100 + round));
+            samples.without.push(first_token(self, &prompt)?.1);
+        }
+        self.prefixes = Some(self.prefix_store(LoadOptions::default().prefix_cache_bytes));
+        let earlier = prompt(self.arbitrary(own, 99));
+        first_token(self, &earlier)?;
+        for round in 0..repeats as u64 {
+            let (cached, time) = first_token(self, &prompt(self.arbitrary(own, 100 + round)))?;
+            samples.cached_tokens = cached;
+            samples.with.push(time);
+        }
+        self.prefixes = kept;
+        Ok(samples)
+    }
+
+    /// Token ids without a meaning, the same for a seed.
+    fn arbitrary(&self, count: usize, seed: u64) -> Vec<u32> {
+        let vocabulary = self.info().vocabulary.max(1) as u64;
+        let mix = |i: u64| (i ^ (seed << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (0..count as u64).map(|i| ((mix(i) ^ mix(i) >> 29) % vocabulary) as u32).collect()
+    }
+}
+
+/// Bytes of memory that are read for [`memory_bandwidth`], far more than caches hold.
+const READ: usize = 512 << 20;
+/// How often they are read; the fastest time counts.
+const READINGS: usize = 5;
+
+/// How many bytes a second all threads of the engine together read from memory.
+pub fn memory_bandwidth(clock: &Clock) -> Result<f64> {
+    let words = vec![1u64; READ / size_of::<u64>()];
+    let isa = Isa::best();
+    let lines = words.as_chunks::<16>().0;
+    let mut best: Option<Seconds> = None;
+    for _ in 0..READINGS {
+        let total = AtomicU64::new(0);
+        let start = clock.now();
+        each_range(lines.len(), 0, |range| {
+            total.fetch_add(sum(isa, &lines[range]), Ordering::Relaxed);
+        });
+        let time = clock.since(start);
+        if std::hint::black_box(total.into_inner()) == words.len() as u64 && best.is_none_or(|best| time.0 < best.0) {
+            best = Some(time);
+        }
+    }
+    let time = best.filter(|time| time.0 > 0.0).context("reading memory took no time that can be measured")?;
+    Ok(READ as f64 / time.0)
+}
+
+for_each_isa! {
+    fn sum(lines: &[[u64; 16]]) -> u64 {
+        let mut sums = [0u64; 16];
+        for line in lines {
+            for (sum, word) in sums.iter_mut().zip(line) {
+                *sum = sum.wrapping_add(*word);
+            }
+        }
+        sums.into_iter().fold(0, u64::wrapping_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::testing::{Family, Stored, write_checkpoint};
+    use crate::nn::{Device, DeviceChoice};
+
+    fn model() -> (tempfile::TempDir, LanguageModel) {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.gguf");
+        write_checkpoint(&path, Family::Qwen2, Stored::Q8_0, 3).expect("written");
+        let device = Device::open(DeviceChoice::Cpu).expect("cpu");
+        (folder, LanguageModel::load(&path, &device, &LoadOptions::default()).expect("loaded"))
+    }
+
+    fn plan() -> SpeedPlan {
+        SpeedPlan {
+            prompts: vec![16, 70],
+            steps: 3,
+            depths: vec![0, 65],
+            batches: vec![1, 3],
+            repeats: 2,
+            shared: Some((100, 20)),
+        }
+    }
+
+    #[test]
+    fn everything_asked_for_is_measured_in_every_round() {
+        let (_folder, mut model) = model();
+        let mut notes = 0;
+        let mut between = 0;
+        let samples =
+            model.measure_speed(&plan(), &Clock::real(), &mut |_| notes += 1, &mut || between += 1).expect("measured");
+        assert!(notes > 0 && between == 1);
+        assert_eq!(samples.prefill.iter().map(|p| (p.0, p.1.len())).collect::<Vec<_>>(), [(16, 2), (70, 2)]);
+        let cells: Vec<_> = samples.decode.iter().map(|d| (d.batch, d.depth, d.seconds.len())).collect();
+        assert_eq!(cells, [(1, 0, 2), (1, 65, 2), (3, 0, 2), (3, 65, 2)]);
+        let reuse = samples.reuse.expect("measured");
+        assert_eq!((reuse.cached_tokens, reuse.without.len(), reuse.with.len()), (100, 2, 2));
+        let bytes: Vec<u64> = samples.decode.iter().map(|d| d.bytes_per_step).collect();
+        // 65 positions of 3 layers, keys and values, 2 heads of 16 numbers of 4 bytes.
+        assert_eq!((bytes[1] - bytes[0], bytes[3] - bytes[2]), (65 * 768, 3 * 65 * 768));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_context_is_refused_before_anything_is_measured() {
+        let (_folder, mut model) = model();
+        for plan in [
+            SpeedPlan { prompts: vec![40_000], ..plan() },
+            SpeedPlan { depths: vec![32_766], ..plan() },
+            SpeedPlan { shared: Some((32_000, 900)), ..plan() },
+        ] {
+            let error = model.measure_speed(&plan, &Clock::real(), &mut |_| (), &mut || ()).expect_err("too long");
+            assert!(error.to_string().contains("context of 32768"), "{error}");
+        }
+    }
+
+    #[test]
+    fn memory_is_read_at_some_speed() {
+        assert!(memory_bandwidth(&Clock::real()).expect("measured") > 1e8);
+    }
+}
