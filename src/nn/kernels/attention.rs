@@ -227,7 +227,7 @@ impl Job<'_> {
         compute::<COUNT>(
             self.isa,
             self.head,
-            &Part { positions: base..high, queries: &padded, seen: &seen, softcap: self.sight.softcap },
+            &Part { first_tile: base / LANES, queries: &padded, seen: &seen, softcap: self.sight.softcap },
             &mut scores,
             &mut mixed,
         );
@@ -241,10 +241,10 @@ impl Job<'_> {
 
 /// Some queries and what they see.
 struct Part<'a> {
-    /// All that any of them sees, from the beginning of a tile.
-    positions: Range<usize>,
+    /// Where the first position lies that any of them sees.
+    first_tile: usize,
     queries: &'a [f32],
-    /// What each sees, counted from the first position.
+    /// What each sees, counted from the first tile on.
     seen: &'a [Range<usize>],
     softcap: Option<f64>,
 }
@@ -252,12 +252,12 @@ struct Part<'a> {
 for_each_isa! {
     fn compute<const COUNT: usize>(head: HeadView<'_>, part: &Part<'_>, scores: &mut [f32], mixed: &mut [f32]) {
         let span = scores.len() / COUNT;
-        score::<COUNT>(head, part.positions.start / LANES, part.queries, scores);
+        score::<COUNT>(head, part.first_tile, part.queries, scores);
         let mut factors = [0.0; COUNT];
         for ((scores, seen), factor) in scores.chunks_exact_mut(span).zip(part.seen).zip(&mut factors) {
             *factor = weigh(scores, seen.clone(), part.softcap);
         }
-        mix::<COUNT>(head, part.positions.clone(), scores, mixed);
+        mix::<COUNT>(head, part.first_tile, scores, mixed);
         for (mixed, factor) in mixed.chunks_exact_mut(head.shape.width()).zip(factors) {
             for value in mixed {
                 *value *= factor;
@@ -270,16 +270,17 @@ for_each_isa! {
 #[inline(always)]
 fn score<const COUNT: usize>(head: HeadView<'_>, first_tile: usize, queries: &[f32], scores: &mut [f32]) {
     let (width, span) = (head.shape.width(), scores.len() / COUNT);
-    let queries: [&[f32]; COUNT] = std::array::from_fn(|i| &queries[i * width..][..width]);
+    // Arrays of a known length need no checks in the innermost loop.
+    let queries: [&[[f32; LANES]]; COUNT] = std::array::from_fn(|i| queries[i * width..][..width].as_chunks().0);
     for tile in 0..span / LANES {
         let place = first_tile + tile;
         let keys = &head.keys(place / TILES)[place % TILES * width..][..width];
         let mut sums = [[0.0f32; LANES]; COUNT];
-        for (element, keys) in keys.iter().enumerate() {
-            for (sums, query) in sums.iter_mut().zip(&queries) {
-                let factor = query[element];
-                for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum = key.mul_add(factor, *sum);
+        for (part, keys) in keys.as_chunks::<LANES>().0.iter().enumerate() {
+            let queries = queries.map(|query| &query[part]);
+            for (element, &keys) in keys.iter().enumerate() {
+                for (sums, query) in sums.iter_mut().zip(queries) {
+                    fuse(sums, keys, query[element]);
                 }
             }
         }
@@ -287,6 +288,12 @@ fn score<const COUNT: usize>(head: HeadView<'_>, first_tile: usize, queries: &[f
             scores[i * span + tile * LANES..][..LANES].copy_from_slice(sums);
         }
     }
+}
+
+/// `sums += values * factor`, fused.
+#[inline(always)]
+fn fuse(sums: &mut [f32; LANES], values: [f32; LANES], factor: f32) {
+    *sums = std::array::from_fn(|lane| values[lane].mul_add(factor, sums[lane]));
 }
 
 /// Turns scores into weights that still are to be divided by their sum, zero for what is not seen; returns what to
@@ -321,37 +328,35 @@ fn weigh(scores: &mut [f32], seen: Range<usize>, softcap: Option<f64>) -> f32 {
     1.0 / sums.into_iter().sum::<f32>()
 }
 
-/// Sums of values times weights over a range of positions; the weights begin at the range's start.
+/// Sums of values times weights over whole tiles of positions, of which those past the end have no weight.
 #[inline(always)]
-fn mix<const COUNT: usize>(head: HeadView<'_>, positions: Range<usize>, weights: &[f32], mixed: &mut [f32]) {
+fn mix<const COUNT: usize>(head: HeadView<'_>, first_tile: usize, weights: &[f32], mixed: &mut [f32]) {
     let (width, span) = (head.shape.width(), weights.len() / COUNT);
     let registers = width / LANES;
-    let mut start = positions.start;
-    while start < positions.end {
-        let end = positions.end.min((start / PAGE + 1) * PAGE);
-        let values = &head.values(start / PAGE)[start % PAGE * registers..][..(end - start) * registers];
-        let weights: [&[f32]; COUNT] =
-            std::array::from_fn(|i| &weights[i * span + start - positions.start..][..end - start]);
+    let weights: [&[[f32; LANES]]; COUNT] = std::array::from_fn(|i| weights[i * span..][..span].as_chunks().0);
+    let mut done = 0;
+    while done < span / LANES {
+        let place = first_tile + done;
+        let tiles = (TILES - place % TILES).min(span / LANES - done);
+        let values = &head.values(place / TILES)[place % TILES * LANES * registers..][..tiles * LANES * registers];
         for register in 0..registers {
-            let place = |i: usize| i * width + register * LANES;
-            let mut sums = [[0.0f32; LANES]; COUNT];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                sums.copy_from_slice(&mixed[place(i)..][..LANES]);
-            }
-            for (index, values) in values.chunks_exact(registers).enumerate() {
-                let values = &values[register];
-                for (sums, weights) in sums.iter_mut().zip(&weights) {
-                    let weight = weights[index];
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum = value.mul_add(weight, *sum);
+            let at = |i: usize| i * width + register * LANES;
+            let mut sums: [[f32; LANES]; COUNT] =
+                std::array::from_fn(|i| *mixed[at(i)..].first_chunk().unwrap_or(&[0.0; LANES]));
+            for (tile, values) in values.chunks_exact(LANES * registers).enumerate() {
+                let weights = weights.map(|weights| &weights[done + tile]);
+                for position in 0..LANES {
+                    let values = values[position * registers + register];
+                    for (sums, weights) in sums.iter_mut().zip(weights) {
+                        fuse(sums, values, weights[position]);
                     }
                 }
             }
             for (i, sums) in sums.iter().enumerate() {
-                mixed[place(i)..][..LANES].copy_from_slice(sums);
+                mixed[at(i)..][..LANES].copy_from_slice(sums);
             }
         }
-        start = end;
+        done += tiles;
     }
 }
 
