@@ -1,4 +1,4 @@
-//! The sentence encoder gives the vectors that sentence-transformers gives (`scripts/parity/sentence_fixtures.py`).
+//! The sentence encoder gives the vectors that sentence-transformers gives (`scripts/fixtures/sentence_fixtures.py`).
 
 use crate::support::weights;
 use routergym_local::nn::{Device, DeviceChoice, SentenceEncoder};

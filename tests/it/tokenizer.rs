@@ -1,4 +1,4 @@
-//! The tokenizers of real model files give the ids that llama.cpp gives (`scripts/parity/tokenizer_fixtures.mjs`).
+//! The tokenizers of real model files give the ids that llama.cpp gives (`scripts/fixtures/tokenizer_fixtures.mjs`).
 
 use crate::support::weights;
 use routergym_local::nn::{LanguageModel, TextTokenizer};
