@@ -1,0 +1,66 @@
+//! Logits, greedy continuations and log-probabilities of a model file, for comparison with other implementations
+//! (`scripts/parity`).
+//!
+//!     cargo run --release --example logits -- MODEL.gguf REQUEST.json OUT
+//!
+//! The request is `{"prompts": [text, ...], "steps": N, "text": text, "context": N}`. Written are `OUT.json`, with the token
+//! ids and the greedy continuation of each prompt and the log-probability of each token of the text (but the first) in
+//! windows of `context` tokens, and `OUT.logits`, the logits of the last position of each prompt as little-endian floats.
+
+use routergym_local::clock::Clock;
+use routergym_local::nn::{Device, DeviceChoice, GenerateOptions, LanguageModel, LoadOptions};
+use serde::Deserialize;
+use serde_json::json;
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+#[derive(Deserialize)]
+struct Request {
+    prompts: Vec<String>,
+    steps: usize,
+    text: String,
+    context: usize,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let [model, request, out] = std::env::args()
+        .skip(1)
+        .map(PathBuf::from)
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| "usage: logits MODEL.gguf REQUEST.json OUT")?;
+    let request: Request = serde_json::from_slice(&std::fs::read(request)?)?;
+    let mut model = LanguageModel::load(&model, &Device::open(DeviceChoice::Cpu)?, &LoadOptions::default())?;
+    let options = GenerateOptions {
+        max_tokens: request.steps,
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        seed: 0,
+        top_logprobs: 0,
+        stop: Vec::new(),
+        cache_scope: None,
+    };
+    let mut logits = std::io::BufWriter::new(std::fs::File::create(out.with_extension("logits"))?);
+    let mut prompts = Vec::new();
+    for prompt in &request.prompts {
+        let tokens = model.tokenize(prompt)?;
+        for logit in model.logits(&tokens)? {
+            logits.write_all(&logit.to_le_bytes())?;
+        }
+        let generated = model.generate(&tokens, &options, &Clock::real(), &mut |_| ControlFlow::Continue(()))?;
+        let continuation: Vec<u32> = generated.tokens.iter().map(|token| token.id).collect();
+        prompts.push(json!({ "tokens": tokens, "continuation": continuation }));
+    }
+    logits.flush()?;
+    let text = model.tokenize(&request.text)?;
+    let mut logprobs = Vec::new();
+    for window in text.chunks(request.context).filter(|window| window.len() > 1) {
+        logprobs.extend(model.logprobs(window)?);
+    }
+    let all = json!({ "prompts": prompts, "text": text, "logprobs": logprobs });
+    std::fs::write(out.with_extension("json"), serde_json::to_vec(&all)?)?;
+    Ok(())
+}
