@@ -2,20 +2,18 @@
 
 use super::Device;
 use super::chat::Message;
-use super::config::Config;
+use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
-use super::gguf::{Gguf, TensorEntry};
 use super::kv::KvCache;
 use super::prefix::{BLOCK, Place, PrefixStore};
 use super::sampler::{Choice, Sampler};
 use super::stream::TextStream;
 use super::tokenizer::TextTokenizer;
-use super::vocabulary::{Vocabulary, has_template};
+use super::vocabulary::Vocabulary;
 use crate::clock::Clock;
 use crate::error::{Context, Result, bail, usage};
 use crate::units::Seconds;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -34,12 +32,12 @@ impl Default for LoadOptions {
     }
 }
 
-/// What a model file says of itself.
+/// What a model says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// `general.architecture`.
+    /// `general.architecture`, or the family of `model_type`.
     pub architecture: String,
-    /// `general.name`, or the file's stem.
+    /// `general.name`, or the file's stem or the folder's name.
     pub name: String,
     /// Context length in tokens.
     pub context_length: usize,
@@ -51,9 +49,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Tensor types and how many tensors have them, such as `Q4_K x 169, F32 x 141`.
     pub tensor_types: String,
-    /// Size of the file in bytes.
+    /// Size of the file, or of all files with weights, in bytes.
     pub file_bytes: u64,
-    /// Whether the file carries a chat template.
+    /// Whether it carries a chat template.
     pub has_chat_template: bool,
 }
 
@@ -133,13 +131,16 @@ pub struct LanguageModel {
 const ROOM_AT_ONCE: usize = 512;
 
 impl LanguageModel {
-    /// Loads a GGUF file.
+    /// Loads a GGUF file, or a folder with a `config.json`, a `tokenizer.json` and safetensors.
     pub fn load(path: &Path, device: &Device, options: &LoadOptions) -> Result<Self> {
-        let file = Gguf::open(path)?;
-        let (decoder, vocabulary) = rayon::join(|| Decoder::load(&file, &device.0), || Vocabulary::read(&file));
+        let checkpoint = Checkpoint::open(path)?;
+        let (decoder, vocabulary) = rayon::join(
+            || Decoder::load(checkpoint.config()?, checkpoint.source(), &device.0),
+            || checkpoint.vocabulary(),
+        );
         let (decoder, vocabulary) = (decoder?, vocabulary?);
         Ok(Self {
-            info: describe(&file, &decoder.config),
+            info: checkpoint.describe(&decoder.config),
             path: path.to_owned(),
             cache: decoder.cache(),
             prefixes: options.prefix_cache.then(|| PrefixStore::new(options.prefix_cache_bytes)),
@@ -154,15 +155,15 @@ impl LanguageModel {
         &self.info
     }
 
-    /// Reads what a GGUF file says of itself without loading its weights.
+    /// Reads what a model says of itself without loading its weights.
     pub fn inspect(path: &Path) -> Result<ModelInfo> {
-        let file = Gguf::open(path)?;
-        Ok(describe(&file, &Config::read(&file)?))
+        let checkpoint = Checkpoint::open(path)?;
+        Ok(checkpoint.describe(&checkpoint.config()?))
     }
 
-    /// Reads the tokenizer of a GGUF file without loading its weights.
+    /// Reads the tokenizer of a model without loading its weights.
     pub fn tokenizer(path: &Path) -> Result<TextTokenizer> {
-        Ok(Vocabulary::read(&Gguf::open(path)?)?.tokenizer)
+        Ok(Checkpoint::open(path)?.vocabulary()?.tokenizer)
     }
 
     /// The prompt text of a conversation by the file's own template, with the generation prompt.
@@ -311,29 +312,5 @@ impl LanguageModel {
         }
         let Some(output) = output else { bail!("no block of the prompt was computed") };
         Ok((self.decoder.logits(&output)?, reused))
-    }
-}
-
-fn describe(file: &Gguf, config: &Config) -> ModelInfo {
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for tensor in file.tensors().values() {
-        // candle writes `Q4K` where everyone else writes `Q4_K`.
-        let name = format!("{:?}", tensor.kind).replace('K', "_K");
-        *kinds.entry(name).or_default() += 1;
-    }
-    let mut kinds: Vec<_> = kinds.into_iter().collect();
-    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let stem = || file.path().file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let text = |key: &str| file.text(key).ok().flatten().map(str::to_owned);
-    ModelInfo {
-        architecture: text("general.architecture").unwrap_or_default(),
-        name: text("general.name").unwrap_or_else(stem),
-        context_length: config.context_length,
-        vocabulary: config.vocabulary,
-        layers: config.layers,
-        parameters: file.tensors().values().map(TensorEntry::elements).sum(),
-        tensor_types: kinds.iter().map(|(kind, count)| format!("{kind} x {count}")).collect::<Vec<_>>().join(", "),
-        file_bytes: file.file_bytes,
-        has_chat_template: has_template(file),
     }
 }
