@@ -42,7 +42,7 @@ enum ModelsCommand {
     },
     /// Show what a manifest and the model file say of a model
     Inspect {
-        /// A name, or the path of a GGUF file or of an encoder's folder
+        /// A name, or the path of a GGUF file or of a model's folder
         #[arg(value_name = "NAME|PATH")]
         model: String,
         /// Print one JSON object
@@ -179,7 +179,7 @@ fn inspect(store: &Store, model: &str, as_json: bool, out: &mut dyn Write) -> Re
     let listed = store.catalogue()?.get(model).is_some().then(|| store.look_up(model)).transpose()?;
     let local = store.here(model)?;
     let info = match &local {
-        Some(local) if local.path.is_file() => Some(LanguageModel::inspect(&local.path)?),
+        Some(local) if !is_encoder(&local.path) => Some(LanguageModel::inspect(&local.path)?),
         _ => None,
     };
     if as_json {
@@ -214,7 +214,7 @@ fn inspect(store: &Store, model: &str, as_json: bool, out: &mut dyn Write) -> Re
 }
 
 fn no_info(here: bool) -> &'static str {
-    if here { "a folder of files: nothing more is read from it" } else { "not in the cache: `models pull` fetches it" }
+    if here { "a sentence encoder: nothing more is read from it" } else { "not in the cache: `models pull` fetches it" }
 }
 
 fn manifest_facts(manifest: &Manifest) -> Vec<(&'static str, String)> {
@@ -261,23 +261,30 @@ fn facts_of(path: &Path) -> Result<Facts> {
     if !path.exists() {
         return Err(usage(format!("cannot add {}: there is no such file or folder", path.display())));
     }
-    if path.is_file() {
-        let info = LanguageModel::inspect(path).with_context(|| format!("cannot add {}", path.display()))?;
+    if is_encoder(path) {
+        let config = read_config(&path.join("config.json"))?;
         return Ok(Facts {
-            architecture: info.architecture,
-            kind: Kind::Gguf,
-            context_length: info.context_length as u64,
-            parameters: Some(info.parameters),
+            architecture: ENCODER.to_owned(),
+            kind: Kind::Encoder,
+            context_length: config.get("max_position_embeddings").and_then(Value::as_u64).unwrap_or(0),
+            parameters: None,
         });
     }
-    let config = read_config(&path.join("config.json"))?;
-    let architecture = config.get("model_type").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let info = LanguageModel::inspect(path).with_context(|| format!("cannot add {}", path.display()))?;
     Ok(Facts {
-        kind: if architecture == "bert" { Kind::Encoder } else { Kind::Safetensors },
-        architecture,
-        context_length: config.get("max_position_embeddings").and_then(Value::as_u64).unwrap_or(0),
-        parameters: None,
+        architecture: info.architecture,
+        kind: if path.is_dir() { Kind::Safetensors } else { Kind::Gguf },
+        context_length: info.context_length as u64,
+        parameters: Some(info.parameters),
     })
+}
+
+/// The `model_type` of sentence encoders.
+const ENCODER: &str = "bert";
+
+fn is_encoder(path: &Path) -> bool {
+    let config = path.is_dir().then(|| read_config(&path.join("config.json")));
+    matches!(config, Some(Ok(config)) if config.get("model_type").and_then(Value::as_str) == Some(ENCODER))
 }
 
 fn read_config(path: &Path) -> Result<Value> {

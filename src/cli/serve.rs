@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 /// Arguments of `serve`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The model: the name of a manifest (see `models list`) or the path of a GGUF file.
+    /// The model: the name of a manifest (see `models list`) or the path of a GGUF file or of a folder with safetensors.
     #[arg(long, env = "ROUTERGYM_MODEL", value_name = "NAME|PATH")]
     pub model: String,
     /// The address to listen on. Anything but this machine's loopback needs --api-key-env.

@@ -46,7 +46,7 @@ pub struct Store {
 pub struct LocalModel {
     /// The manifest's name, or the file's stem for a path.
     pub name: String,
-    /// The weights: a GGUF file, or the folder of a sentence encoder.
+    /// The weights: a GGUF file, or the folder of a language model or a sentence encoder.
     pub path: PathBuf,
     /// SHA-256 of the weights, in hexadecimal.
     pub sha256: String,

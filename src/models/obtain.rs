@@ -17,7 +17,7 @@ impl Store {
     }
 
     /// Finds a model of a kind by a manifest's name or a path; fetches it when it is not in the cache, with progress on stderr
-    /// unless `quiet`.
+    /// unless `quiet`. Where [`Kind::Gguf`] is wanted, a language model of either form will do.
     pub fn obtain(&self, name_or_path: &str, wanted: Kind, quiet: bool) -> Result<LocalModel> {
         let progress = Progress::new(quiet);
         let catalogue = self.catalogue()?;
@@ -94,7 +94,7 @@ impl Store {
         Ok(None)
     }
 
-    /// A GGUF file, or the folder of an encoder, as it lies.
+    /// A GGUF file, or the folder of a language model or an encoder, as it lies.
     fn obtain_path(&self, path: &Path, progress: Progress) -> Result<LocalModel> {
         let path = std::fs::canonicalize(path).with_context(|| format!("looking at {}", path.display()))?;
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
@@ -133,7 +133,7 @@ fn unknown(catalogue: &Catalogue, name_or_path: &str) -> Error {
         || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if looks_like_a_path {
         return usage(format!(
-            "there is no model file {}: give the path of a GGUF file or of an encoder's folder, or a name that \
+            "there is no model file {}: give the path of a GGUF file or of a model's folder, or a name that \
              `routergym-local models list` shows",
             path.display()
         ));
@@ -147,11 +147,8 @@ fn check_kind(manifest: &Manifest, wanted: Kind) -> Result<()> {
     match (manifest.kind, wanted) {
         (kind, wanted) if kind == wanted => Ok(()),
         (Kind::Encoder, _) => Err(usage(format!("{name} is a sentence encoder: it cannot generate text"))),
-        (Kind::Safetensors, Kind::Gguf) => Err(usage(format!(
-            "{name} is stored as safetensors, which can be fetched and verified but not run yet: use a GGUF file of the \
-             same model ({} may be one)",
-            name.trim_end_matches("-safetensors")
-        ))),
+        // Both are language models, and are run alike.
+        (Kind::Safetensors, Kind::Gguf) => Ok(()),
         (_, Kind::Encoder) => Err(usage(format!("{name} is a language model, not a sentence encoder"))),
         _ => Err(usage(format!("{name} is stored in a form that cannot be used here"))),
     }

@@ -1,4 +1,4 @@
-//! One description of a decoder as data, filled from a GGUF header.
+//! One description of a decoder as data, filled from a GGUF header here and from a `config.json` in `folder/config.rs`.
 //!
 //! The decoder has no code for a family: what sets llama, mistral, qwen2, qwen3, phi3 and gemma3 apart stands here.
 
@@ -44,10 +44,18 @@ pub(crate) struct Rope {
     pub(crate) dims: usize,
     pub(crate) base: f64,
     pub(crate) scaling: RopeScaling,
-    /// The tensor whose values divide the frequencies.
-    pub(crate) factors: Option<String>,
+    /// What divides the frequencies, pair by pair.
+    pub(crate) factors: Option<Factors>,
     /// What cosines and sines are multiplied by.
     pub(crate) magnitude: f64,
+}
+
+/// Where the factors of a rope's frequencies stand.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Factors {
+    /// In the tensor of this name.
+    Tensor(String),
+    Values(Vec<f32>),
 }
 
 /// How positions beyond the training length are handled.
@@ -59,12 +67,20 @@ pub(crate) enum RopeScaling {
 }
 
 /// Sliding-window attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Window {
     /// A position sees this many positions, itself included.
     pub(crate) size: usize,
-    /// Every how many layers one sees everything; 0 when none does.
-    pub(crate) global_every: usize,
+    /// Which layers have the window; the others see everything.
+    pub(crate) layers: Vec<bool>,
+}
+
+impl Window {
+    /// A window in all layers, or in all but every so many.
+    pub(crate) fn new(size: usize, layers: usize, global_every: Option<usize>) -> Self {
+        let global = |layer: usize| global_every.is_some_and(|every| (layer + 1).is_multiple_of(every));
+        Self { size, layers: (0..layers).map(|layer| !global(layer)).collect() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,9 +118,8 @@ impl Config {
 
     /// Whether a layer attends to a window only.
     pub(crate) fn window_of(&self, layer: usize) -> Option<usize> {
-        let window = self.window?;
-        let global = window.global_every > 0 && (layer + 1).is_multiple_of(window.global_every);
-        (!global).then_some(window.size)
+        let window = self.window.as_ref()?;
+        window.layers.get(layer).copied().unwrap_or(false).then_some(window.size)
     }
 }
 
@@ -141,7 +156,7 @@ impl Reader<'_> {
     }
 
     fn has(&self, tensor: &str) -> bool {
-        self.file.tensors().contains_key(tensor)
+        self.file.source().tensors().contains_key(tensor)
     }
 
     fn read(&self) -> Result<Config> {
@@ -151,6 +166,12 @@ impl Reader<'_> {
         let kv_heads = self.size("attention.head_count_kv")?.unwrap_or(heads);
         let head_dim = self.size("attention.key_length")?.unwrap_or(hidden / heads);
         let layers = self.needed("block_count")?;
+        ensure!(
+            layers <= self.file.source().tensors().len(),
+            "{path}: metadata {} is {layers}, but the file has only {} tensors",
+            self.key("block_count"),
+            self.file.source().tensors().len()
+        );
         ensure!(heads.is_multiple_of(kv_heads), "{path}: {heads} heads do not divide into {kv_heads} key-value heads");
         ensure!(head_dim > 0 && head_dim.is_multiple_of(2), "{path}: a head dimension of {head_dim} is impossible");
         ensure!(
@@ -161,7 +182,7 @@ impl Reader<'_> {
             self.size("expert_count")?.is_none(),
             "{path}: mixture-of-experts models are not supported; use a dense model"
         );
-        let [vocabulary, width] = self.file.tensor("token_embd.weight")?.shape[..] else {
+        let [vocabulary, width] = self.file.source().tensor("token_embd.weight")?.shape[..] else {
             bail!("{path}: tensor token_embd.weight is not a matrix")
         };
         ensure!(width == hidden, "{path}: tensor token_embd.weight has rows of {width}, not of {hidden}");
@@ -187,7 +208,7 @@ impl Reader<'_> {
             )? as f32,
             rope: self.rope(head_dim)?,
             local_rope: None,
-            window: self.size("attention.sliding_window")?.map(|size| Window { size, global_every: 0 }),
+            window: self.size("attention.sliding_window")?.map(|size| Window::new(size, layers, None)),
             embedding_scale: None,
             attention_scale: 1.0 / (head_dim as f64).sqrt(),
             activation: Activation::Silu,
@@ -239,7 +260,7 @@ impl Reader<'_> {
             dims,
             base,
             scaling,
-            factors: self.has("rope_freqs.weight").then(|| "rope_freqs.weight".to_owned()),
+            factors: self.has("rope_freqs.weight").then(|| Factors::Tensor("rope_freqs.weight".to_owned())),
             magnitude,
         })
     }
@@ -249,12 +270,12 @@ impl Reader<'_> {
     /// short set and the original context are used throughout.
     fn phi3(&self, config: &mut Config) -> Result<()> {
         if self.has("rope_factors_short.weight") {
-            config.rope.factors = Some("rope_factors_short.weight".to_owned());
+            config.rope.factors = Some(Factors::Tensor("rope_factors_short.weight".to_owned()));
             let original = self.needed("rope.scaling.original_context_length")?;
             config.context_length = config.context_length.min(original);
         }
         // A window as long as the context hides nothing.
-        config.window = config.window.filter(|window| window.size < config.context_length);
+        config.window = config.window.take().filter(|window| window.size < config.context_length);
         Ok(())
     }
 
@@ -271,10 +292,11 @@ impl Reader<'_> {
         }
         if let Some(window) = &mut config.window {
             // Some converters write the pattern as one flag a layer; the rule is the same for every published model.
-            window.global_every = match self.file.get(&self.key("attention.sliding_window_pattern")) {
+            let every = match self.file.get(&self.key("attention.sliding_window_pattern")) {
                 Some(Value::Unsigned(_)) => self.needed("attention.sliding_window_pattern")?,
                 _ => GLOBAL_EVERY,
             };
+            *window = Window::new(window.size, config.layers, Some(every));
         }
         let local_base = match self.float("rope.local.freq_base")? {
             Some(base) => Some(base),
@@ -290,8 +312,8 @@ impl Reader<'_> {
 }
 
 impl Rope {
-    /// The angle that each pair turns by from one position to the next. `factors` are the values of the tensor
-    /// that [`Rope::factors`] names.
+    /// The angle that each pair turns by from one position to the next. `factors` are the values that
+    /// [`Rope::factors`] stands for.
     pub(crate) fn frequencies(&self, factors: Option<&[f32]>) -> Vec<f64> {
         let dims = self.dims as f64;
         (0..self.dims / 2)

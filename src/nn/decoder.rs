@@ -1,11 +1,11 @@
 //! The decoder: one forward pass for every family.
 
-use super::config::{Config, Rope};
-use super::gguf::Gguf;
+use super::config::{Config, Factors, Rope};
 use super::kernels::PageShape;
 use super::kv::{KvCache, KvShape};
 use super::linear::{Embedding, Linear, load_vector};
 use super::ops::{self, Attention, Part, Rotation};
+use super::source::Source;
 use crate::error::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -46,10 +46,11 @@ struct Frequencies {
 }
 
 impl Frequencies {
-    fn load(rope: &Rope, file: &Gguf) -> Result<Self> {
+    fn load(rope: &Rope, file: &Source) -> Result<Self> {
         let factors = match &rope.factors {
             None => None,
-            Some(name) => {
+            Some(Factors::Values(values)) => Some(values.clone()),
+            Some(Factors::Tensor(name)) => {
                 let factors = load_vector(file, name, rope.dims / 2, &Device::Cpu)?.to_vec1::<f32>()?;
                 ensure!(
                     factors.iter().all(|f| f.is_finite() && *f > 0.0),
@@ -73,9 +74,8 @@ impl Frequencies {
 }
 
 impl Decoder {
-    /// Loads the weights that a header describes.
-    pub(crate) fn load(file: &Gguf, device: &Device) -> Result<Self> {
-        let config = Config::read(file)?;
+    /// Loads the weights that a description asks for.
+    pub(crate) fn load(config: Config, file: &Source, device: &Device) -> Result<Self> {
         let (embedding, output) = load_ends(file, &config, device)?;
         let layers = (0..config.layers)
             .into_par_iter()
@@ -176,7 +176,7 @@ fn rows_of(x: &Tensor, wanted: &[usize]) -> Result<Tensor> {
 }
 
 /// The embedding and the output matrix, which are one where the file has only one.
-fn load_ends(file: &Gguf, config: &Config, device: &Device) -> Result<(Embedding, Linear)> {
+fn load_ends(file: &Source, config: &Config, device: &Device) -> Result<(Embedding, Linear)> {
     const EMBEDDING: &str = "token_embd.weight";
     let name = if config.tied_embeddings { EMBEDDING } else { "output.weight" };
     let output = Linear::load(file, &[name], config.hidden, &[config.vocabulary], device)?;
@@ -185,7 +185,7 @@ fn load_ends(file: &Gguf, config: &Config, device: &Device) -> Result<(Embedding
 }
 
 impl Layer {
-    fn load(file: &Gguf, config: &Config, index: usize, device: &Device) -> Result<Self> {
+    fn load(file: &Source, config: &Config, index: usize, device: &Device) -> Result<Self> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let vector = |part: &str, length| load_vector(file, &name(part), length, device);
         let linear = |parts: &[&str], inputs, outputs: &[usize]| {

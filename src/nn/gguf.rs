@@ -3,21 +3,19 @@
 //! A header is outside input: every count in it is checked against the bytes that are left in the file before anything
 //! is allocated for it, and every tensor must lie inside the file. Tensor data is read later, by its range.
 
+use super::source::{Source, TensorEntry};
 use crate::error::{Context, Result, bail, ensure};
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Read};
+use std::path::Path;
 
 /// The header of a GGUF file: its metadata and where its tensors lie.
 #[derive(Debug)]
 pub(crate) struct Gguf {
-    path: PathBuf,
-    pub(crate) file_bytes: u64,
     metadata: BTreeMap<String, Value>,
-    tensors: BTreeMap<String, TensorEntry>,
+    source: Source,
 }
 
 /// A metadata value.
@@ -31,23 +29,6 @@ pub(crate) enum Value {
     Integers(Vec<i64>),
     Floats(Vec<f32>),
     Texts(Vec<String>),
-}
-
-/// Where one tensor lies.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TensorEntry {
-    /// Rows first, as candle counts: the reverse of the file's order.
-    pub(crate) shape: Vec<usize>,
-    pub(crate) kind: GgmlDType,
-    /// From the start of the file.
-    pub(crate) offset: u64,
-    pub(crate) bytes: u64,
-}
-
-impl TensorEntry {
-    pub(crate) fn elements(&self) -> u64 {
-        self.shape.iter().map(|&d| d as u64).product()
-    }
 }
 
 const MAGIC: &[u8; 4] = b"GGUF";
@@ -103,41 +84,16 @@ impl Gguf {
         }
         let data_start = r.position.next_multiple_of(alignment);
         place_tensors(&mut tensors, data_start, file_bytes)?;
-        Ok(Self { path: path.to_owned(), file_bytes, metadata, tensors })
+        Ok(Self { metadata, source: Source::new(path, vec![path.to_owned()], file_bytes, tensors) })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.source.path()
     }
 
-    pub(crate) fn tensors(&self) -> &BTreeMap<String, TensorEntry> {
-        &self.tensors
-    }
-
-    pub(crate) fn tensor(&self, name: &str) -> Result<&TensorEntry> {
-        self.tensors.get(name).with_context(|| format!("{} has no tensor {name}", self.path.display()))
-    }
-
-    /// The bytes of one tensor. Each call opens the file anew, so that tensors can be read from several threads.
-    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let entry = self.tensor(name)?;
-        self.read_at(name, entry.offset, entry.bytes)
-    }
-
-    /// The bytes of some rows of a matrix.
-    pub(crate) fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>> {
-        let entry = self.tensor(name)?;
-        let row_bytes = entry.bytes / entry.shape.first().map_or(1, |&rows| rows as u64);
-        self.read_at(name, entry.offset + rows.start as u64 * row_bytes, rows.len() as u64 * row_bytes)
-    }
-
-    fn read_at(&self, name: &str, offset: u64, bytes: u64) -> Result<Vec<u8>> {
-        let attempt = || format!("reading tensor {name} of {}", self.path.display());
-        let mut file = File::open(&self.path).with_context(attempt)?;
-        file.seek(SeekFrom::Start(offset)).with_context(attempt)?;
-        let mut data = vec![0; usize::try_from(bytes)?];
-        file.read_exact(&mut data).with_context(attempt)?;
-        Ok(data)
+    /// Where the tensors lie.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// A metadata value, where the file has it.
@@ -149,7 +105,7 @@ impl Gguf {
         let Some(value) = self.metadata.get(key) else { return Ok(None) };
         match pick(value) {
             Some(picked) => Ok(Some(picked)),
-            None => bail!("{}: metadata {key} is not {what}", self.path.display()),
+            None => bail!("{}: metadata {key} is not {what}", self.path().display()),
         }
     }
 
@@ -178,13 +134,13 @@ impl Gguf {
         let Some(value) = self.metadata.get(key) else { return Ok(None) };
         match value {
             Value::Text(text) => Ok(Some(text)),
-            _ => bail!("{}: metadata {key} is not a text", self.path.display()),
+            _ => bail!("{}: metadata {key} is not a text", self.path().display()),
         }
     }
 
     /// Fails with the file and the key where a value is missing.
     pub(crate) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T> {
-        value.with_context(|| format!("{} lacks the metadata {key}", self.path.display()))
+        value.with_context(|| format!("{} lacks the metadata {key}", self.path().display()))
     }
 }
 
@@ -351,7 +307,7 @@ impl<R: Read> Cursor<R> {
         );
         shape.reverse();
         let bytes = elements / block as u64 * kind.type_size() as u64;
-        Ok(TensorEntry { shape, kind, offset, bytes })
+        Ok(TensorEntry { shape, kind, file: 0, offset, bytes, shift: 0.0, stored_as: None })
     }
 }
 
@@ -426,9 +382,9 @@ mod tests {
         let file = parse(&small_file()).expect("readable");
         assert_eq!(file.text("general.architecture").expect("text"), Some("llama"));
         assert_eq!(file.get("tokens"), Some(&Value::Texts(vec!["x".into(), "yz".into()])));
-        let a = file.tensor("a").expect("a");
+        let a = file.source().tensor("a").expect("a");
         assert_eq!((a.shape.as_slice(), a.kind, a.bytes), ([2, 32].as_slice(), GgmlDType::F32, 256));
-        assert_eq!(file.tensor("b").expect("b").offset, a.offset + 256);
+        assert_eq!(file.source().tensor("b").expect("b").offset, a.offset + 256);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! On the CPU they are packed for our own kernels (`kernels/`) with the codes and scales of the file; on other devices
 //! candle multiplies the file's own types.
 
-use super::gguf::Gguf;
 use super::kernels::{Floats, Form, Isa, Matrix, Packed, multiply};
+use super::source::Source;
 use crate::error::{Context, Result, ensure};
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Module, Shape, Tensor};
@@ -28,16 +28,15 @@ enum Weights {
 
 impl Linear {
     /// Loads matrices by their names.
-    pub(crate) fn load(file: &Gguf, names: &[&str], inputs: usize, outputs: &[usize], device: &Device) -> Result<Self> {
+    pub(crate) fn load(
+        file: &Source,
+        names: &[&str],
+        inputs: usize,
+        outputs: &[usize],
+        device: &Device,
+    ) -> Result<Self> {
         for (name, &rows) in names.iter().zip(outputs) {
-            let entry = file.tensor(name)?;
-            ensure!(
-                entry.shape == [rows, inputs],
-                "{}: tensor {name} has the shape {:?}, not {:?}",
-                file.path().display(),
-                entry.shape,
-                [rows, inputs]
-            );
+            file.shaped(name, &[rows, inputs])?;
         }
         let weights = if device.is_cpu() {
             Weights::Cpu(Arc::new(names.iter().map(|name| load_packed(file, name)).collect::<Result<_>>()?))
@@ -131,7 +130,7 @@ pub(crate) struct Embedding {
 }
 
 impl Embedding {
-    pub(crate) fn load(file: &Gguf, name: &str, device: &Device) -> Result<Self> {
+    pub(crate) fn load(file: &Source, name: &str, device: &Device) -> Result<Self> {
         let width = file.tensor(name)?.shape.last().copied().unwrap_or_default();
         let weights = if device.is_cpu() {
             Weights::Cpu(Arc::new(vec![load_packed(file, name)?]))
@@ -162,25 +161,20 @@ impl Embedding {
 }
 
 /// A small tensor, such as a norm's weights, in full precision.
-pub(crate) fn load_vector(file: &Gguf, name: &str, length: usize, device: &Device) -> Result<Tensor> {
-    let entry = file.tensor(name)?;
-    ensure!(
-        entry.shape == [length],
-        "{}: tensor {name} has the shape {:?}, not [{length}]",
-        file.path().display(),
-        entry.shape
-    );
-    Ok(load_tensor(file, name, device)?.dequantize(device)?)
+pub(crate) fn load_vector(file: &Source, name: &str, length: usize, device: &Device) -> Result<Tensor> {
+    let shift = f64::from(file.shaped(name, &[length])?.shift);
+    let values = load_tensor(file, name, device)?.dequantize(device)?;
+    Ok(if shift == 0.0 { values } else { (values + shift)? })
 }
 
-fn load_tensor(file: &Gguf, name: &str, device: &Device) -> Result<QTensor> {
+fn load_tensor(file: &Source, name: &str, device: &Device) -> Result<QTensor> {
     let entry = file.tensor(name)?;
     let storage = QStorage::from_data(Cow::Owned(file.read(name)?), device, entry.kind)?;
     Ok(QTensor::new(storage, entry.shape.clone())?)
 }
 
 /// Reads a matrix a few rows at a time, so that the file's bytes and the packed ones are never both in memory as a whole.
-fn load_packed(file: &Gguf, name: &str) -> Result<Matrix> {
+fn load_packed(file: &Source, name: &str) -> Result<Matrix> {
     let entry = file.tensor(name)?;
     let [rows, columns] = entry.shape[..] else {
         crate::error::bail!("{}: tensor {name} is not a matrix", file.path().display())

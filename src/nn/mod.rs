@@ -1,13 +1,15 @@
 //! The local engine's inside: the only room that names candle.
 //!
 //! [`LanguageModel`] is one decoder for the llama, mistral, qwen2, qwen3, phi3 and gemma families, described by data read
-//! from a GGUF file; [`SentenceEncoder`] is a BERT that turns sentences into vectors.
+//! from a GGUF file or from a folder with safetensors; [`SentenceEncoder`] is a BERT that turns sentences into vectors.
 
 pub mod chat;
+mod checkpoint;
 mod config;
 mod decoder;
 mod device;
 mod encoder;
+mod folder;
 mod generate;
 mod gguf;
 mod kernels;
@@ -19,6 +21,7 @@ mod ops;
 mod parity;
 mod prefix;
 mod sampler;
+mod source;
 mod speed;
 mod stream;
 #[doc(hidden)]

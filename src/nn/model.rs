@@ -2,15 +2,13 @@
 
 use super::Device;
 use super::chat::Message;
-use super::config::Config;
+use super::checkpoint::Checkpoint;
 use super::decoder::Decoder;
-use super::gguf::{Gguf, TensorEntry};
 use super::prefix::PrefixStore;
 use super::tokenizer::TextTokenizer;
-use super::vocabulary::{Vocabulary, has_template};
+use super::vocabulary::Vocabulary;
 use crate::error::{Context, Result, usage};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// How to load a model.
@@ -28,12 +26,12 @@ impl Default for LoadOptions {
     }
 }
 
-/// What a model file says of itself.
+/// What a model says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// `general.architecture`.
+    /// `general.architecture`, or the family of `model_type`.
     pub architecture: String,
-    /// `general.name`, or the file's stem.
+    /// `general.name`, or the file's stem or the folder's name.
     pub name: String,
     /// Context length in tokens.
     pub context_length: usize,
@@ -45,9 +43,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Tensor types and how many tensors have them, such as `Q4_K x 169, F32 x 141`.
     pub tensor_types: String,
-    /// Size of the file in bytes.
+    /// Size of the file, or of all files with weights, in bytes.
     pub file_bytes: u64,
-    /// Whether the file carries a chat template.
+    /// Whether it carries a chat template.
     pub has_chat_template: bool,
 }
 
@@ -61,13 +59,16 @@ pub struct LanguageModel {
 }
 
 impl LanguageModel {
-    /// Loads a GGUF file.
+    /// Loads a GGUF file, or a folder with a `config.json`, a `tokenizer.json` and safetensors.
     pub fn load(path: &Path, device: &Device, options: &LoadOptions) -> Result<Self> {
-        let file = Gguf::open(path)?;
-        let (decoder, vocabulary) = rayon::join(|| Decoder::load(&file, &device.0), || Vocabulary::read(&file));
+        let checkpoint = Checkpoint::open(path)?;
+        let (decoder, vocabulary) = rayon::join(
+            || Decoder::load(checkpoint.config()?, checkpoint.source(), &device.0),
+            || checkpoint.vocabulary(),
+        );
         let (decoder, vocabulary) = (decoder?, vocabulary?);
         Ok(Self {
-            info: describe(&file, &decoder.config),
+            info: checkpoint.describe(&decoder.config),
             path: path.to_owned(),
             prefixes: options.prefix_cache.then(|| prefix_store(&decoder, options.prefix_cache_bytes)),
             decoder,
@@ -91,15 +92,15 @@ impl LanguageModel {
         &self.info
     }
 
-    /// Reads what a GGUF file says of itself without loading its weights.
+    /// Reads what a model says of itself without loading its weights.
     pub fn inspect(path: &Path) -> Result<ModelInfo> {
-        let file = Gguf::open(path)?;
-        Ok(describe(&file, &Config::read(&file)?))
+        let checkpoint = Checkpoint::open(path)?;
+        Ok(checkpoint.describe(&checkpoint.config()?))
     }
 
-    /// Reads the tokenizer of a GGUF file without loading its weights.
+    /// Reads the tokenizer of a model without loading its weights.
     pub fn tokenizer(path: &Path) -> Result<TextTokenizer> {
-        Ok(Vocabulary::read(&Gguf::open(path)?)?.tokenizer)
+        Ok(Checkpoint::open(path)?.vocabulary()?.tokenizer)
     }
 
     /// The prompt text of a conversation by the file's own template, with the generation prompt.
@@ -135,28 +136,4 @@ impl LanguageModel {
 
 fn prefix_store(decoder: &Decoder, bytes: usize) -> PrefixStore {
     PrefixStore::new(bytes / decoder.cache().shape().pages.page_bytes())
-}
-
-fn describe(file: &Gguf, config: &Config) -> ModelInfo {
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for tensor in file.tensors().values() {
-        // candle writes `Q4K` where everyone else writes `Q4_K`.
-        let name = format!("{:?}", tensor.kind).replace('K', "_K");
-        *kinds.entry(name).or_default() += 1;
-    }
-    let mut kinds: Vec<_> = kinds.into_iter().collect();
-    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let stem = || file.path().file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let text = |key: &str| file.text(key).ok().flatten().map(str::to_owned);
-    ModelInfo {
-        architecture: text("general.architecture").unwrap_or_default(),
-        name: text("general.name").unwrap_or_else(stem),
-        context_length: config.context_length,
-        vocabulary: config.vocabulary,
-        layers: config.layers,
-        parameters: file.tensors().values().map(TensorEntry::elements).sum(),
-        tensor_types: kinds.iter().map(|(kind, count)| format!("{kind} x {count}")).collect::<Vec<_>>().join(", "),
-        file_bytes: file.file_bytes,
-        has_chat_template: has_template(file),
-    }
 }

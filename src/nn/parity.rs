@@ -1,6 +1,7 @@
 //! Tests of the whole decoder: against an independent scalar implementation, against candle-transformers, and of what
 //! must not change a result.
 
+use super::config::Config;
 use super::decoder::{Decoder, Next};
 use super::generate::CHUNK;
 use super::gguf::Gguf;
@@ -243,7 +244,9 @@ fn a_prompt_in_blocks_gives_what_its_tokens_give_one_by_one() {
         let path = checkpoint(folder.path(), family, Stored::Q8_0);
         let tokens = prompt(CHUNK + 30);
         let blocks = load(&path, &LoadOptions::default()).logits(&tokens).expect("logits");
-        let decoder = Decoder::load(&Gguf::open(&path).expect("header"), &CPU).expect("loaded");
+        let file = Gguf::open(&path).expect("header");
+        let config = Config::read(&file).expect("config");
+        let decoder = Decoder::load(config, file.source(), &CPU).expect("loaded");
         let mut cache = decoder.cache();
         let mut last = None;
         for &token in &tokens {
@@ -427,7 +430,7 @@ proptest::proptest! {
         bytes.truncate(cut.max(9000));
         std::fs::write(&path, bytes).expect("written");
         if LanguageModel::inspect(&path).is_ok() {
-            let _ = Gguf::open(&path).and_then(|file| Decoder::load(&file, &CPU));
+            let _ = Gguf::open(&path).and_then(|file| Decoder::load(Config::read(&file)?, file.source(), &CPU));
         }
     }
 }

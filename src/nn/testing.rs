@@ -3,6 +3,12 @@
 //! Weights are random but seeded; the metadata and the tensor names are those of the family's real files. The vocabulary
 //! is byte-level, so that any text goes in and some text comes out.
 
+mod folder;
+
+#[cfg(test)]
+pub(crate) use folder::config as folder_config;
+pub use folder::{Half, write_folder};
+
 use crate::error::{Context, Result};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};

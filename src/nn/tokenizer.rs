@@ -1,17 +1,19 @@
-//! Tokenizers from the vocabulary that a GGUF file carries.
+//! Tokenizers from the vocabulary that a GGUF file carries, or from a `tokenizer.json` (`hub.rs`).
 //!
-//! Two kinds exist: byte-level BPE (`tokenizer.ggml.model` = `gpt2`) and SentencePiece BPE with scores (`llama`). Both
-//! are written here on one merge loop rather than on a tokenizer crate: the ids must equal those that the file's
+//! GGUF files have two kinds: byte-level BPE (`tokenizer.ggml.model` = `gpt2`) and SentencePiece BPE with scores (`llama`).
+//! Both are written here on one merge loop rather than on a tokenizer crate: the ids must equal those that the file's
 //! authors measured with, whose rules (which specials match first, what happens to a byte without a token, where a space
 //! is put) differ from that crate's; and its regular expressions can abort on long outside input.
 
 mod bytes;
+mod hub;
 mod merge;
 mod pretokenizer;
 mod special;
 mod vocabulary;
 
 use crate::error::{Result, bail};
+use hub::Hub;
 use merge::{Merger, Symbol};
 use pretokenizer::PreTokenizer;
 use special::{Piece, Specials};
@@ -44,8 +46,14 @@ pub struct TokenizerSpec {
 /// A text tokenizer.
 pub struct TextTokenizer {
     vocabulary: Vocabulary,
-    specials: Specials,
-    model: Model,
+    encoder: Encoder,
+    /// Whether tokens are written in the alphabet of byte-level BPE.
+    byte_level: bool,
+}
+
+enum Encoder {
+    Own { specials: Box<Specials>, model: Model },
+    Hub(Box<Hub>),
 }
 
 enum Model {
@@ -76,7 +84,11 @@ impl TextTokenizer {
                 alphabet: bytes::ALPHABET.iter().map(|c| vocabulary.id_of(c.encode_utf8(&mut [0; 4]))).collect(),
             }
         };
-        Ok(Self { vocabulary, specials, model })
+        Ok(Self {
+            vocabulary,
+            encoder: Encoder::Own { specials: Box::new(specials), model },
+            byte_level: !sentence_piece,
+        })
     }
 
     /// Token ids of a text; special tokens written in the text are recognised when `special` is set (user-defined ones
@@ -85,16 +97,20 @@ impl TextTokenizer {
     /// A byte for which a `gpt2` vocabulary has no token is left out, as the models' own tokenizers do: such
     /// vocabularies lack a few control characters only.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        let (specials, model) = match &self.encoder {
+            Encoder::Own { specials, model } => (specials, model),
+            Encoder::Hub(hub) => return hub.encode(text, special),
+        };
         let mut ids = Vec::new();
         let mut after_special = true;
-        for piece in self.specials.split(text, special) {
+        for piece in specials.split(text, special) {
             match piece {
                 Piece::Special(id) => {
                     ids.push(id);
                     after_special = true;
                 }
                 Piece::Text(text) => {
-                    match &self.model {
+                    match model {
                         Model::ByteLevel { pre, merges, alphabet } => {
                             for word in pre.split(text) {
                                 self.byte_level_word(word, pre.whole_words_first(), merges, alphabet, &mut ids);
@@ -114,12 +130,12 @@ impl TextTokenizer {
     /// The bytes of one token: empty for control tokens and for ids outside the vocabulary.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         let Some(text) = self.vocabulary.text(id) else { return Vec::new() };
-        match (self.vocabulary.kind(id), &self.model) {
+        match (self.vocabulary.kind(id), self.byte_level) {
             (Kind::Control | Kind::Unknown | Kind::Unused, _) => Vec::new(),
             (Kind::UserDefined, _) => text.as_bytes().to_vec(),
             (Kind::Byte, _) => bytes::byte_token(text).map_or_else(|| text.as_bytes().to_vec(), |byte| vec![byte]),
-            (Kind::Normal, Model::ByteLevel { .. }) => bytes::decode(text),
-            (Kind::Normal, Model::SentencePiece { .. }) => text.replace(SPM_SPACE, " ").into_bytes(),
+            (Kind::Normal, true) => bytes::decode(text),
+            (Kind::Normal, false) => text.replace(SPM_SPACE, " ").into_bytes(),
         }
     }
 

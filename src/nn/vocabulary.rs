@@ -4,6 +4,7 @@ use super::chat::ChatTemplate;
 use super::gguf::{Gguf, Value};
 use super::tokenizer::{TextTokenizer, TokenizerSpec};
 use crate::error::{Context, Result, bail, ensure};
+use std::collections::HashMap;
 
 /// The tokenizer, the template and the tokens with a meaning of their own.
 pub(crate) struct Vocabulary {
@@ -18,6 +19,15 @@ pub(crate) struct Vocabulary {
 /// Tokens that end a turn in some family, whatever the metadata says: many files name only one of theirs.
 const KNOWN_ENDS: [&str; 8] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "</s>"];
+
+/// Adds the known ends that a vocabulary has.
+pub(crate) fn add_known_ends(ends: &mut Vec<u32>, id_of: impl Fn(&str) -> Option<u32>) {
+    for id in KNOWN_ENDS.into_iter().filter_map(id_of) {
+        if !ends.contains(&id) {
+            ends.push(id);
+        }
+    }
+}
 
 const TEMPLATE: &str = "tokenizer.chat_template";
 
@@ -39,11 +49,8 @@ impl Vocabulary {
         let bos = id("bos")?;
         let eos = id("eos")?;
         let mut ends: Vec<u32> = [eos, id("eot")?, id("eom")?].into_iter().flatten().collect();
-        for (token, index) in spec.tokens.iter().zip(0..) {
-            if KNOWN_ENDS.contains(&token.as_str()) && !ends.contains(&index) {
-                ends.push(index);
-            }
-        }
+        let by_text: HashMap<&str, u32> = spec.tokens.iter().map(String::as_str).zip(0..).collect();
+        add_known_ends(&mut ends, |token| by_text.get(token).copied());
         let starts = match file.boolean("tokenizer.ggml.add_bos_token")? {
             Some(starts) => starts,
             None => {

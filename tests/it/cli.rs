@@ -40,7 +40,6 @@ fn values_that_cannot_be_meant_are_wrong_usage_before_anything_is_loaded() {
         ("--gate", "-5", "--gate"),
         ("--split", "train", "examples"),
         ("--slm", "no-such-model", "no-such-model"),
-        ("--slm", "mistral-7b-instruct-v0.3-safetensors", "GGUF"),
         ("--slm", "all-minilm-l6-v2", "encoder"),
         ("--llm", "ftp://host", "http"),
         ("--device", "cuda:99", "cuda:99"),

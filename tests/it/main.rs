@@ -6,6 +6,7 @@ mod bench;
 mod cli;
 mod encoder;
 mod faults;
+mod folder;
 mod models;
 mod remote;
 mod serve;

@@ -20,6 +20,13 @@ pub(super) enum Kind {
 const END_OF_TURN: [&str; 8] =
     ["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "<|end_of_text|>"];
 
+/// Types as a file numbers them.
+pub(super) const NORMAL: i32 = 1;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
+pub(super) const UNUSED: i32 = 5;
+pub(super) const BYTE: i32 = 6;
+
 pub(super) struct Vocabulary {
     texts: Vec<Box<str>>,
     kinds: Vec<Kind>,
@@ -53,12 +60,12 @@ impl Vocabulary {
             let kind = match token_types.get(id).copied() {
                 None if sentence_piece && bytes::byte_token(token).is_some() => Kind::Byte,
                 // 0 is what converters write for added tokens that are ordinary text.
-                None | Some(0 | 1) => Kind::Normal,
+                None | Some(0 | NORMAL) => Kind::Normal,
                 Some(2) => Kind::Unknown,
-                Some(3) => Kind::Control,
-                Some(4) => Kind::UserDefined,
-                Some(5) => Kind::Unused,
-                Some(6) => Kind::Byte,
+                Some(CONTROL) => Kind::Control,
+                Some(USER_DEFINED) => Kind::UserDefined,
+                Some(UNUSED) => Kind::Unused,
+                Some(BYTE) => Kind::Byte,
                 Some(other) => bail!(
                     "tokenizer.ggml.token_type entry {id} is {other}; types are 1 to 6: the file is damaged; fetch it again"
                 ),

@@ -1,0 +1,131 @@
+//! A bounded reader of safetensors headers.
+//!
+//! A header is outside input: its length is checked before it is read, and every tensor must have the bytes that its
+//! shape and its type ask for, inside the file and apart from the others. The crate of that name wants the whole file in
+//! memory, and its errors do not say which tensor is wrong; the format is one JSON object.
+
+use crate::error::{Context, Result, bail, ensure};
+use candle_core::quantized::GgmlDType;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The length of the header's length.
+const PREFIX: u64 = 8;
+/// A real header takes about a hundred bytes a tensor.
+const LONGEST_HEADER: u64 = 8 << 20;
+const METADATA: &str = "__metadata__";
+
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) file_bytes: u64,
+    pub(super) tensors: BTreeMap<String, Stored>,
+}
+
+/// One tensor as the file describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) shape: Vec<usize>,
+    pub(super) dtype: String,
+    /// From the start of the file.
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+impl Header {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let attempt = || format!("reading the safetensors header of {}", path.display());
+        let file = File::open(path).with_context(attempt)?;
+        let file_bytes = file.metadata().with_context(attempt)?.len();
+        Self::parse(file, file_bytes).with_context(attempt)
+    }
+
+    pub(super) fn parse(mut reader: impl Read, file_bytes: u64) -> Result<Self> {
+        let mut length = [0; PREFIX as usize];
+        ensure!(
+            file_bytes >= PREFIX && reader.read_exact(&mut length).is_ok(),
+            "the file has {file_bytes} bytes, too few for a header: it is cut short; download it again"
+        );
+        let length = u64::from_le_bytes(length);
+        ensure!(
+            length <= LONGEST_HEADER.min(file_bytes - PREFIX),
+            "the header claims {length} bytes of a file of {file_bytes} (at most {LONGEST_HEADER} are accepted): the file \
+             is cut short, damaged or not a safetensors file; download it again"
+        );
+        let mut header = Vec::new();
+        reader.take(length).read_to_end(&mut header).context("the header")?;
+        ensure!(header.len() as u64 == length, "the file ends within its header: it is cut short; download it again");
+        // The entries are looked into one by one, so that an error can say which tensor is wrong.
+        let entries: BTreeMap<String, Value> =
+            serde_json::from_slice(&header).context("the header is not a JSON object; download the file again")?;
+
+        let data = PREFIX + length;
+        let mut tensors = BTreeMap::new();
+        for (name, entry) in entries.into_iter().filter(|(name, _)| name != METADATA) {
+            let entry = serde_json::from_value::<Entry>(entry)
+                .map_err(Into::into)
+                .and_then(|entry| place(entry, data, file_bytes))
+                .with_context(|| format!("tensor {name}"))?;
+            tensors.insert(name, entry);
+        }
+        stand_apart(&tensors)?;
+        Ok(Self { file_bytes, tensors })
+    }
+}
+
+fn place(entry: Entry, data: u64, file_bytes: u64) -> Result<Stored> {
+    let Entry { dtype, shape, data_offsets: (begin, end) } = entry;
+    let room = file_bytes - data;
+    ensure!(
+        begin <= end && end <= room,
+        "data_offsets are {begin} to {end}, but the file has {room} bytes of data: it is cut short or damaged; download \
+         it again"
+    );
+    let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size).filter(|&p| p <= 1 << 48));
+    let Some(elements) = elements else { bail!("the shape {shape:?} is impossible") };
+    let bytes = end - begin;
+    if let Some(kind) = kind_of(&dtype) {
+        ensure!(
+            elements * kind.type_size() as u64 == bytes,
+            "data_offsets span {bytes} bytes, but {elements} elements of type {dtype} take {}",
+            elements * kind.type_size() as u64
+        );
+    }
+    let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>()?;
+    Ok(Stored { shape, dtype, offset: data + begin, bytes })
+}
+
+fn stand_apart(tensors: &BTreeMap<String, Stored>) -> Result<()> {
+    let mut ranges: Vec<_> = tensors.iter().map(|(name, t)| (t.offset, t.bytes, name)).collect();
+    ranges.sort_unstable();
+    for pair in ranges.windows(2) {
+        if let [(start, bytes, name), (next, _, other)] = pair {
+            ensure!(
+                start + bytes <= *next,
+                "tensors {name} and {other} overlap: the file is damaged; download it again"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The types that can be loaded; one element of each is a block of its own.
+pub(super) fn kind_of(dtype: &str) -> Option<GgmlDType> {
+    match dtype {
+        "F32" => Some(GgmlDType::F32),
+        "F16" => Some(GgmlDType::F16),
+        "BF16" => Some(GgmlDType::BF16),
+        _ => None,
+    }
+}

@@ -1,0 +1,108 @@
+//! Typed reading of the JSON files of a folder. They are outside input: their size is bounded, and an error names the
+//! file and the key.
+
+use crate::error::{Context, Result, bail, ensure};
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// No size in a model's description is larger.
+const LARGEST_SIZE: u64 = 1 << 24;
+
+/// An object in a JSON file.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// The file, and the key of an inner object.
+    origin: String,
+    fields: Map<String, Value>,
+}
+
+/// The bytes of a file of at most `limit` bytes.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let attempt = || format!("reading {}", path.display());
+    let mut bytes = Vec::new();
+    File::open(path).with_context(attempt)?.take(limit + 1).read_to_end(&mut bytes).with_context(attempt)?;
+    ensure!(bytes.len() as u64 <= limit, "{} is longer than the {limit} bytes that are accepted", path.display());
+    Ok(bytes)
+}
+
+impl Object {
+    pub(super) fn read(path: &Path, limit: u64) -> Result<Self> {
+        let fields = serde_json::from_slice(&read_bounded(path, limit)?)
+            .with_context(|| format!("{} is not a JSON object: download it again", path.display()))?;
+        Ok(Self { origin: path.display().to_string(), fields })
+    }
+
+    /// An empty object where there is no such file.
+    pub(super) fn optional(path: &Path, limit: u64) -> Result<Self> {
+        if path.is_file() {
+            Self::read(path, limit)
+        } else {
+            Ok(Self { origin: path.display().to_string(), fields: Map::new() })
+        }
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// A value; null is as good as absent.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.fields.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn inner(&self, key: &str) -> Result<Option<Self>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let Value::Object(fields) = value else { bail!("{}: {key} is not an object", self.origin) };
+        Ok(Some(Self { origin: format!("{}: {key}", self.origin), fields: fields.clone() }))
+    }
+
+    fn typed<T>(&self, key: &str, what: &str, pick: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        pick(value).with_context(|| format!("{}: {key} is not {what}", self.origin)).map(Some)
+    }
+
+    /// A number of things, one at least.
+    pub(super) fn size(&self, key: &str) -> Result<Option<usize>> {
+        self.typed(key, &format!("a whole number from 1 to {LARGEST_SIZE}"), |value| {
+            value.as_u64().filter(|size| (1..=LARGEST_SIZE).contains(size)).map(|size| size as usize)
+        })
+    }
+
+    pub(super) fn float(&self, key: &str) -> Result<Option<f64>> {
+        self.typed(key, "a finite number", |value| value.as_f64().filter(|float| float.is_finite()))
+    }
+
+    pub(super) fn positive(&self, key: &str) -> Result<Option<f64>> {
+        self.typed(key, "a positive number", |value| value.as_f64().filter(|f| f.is_finite() && *f > 0.0))
+    }
+
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
+        self.typed(key, "true or false", Value::as_bool)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<&str>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_str().with_context(|| format!("{}: {key} is not a text", self.origin)).map(Some)
+    }
+
+    pub(super) fn list(&self, key: &str) -> Result<Option<&[Value]>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let items = value.as_array().with_context(|| format!("{}: {key} is not a list", self.origin))?;
+        Ok(Some(items))
+    }
+
+    /// Fails with the file and the key where a value is missing.
+    pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T> {
+        value.with_context(|| format!("{} lacks {key}", self.origin))
+    }
+
+    pub(super) fn needed(&self, key: &str) -> Result<usize> {
+        self.required(key, self.size(key)?)
+    }
+}

@@ -1,0 +1,202 @@
+//! Folders that are cut short, changed, or not what they seem: errors that say what is wrong, never a panic.
+
+use super::header::Header;
+use super::*;
+use proptest::prelude::*;
+
+fn message(path: &Path) -> String {
+    match try_load(path) {
+        Ok(_) => panic!("the folder is damaged, and was loaded"),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+/// A header and as many bytes of data, as a file.
+fn file(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+fn refused(header: &str, data: usize) -> String {
+    let bytes = file(header, data);
+    format!("{:#}", Header::parse(&bytes[..], bytes.len() as u64).expect_err("damaged"))
+}
+
+const GOOD: &str = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},
+                      "b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]}}"#;
+
+#[test]
+fn every_truncation_is_an_error() {
+    let whole = file(GOOD, 32);
+    let header = Header::parse(&whole[..], whole.len() as u64).expect("readable");
+    assert_eq!((header.tensors["a"].bytes, header.tensors["b"].offset), (24, whole.len() as u64 - 8));
+    for length in 0..whole.len() {
+        assert!(Header::parse(&whole[..length], length as u64).is_err(), "cut at {length}");
+        // The file was cut while it was being read.
+        let header_length = whole.len() - 32;
+        assert!(length >= header_length || Header::parse(&whole[..length], whole.len() as u64).is_err());
+    }
+}
+
+#[test]
+fn wrong_headers_are_refused_and_name_the_tensor() {
+    for (from, to, said) in [
+        ("[0,24]", "[0,20]", "tensor a: data_offsets span 20 bytes"),
+        ("[0,24]", "[24,0]", "tensor a: data_offsets are 24 to 0"),
+        ("[24,32]", "[24,40]", "tensor b: data_offsets are 24 to 40"),
+        ("[24,32]", "[16,24]", "tensors a and b overlap"),
+        ("[24,32]", "[18446744073709551608,18446744073709551615]", "tensor b: data_offsets"),
+        ("[24,32]", "[-1,7]", "tensor b"),
+        ("[2,3]", "[4294967296,4294967296]", "tensor a: the shape [4294967296, 4294967296] is impossible"),
+        ("[2,3]", "[2.5]", "tensor a"),
+        ("\"shape\":[4],", "", "tensor b: missing field `shape`"),
+        ("{\"__", "[{\"__", "not a JSON object"),
+    ] {
+        let header = GOOD.replace(from, to);
+        assert_ne!(header, GOOD);
+        assert!(refused(&header, 32).contains(said), "{from} {to}: {}", refused(&header, 32));
+    }
+    let mut long = file(GOOD, 32);
+    long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let error = Header::parse(&long[..], u64::MAX).expect_err("too long").to_string();
+    assert!(error.contains("the header claims 18446744073709551615 bytes"), "{error}");
+    assert!(refused(&"[".repeat(100_000), 0).contains("not a JSON object"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn mutations_never_panic(changes in proptest::collection::vec((0usize..1000, any::<u8>()), 1..8), cut in 0usize..400) {
+        let mut bytes = file(GOOD, 32);
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        bytes.truncate(bytes.len().max(cut));
+        let _ = Header::parse(&bytes[..], bytes.len() as u64);
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = write(folder.path(), Generated::Llama, None, 1);
+    let weights = path.join("model.safetensors");
+    let whole = fs::read(&weights).expect("read");
+    for cut in (0..whole.len()).step_by(whole.len() / 40).chain([7, 8, 9, whole.len() - 1]) {
+        fs::write(&weights, &whole[..cut]).expect("written");
+        assert!(message(&path).contains("model.safetensors"), "cut at {cut}: {}", message(&path));
+    }
+}
+
+#[test]
+fn configurations_that_lack_something_or_ask_for_more_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = write(folder.path(), Generated::Qwen3, None, 1);
+    let config = path.join("config.json");
+    let good = fs::read(&config).expect("read");
+    for (key, value, said) in [
+        ("model_type", json!(null), "config.json lacks model_type"),
+        ("model_type", json!("mamba"), "architecture mamba is not supported"),
+        ("model_type", json!("gemma3"), "images and text"),
+        ("model_type", json!("llama"), "self_attn.k_norm.weight is not part of a llama model"),
+        ("hidden_size", json!(null), "lacks hidden_size"),
+        ("hidden_size", json!(-64), "hidden_size is not a whole number"),
+        ("hidden_size", json!(32), "model.embed_tokens.weight has the shape [263, 64], not [263, 32]"),
+        ("num_hidden_layers", json!(2), "of 2 layers"),
+        ("num_hidden_layers", json!(4), "lacks the tensor model.layers.3.input_layernorm.weight"),
+        ("num_hidden_layers", json!(16_000_000), "num_hidden_layers is 16000000"),
+        ("num_hidden_layers", json!(0), "num_hidden_layers is not a whole number"),
+        ("num_attention_heads", json!(null), "lacks num_attention_heads"),
+        ("num_attention_heads", json!(3), "num_attention_heads 3 do not divide"),
+        ("head_dim", json!(null), "lacks head_dim"),
+        ("head_dim", json!(31), "a head_dim of 31 is impossible"),
+        ("intermediate_size", json!(null), "lacks intermediate_size"),
+        ("intermediate_size", json!(95), "mlp.gate_proj.weight has the shape [96, 64], not [95, 64]"),
+        ("vocab_size", json!(264), "has the shape [263, 64], not [264, 64]"),
+        ("rms_norm_eps", json!(null), "lacks rms_norm_eps"),
+        ("max_position_embeddings", json!(null), "lacks max_position_embeddings"),
+        ("attention_bias", json!(true), "attention_bias is true"),
+        ("hidden_act", json!("gelu"), "hidden_act is gelu"),
+        ("quantization_config", json!({"quant_method": "gptq"}), "quantised safetensors are not supported"),
+        ("rope_scaling", json!({"rope_type": "dynamic", "factor": 2}), "rope scaling dynamic is not supported"),
+        ("rope_scaling", json!({"rope_type": "llama3", "factor": 2}), "lacks original_max_position_embeddings"),
+        ("rope_scaling", json!([]), "rope_scaling is not an object"),
+        ("tie_word_embeddings", json!("yes"), "tie_word_embeddings is not true or false"),
+        ("tie_word_embeddings", json!(false), "lacks the tensor lm_head.weight"),
+        ("eos_token_id", json!(100_000), "eos_token_id is 100000"),
+    ] {
+        set(&config, key, value.clone());
+        assert!(message(&path).contains(said), "{key} {value}: {}", message(&path));
+        fs::write(&config, &good).expect("written");
+    }
+    for garbage in ["", "[]", "{", "null"] {
+        fs::write(&config, garbage).expect("written");
+        assert!(message(&path).contains("config.json is not a JSON object"), "{}", message(&path));
+    }
+    fs::remove_file(&config).expect("removed");
+    assert!(message(&path).contains("config.json"));
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = write(folder.path(), Generated::Llama, None, 2);
+    let index = path.join("model.safetensors.index.json");
+    let good = fs::read(&index).expect("read");
+    let map: Value = serde_json::from_slice::<Value>(&good).expect("JSON")["weight_map"].clone();
+    let with = |tensor: &str, file: Value| {
+        let mut map = map.clone();
+        map[tensor] = file;
+        map
+    };
+    let second = "model-00002-of-00002.safetensors";
+    for (map, said) in [
+        (with("model.embed_tokens.weight", json!("../weights.safetensors")), "not the name of a file"),
+        (with("model.embed_tokens.weight", json!(7)), "not the name of a file"),
+        (with("model.embed_tokens.weight", json!(second)), "lacks the tensor model.embed_tokens.weight"),
+        (with("more", json!(second)), "lacks the tensor more"),
+        (with("more", json!("model-9.safetensors")), "model-9.safetensors"),
+        (json!({}), "names 0 files"),
+        (json!([]), "weight_map is not an object"),
+        (json!(null), "lacks weight_map"),
+    ] {
+        set(&index, "weight_map", map);
+        assert!(message(&path).contains(said), "{said}: {}", message(&path));
+    }
+    fs::write(&index, &good).expect("written");
+    try_load(&path).expect("it was right before");
+    fs::remove_file(path.join(second)).expect("removed");
+    assert!(message(&path).contains(second), "{}", message(&path));
+    fs::remove_file(&index).expect("removed");
+    assert!(message(&path).contains("neither model.safetensors nor"), "{}", message(&path));
+}
+
+#[test]
+fn types_that_cannot_be_loaded_and_tokenizers_of_another_model_are_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = write(folder.path(), Generated::Llama, None, 1);
+    let weights = path.join("model.safetensors");
+    let mut bytes = fs::read(&weights).expect("read");
+    let at = bytes.windows(3).position(|w| w == b"F32").expect("a type");
+    let whole = bytes.clone();
+    bytes[at..at + 3].copy_from_slice(b"I32");
+    fs::write(&weights, &bytes).expect("written");
+    assert!(message(&path).contains("it is stored as I32"), "{}", message(&path));
+    fs::write(&weights, whole).expect("written");
+
+    let tokenizer = path.join("tokenizer.json");
+    let good = fs::read(&tokenizer).expect("read");
+    let mut file: Value = serde_json::from_slice(&good).expect("JSON");
+    file["model"]["vocab"]["beyond"] = json!(1000);
+    fs::write(&tokenizer, file.to_string()).expect("written");
+    assert!(message(&path).contains("do not belong together"), "{}", message(&path));
+    set(&tokenizer, "decoder", json!({"type": "WordPiece", "prefix": "##", "cleanup": true}));
+    assert!(message(&path).contains("WordPiece"), "{}", message(&path));
+    fs::write(&tokenizer, &good[..good.len() / 2]).expect("written");
+    assert!(message(&path).contains("tokenizer.json"), "{}", message(&path));
+    fs::remove_file(&tokenizer).expect("removed");
+    assert!(message(&path).contains("tokenizer.json"), "{}", message(&path));
+}

@@ -1,0 +1,109 @@
+//! Where the weights of a model lie: tensors by the names that the decoder asks for, in one file or in several.
+//!
+//! GGUF files and folders of safetensors both come down to this; the decoder knows no other source.
+
+use crate::error::{Context, Result, bail};
+use candle_core::quantized::GgmlDType;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The tensors of a model.
+#[derive(Debug)]
+pub(crate) struct Source {
+    path: PathBuf,
+    files: Vec<PathBuf>,
+    file_bytes: u64,
+    tensors: BTreeMap<String, TensorEntry>,
+}
+
+/// Where one tensor lies.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TensorEntry {
+    /// Rows first, as candle counts.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) kind: GgmlDType,
+    /// Which of the files it lies in.
+    pub(crate) file: usize,
+    /// From the start of the file.
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// What the decoder's weights have more than the stored ones: some checkpoints store a norm's distance from one.
+    pub(crate) shift: f32,
+    /// What the file calls it, where that is another name.
+    pub(crate) stored_as: Option<String>,
+}
+
+impl TensorEntry {
+    pub(crate) fn elements(&self) -> u64 {
+        self.shape.iter().map(|&d| d as u64).product()
+    }
+}
+
+impl Source {
+    /// `path` is the model's file or folder, for messages.
+    pub(crate) fn new(
+        path: &Path,
+        files: Vec<PathBuf>,
+        file_bytes: u64,
+        tensors: BTreeMap<String, TensorEntry>,
+    ) -> Self {
+        Self { path: path.to_owned(), files, file_bytes, tensors }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of all files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    pub(crate) fn tensors(&self) -> &BTreeMap<String, TensorEntry> {
+        &self.tensors
+    }
+
+    pub(crate) fn tensor(&self, name: &str) -> Result<&TensorEntry> {
+        self.tensors.get(name).with_context(|| format!("{} has no tensor {name}", self.path.display()))
+    }
+
+    /// A tensor of which a shape is expected.
+    pub(crate) fn shaped(&self, name: &str, shape: &[usize]) -> Result<&TensorEntry> {
+        let entry = self.tensor(name)?;
+        if entry.shape != shape {
+            bail!(
+                "{}: tensor {} has the shape {:?}, not {shape:?}",
+                self.path.display(),
+                entry.stored_as.as_deref().unwrap_or(name),
+                entry.shape
+            );
+        }
+        Ok(entry)
+    }
+
+    /// The bytes of one tensor. Each call opens the file anew, so that tensors can be read from several threads.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let entry = self.tensor(name)?;
+        self.read_at(name, entry, entry.offset, entry.bytes)
+    }
+
+    /// The bytes of some rows of a matrix.
+    pub(crate) fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>> {
+        let entry = self.tensor(name)?;
+        let row_bytes = entry.bytes / entry.shape.first().map_or(1, |&rows| rows as u64);
+        self.read_at(name, entry, entry.offset + rows.start as u64 * row_bytes, rows.len() as u64 * row_bytes)
+    }
+
+    fn read_at(&self, name: &str, entry: &TensorEntry, offset: u64, bytes: u64) -> Result<Vec<u8>> {
+        let path = self.files.get(entry.file).unwrap_or(&self.path);
+        let attempt = || format!("reading tensor {} of {}", entry.stored_as.as_deref().unwrap_or(name), path.display());
+        let mut file = File::open(path).with_context(attempt)?;
+        file.seek(SeekFrom::Start(offset)).with_context(attempt)?;
+        let mut data = vec![0; usize::try_from(bytes)?];
+        file.read_exact(&mut data).with_context(attempt)?;
+        Ok(data)
+    }
+}

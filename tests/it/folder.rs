@@ -1,0 +1,82 @@
+//! A language model as a folder of safetensors, through the program: registered, inspected, and run on both sides of a
+//! bench. The weights are generated, so the answers mean nothing.
+
+use crate::support::{program, stderr, stdout, weights};
+use routergym_local::nn::testing::{Family, Half, write_folder};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Output;
+
+fn run(store: &Path, arguments: &[&str]) -> Output {
+    program().env("ROUTERGYM_MODELS", store).arg("--offline").args(arguments).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    serde_json::from_str(stdout(output).trim()).unwrap()
+}
+
+#[test]
+fn a_folder_of_safetensors_is_added_inspected_and_run_by_path_and_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let (store, folder) = (place.path().join("store"), place.path().join("Tiny Qwen3"));
+    write_folder(&folder, Family::Qwen3, Some(Half::BF16), 2, 1).unwrap();
+    let path = folder.to_str().unwrap();
+
+    let by_path = json(&run(&store, &["models", "inspect", path, "--json"]));
+    assert_eq!(by_path["file"]["architecture"], "qwen3");
+    assert_eq!(by_path["file"]["name"], "Tiny Qwen3");
+    assert_eq!(by_path["file"]["has_chat_template"], true);
+    let added = run(&store, &["models", "add", path, "--name", "tiny"]);
+    assert_eq!(added.status.code(), Some(0), "{}", stderr(&added));
+    let by_name = json(&run(&store, &["models", "inspect", "tiny", "--json"]));
+    assert_eq!(by_name["file"], by_path["file"]);
+    assert_eq!(by_name["sha256"], by_path["sha256"]);
+    assert_eq!(by_name["manifest"]["kind"], "safetensors");
+    assert_eq!(by_name["manifest"]["parameters"], by_path["file"]["parameters"]);
+    let dry = run(&store, &["bench", "--slm", "tiny", "--llm", path, "--dry-run"]);
+    assert_eq!(dry.status.code(), Some(0), "{}", stderr(&dry));
+}
+
+#[test]
+fn a_bench_runs_a_folder_as_the_small_model_and_as_the_stand_in() {
+    // What measures groundedness.
+    if weights("all-minilm-l6-v2", "model.safetensors").is_none() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (folder, out) = (place.path().join("tiny"), place.path().join("run"));
+    write_folder(&folder, Family::Gemma3, Some(Half::BF16), 2, 1).unwrap();
+    let mut command = program();
+    command.args([
+        "bench",
+        "--offline",
+        "--memory",
+        "none",
+        "--threads",
+        "1",
+        "--limit",
+        "2",
+        "--max-tokens",
+        "8",
+        "--json",
+    ]);
+    command.arg("--slm").arg(&folder).arg("--llm").arg(&folder).arg("--out").arg(&out);
+    let summary = json(&command.output().unwrap());
+    for policy in summary["policies"].as_array().unwrap() {
+        assert_eq!((&policy["n"], &policy["failures"]), (&2.into(), &0.into()), "{policy}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_loaded_is_not_added() {
+    let place = tempfile::tempdir().unwrap();
+    let (store, folder) = (place.path().join("store"), place.path().join("tiny"));
+    write_folder(&folder, Family::Llama, None, 1, 1).unwrap();
+    let weights = folder.join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    let output = run(&store, &["models", "add", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("model.safetensors") && stderr(&output).contains("cut short"));
+}
