@@ -26,5 +26,7 @@ mod vocabulary;
 
 pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
+#[doc(hidden)]
+pub use kernels::bench;
 pub use model::{GenerateOptions, Generated, LanguageModel, LoadOptions, ModelInfo, Stop, Token};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};
