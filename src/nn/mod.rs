@@ -8,6 +8,8 @@ mod config;
 mod decoder;
 mod device;
 mod encoder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gguf;
 mod kernels;
 mod kv;
