@@ -143,7 +143,7 @@ impl LanguageModel {
             let (ended, going): (Vec<_>, Vec<_>) = running.into_iter().partition(|sequence| sequence.stop.is_some());
             running = going;
             for sequence in ended {
-                let (index, generated) = self.finish(sequence, &prompts[..], clock)?;
+                let (index, generated) = self.finish(sequence, prompts, clock)?;
                 done[index] = Some(generated);
             }
             if running.is_empty() {

@@ -49,7 +49,8 @@ impl Gguf {
         Self::parse(BufReader::with_capacity(1 << 16, file), file_bytes, path).with_context(attempt)
     }
 
-    fn parse(reader: impl Read, file_bytes: u64, path: &Path) -> Result<Self> {
+    /// Reads a header from its bytes; `path` stands in errors and is where tensors are read later.
+    pub(super) fn parse(reader: impl Read, file_bytes: u64, path: &Path) -> Result<Self> {
         let mut r = Cursor { reader, position: 0, end: file_bytes };
         let magic: [u8; 4] = r.bytes().context("magic")?;
         ensure!(

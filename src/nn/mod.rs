@@ -10,6 +10,8 @@ mod decoder;
 mod device;
 mod encoder;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod generate;
 mod gguf;
 mod kernels;
@@ -32,6 +34,8 @@ mod vocabulary;
 pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
 pub use generate::{GenerateOptions, Generated, Prompt, Scored, Stop, Token};
+#[doc(hidden)]
+pub use kernels::bench;
 pub use model::{LanguageModel, LoadOptions, ModelInfo};
 pub use speed::{DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, memory_bandwidth};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

@@ -102,11 +102,11 @@ pub fn write_checkpoint(path: &Path, family: Family, stored: Stored, seed: u64) 
     gguf_file::write(&mut file, &metadata, &tensors).with_context(attempt)
 }
 
-const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + \
+pub(super) const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + \
                         '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}\
                         {% endif %}";
 
-fn metadata(family: Family) -> Vec<(String, Value)> {
+pub(super) fn metadata(family: Family) -> Vec<(String, Value)> {
     let architecture = family.architecture();
     let size = |n: usize| Value::U32(n as u32);
     let mut sizes = vec![
@@ -153,7 +153,7 @@ fn metadata(family: Family) -> Vec<(String, Value)> {
     all
 }
 
-const MERGES: [&str; 4] = ["t h", "th e", "Ġ the", "i n"];
+pub(super) const MERGES: [&str; 4] = ["t h", "th e", "Ġ the", "i n"];
 
 /// Texts and types of the tokens: one for each byte as GPT-2 writes bytes, those of the merges, and special ones.
 pub(crate) fn vocabulary() -> Vec<(String, i32)> {

@@ -24,7 +24,7 @@ pub(crate) const BLOCK: usize = 32;
 pub(super) const SUPER: usize = 8;
 
 impl Form {
-    #[cfg(test)]
+    /// Every form.
     pub(crate) const ALL: [Self; 8] =
         [Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0, Self::Q4_K, Self::Q5_K, Self::Q6_K];
 
@@ -43,7 +43,7 @@ impl Form {
         })
     }
 
-    #[cfg(test)]
+    /// The tensor type of the form.
     pub(crate) fn kind(self) -> GgmlDType {
         match self {
             Self::Q4_0 => GgmlDType::Q4_0,

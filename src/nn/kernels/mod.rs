@@ -13,6 +13,7 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod bench;
 mod float;
 mod form;
 mod isa;
