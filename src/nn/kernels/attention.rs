@@ -131,10 +131,11 @@ pub(crate) fn attend(
 ) -> Vec<f32> {
     let dim = shape.head_dim;
     let group = heads / shape.kv_heads;
-    // Fewer at a time where else a thread would have nothing to do: this changes no result.
+    // Fewer at a time where there are not enough registers, or where a thread would have nothing to do: this changes no
+    // result.
     let threads = barrier_pool().n_workers() + 1;
     let units = |step: usize| sequences.iter().map(move |one| shape.kv_heads * (group * one.sight.rows).div_ceil(step));
-    let mut step = QUERIES;
+    let mut step = if isa == Isa::Avx2 { QUERIES / 4 } else { QUERIES };
     while step > 1 && units(step).sum::<usize>() < threads {
         step /= 2;
     }
@@ -269,23 +270,48 @@ for_each_isa! {
 /// Scores of queries against the keys from a tile on.
 #[inline(always)]
 fn score<const COUNT: usize>(head: HeadView<'_>, first_tile: usize, queries: &[f32], scores: &mut [f32]) {
-    let (width, span) = (head.shape.width(), scores.len() / COUNT);
+    let (width, tiles) = (head.shape.width(), scores.len() / COUNT / LANES);
     // Arrays of a known length need no checks in the innermost loop.
     let queries: [&[[f32; LANES]]; COUNT] = std::array::from_fn(|i| queries[i * width..][..width].as_chunks().0);
-    for tile in 0..span / LANES {
-        let place = first_tile + tile;
-        let keys = &head.keys(place / TILES)[place % TILES * width..][..width];
-        let mut sums = [[0.0f32; LANES]; COUNT];
-        for (part, keys) in keys.as_chunks::<LANES>().0.iter().enumerate() {
-            let queries = queries.map(|query| &query[part]);
-            for (element, &keys) in keys.iter().enumerate() {
-                for (sums, query) in sums.iter_mut().zip(queries) {
+    let mut tile = 0;
+    // Two tiles at a time use each element of a query twice, and give the processor enough that does not wait.
+    while tile + 1 < tiles {
+        score_tiles::<COUNT, 2>(head, first_tile, tile, &queries, scores);
+        tile += 2;
+    }
+    if tile < tiles {
+        score_tiles::<COUNT, 1>(head, first_tile, tile, &queries, scores);
+    }
+}
+
+#[inline(always)]
+fn score_tiles<const COUNT: usize, const SIDE: usize>(
+    head: HeadView<'_>,
+    first_tile: usize,
+    tile: usize,
+    queries: &[&[[f32; LANES]]; COUNT],
+    scores: &mut [f32],
+) {
+    let (width, span) = (head.shape.width(), scores.len() / COUNT);
+    let keys: [&[[[f32; LANES]; LANES]]; SIDE] = std::array::from_fn(|side| {
+        let place = first_tile + tile + side;
+        head.keys(place / TILES)[place % TILES * width..][..width].as_chunks().0
+    });
+    let mut sums = [[[0.0f32; LANES]; SIDE]; COUNT];
+    for part in 0..width / LANES {
+        let (keys, queries) = (keys.map(|keys| &keys[part]), queries.map(|query| &query[part]));
+        for element in 0..LANES {
+            let keys = keys.map(|keys| keys[element]);
+            for (sums, query) in sums.iter_mut().zip(queries) {
+                for (sums, keys) in sums.iter_mut().zip(keys) {
                     fuse(sums, keys, query[element]);
                 }
             }
         }
-        for (i, sums) in sums.iter().enumerate() {
-            scores[i * span + tile * LANES..][..LANES].copy_from_slice(sums);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (side, sums) in sums.iter().enumerate() {
+            scores[i * span + (tile + side) * LANES..][..LANES].copy_from_slice(sums);
         }
     }
 }
@@ -339,24 +365,48 @@ fn mix<const COUNT: usize>(head: HeadView<'_>, first_tile: usize, weights: &[f32
         let place = first_tile + done;
         let tiles = (TILES - place % TILES).min(span / LANES - done);
         let values = &head.values(place / TILES)[place % TILES * LANES * registers..][..tiles * LANES * registers];
-        for register in 0..registers {
-            let at = |i: usize| i * width + register * LANES;
-            let mut sums: [[f32; LANES]; COUNT] =
-                std::array::from_fn(|i| *mixed[at(i)..].first_chunk().unwrap_or(&[0.0; LANES]));
-            for (tile, values) in values.chunks_exact(LANES * registers).enumerate() {
-                let weights = weights.map(|weights| &weights[done + tile]);
-                for position in 0..LANES {
-                    let values = values[position * registers + register];
-                    for (sums, weights) in sums.iter_mut().zip(weights) {
-                        fuse(sums, values, weights[position]);
-                    }
-                }
-            }
-            for (i, sums) in sums.iter().enumerate() {
-                mixed[at(i)..][..LANES].copy_from_slice(sums);
-            }
+        let weights = weights.map(|weights| &weights[done..][..tiles]);
+        let mut register = 0;
+        while register + 1 < registers {
+            mix_registers::<COUNT, 2>(registers, register, values, &weights, mixed);
+            register += 2;
+        }
+        if register < registers {
+            mix_registers::<COUNT, 1>(registers, register, values, &weights, mixed);
         }
         done += tiles;
+    }
+}
+
+/// Adds the weighted values of some neighbouring registers of the head, of whole tiles of positions.
+#[inline(always)]
+fn mix_registers<const COUNT: usize, const SIDE: usize>(
+    registers: usize,
+    register: usize,
+    values: &[[f32; LANES]],
+    weights: &[&[[f32; LANES]]; COUNT],
+    mixed: &mut [f32],
+) {
+    let at = |i: usize, side: usize| (i * registers + register + side) * LANES;
+    let mut sums: [[[f32; LANES]; SIDE]; COUNT] = std::array::from_fn(|i| {
+        std::array::from_fn(|side| *mixed[at(i, side)..].first_chunk().unwrap_or(&[0.0; LANES]))
+    });
+    for (tile, values) in values.chunks_exact(LANES * registers).enumerate() {
+        let weights = weights.map(|weights| &weights[tile]);
+        for position in 0..LANES {
+            let values: [[f32; LANES]; SIDE] =
+                std::array::from_fn(|side| values[position * registers + register + side]);
+            for (sums, weights) in sums.iter_mut().zip(weights) {
+                for (sums, values) in sums.iter_mut().zip(values) {
+                    fuse(sums, values, weights[position]);
+                }
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (side, sums) in sums.iter().enumerate() {
+            mixed[at(i, side)..][..LANES].copy_from_slice(sums);
+        }
     }
 }
 
