@@ -98,6 +98,9 @@ pub(super) struct BenchArgs {
     /// Whether computed prompt prefixes are reused
     #[arg(long, default_value = "on", value_parser = ["on", "off"], env = "ROUTERGYM_PREFIX_CACHE")]
     pub(super) prefix_cache: String,
+    /// Whether local models guess tokens from the prompt and check several at once: faster, with the same result
+    #[arg(long, default_value = "on", value_parser = ["on", "off"], env = "ROUTERGYM_PROMPT_LOOKUP")]
+    pub(super) prompt_lookup: String,
     /// Row of the price table for the LLM's tokens [default: the endpoint's model; for the stand-in gpt-4.1]
     #[arg(long, value_name = "ROW", env = "ROUTERGYM_PRICE")]
     pub(super) price: Option<String>,

@@ -118,7 +118,13 @@ pub(super) fn prepare(
 
     note(&format!("loading {} on {}", weights.slm.name, device.name()));
     let start = clock.now();
-    let loader = Loader { device, clock, stop, prefix_cache: args.prefix_cache == "on" };
+    let loader = Loader {
+        device,
+        clock,
+        stop,
+        prefix_cache: args.prefix_cache == "on",
+        prompt_lookup: args.prompt_lookup == "on",
+    };
     let slm = loader.load(&weights.slm)?;
     let slm_load = clock.since(start);
     let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, device)?);
@@ -146,6 +152,7 @@ pub(super) fn prepare(
         "threshold": args.threshold, "max_repairs": args.max_repairs, "downshift": args.downshift,
         "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
         "max_tokens": args.max_tokens, "temperature": args.temperature, "prefix_cache": args.prefix_cache,
+        "prompt_lookup": args.prompt_lookup,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
         "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm_up,
         "answer_schema": task.schema, "router": router_settings(args), "specialists": routed, "specialist_sha256": sums,
@@ -217,11 +224,16 @@ struct Loader<'a> {
     clock: &'a Clock,
     stop: &'a Arc<AtomicBool>,
     prefix_cache: bool,
+    prompt_lookup: bool,
 }
 
 impl Loader<'_> {
     fn load(&self, model: &LocalModel) -> Result<Arc<dyn Engine>> {
-        let options = LoadOptions { prefix_cache: self.prefix_cache, ..LoadOptions::default() };
+        let options = LoadOptions {
+            prefix_cache: self.prefix_cache,
+            prompt_lookup: self.prompt_lookup,
+            ..LoadOptions::default()
+        };
         let loaded = LanguageModel::load(&model.path, self.device, &options)
             .with_context(|| format!("loading {} from {}", model.name, model.path.display()))?;
         let sha256 = Some(model.sha256.clone());
@@ -253,6 +265,7 @@ fn connect(
                 device: Some(args.device.to_string()),
                 threads: Some(threads),
                 prefix_cache: args.prefix_cache == "on",
+                prompt_lookup: args.prompt_lookup == "on",
                 offline: resolved.network.is_offline(),
                 stop: Arc::clone(stop),
                 ..StandInOptions::new(model)

@@ -35,6 +35,9 @@ pub(super) struct ServeArgs {
     /// Whether computed prompt prefixes are reused: on or off.
     #[arg(long, default_value = "on", value_parser = ["on", "off"], env = "ROUTERGYM_PREFIX_CACHE")]
     pub prefix_cache: String,
+    /// Whether tokens are guessed from the prompt and checked several at once (faster, with the same result): on or off.
+    #[arg(long, default_value = "on", value_parser = ["on", "off"], env = "ROUTERGYM_PROMPT_LOOKUP")]
+    pub prompt_lookup: String,
     /// Stop when standard input is closed; a parent process holds its other end.
     #[arg(long, hide = true)]
     pub exit_with_parent: bool,
@@ -67,7 +70,11 @@ fn key(variable: Option<&str>) -> Result<Option<Secret>> {
 fn load(args: &ServeArgs, network: Network, quiet: bool) -> Result<Box<dyn Backend>> {
     let local = Store::open(network)?.obtain(&args.model, Kind::Gguf, quiet)?;
     let device = Device::open(args.device)?;
-    let options = LoadOptions { prefix_cache: args.prefix_cache == "on", ..LoadOptions::default() };
+    let options = LoadOptions {
+        prefix_cache: args.prefix_cache == "on",
+        prompt_lookup: args.prompt_lookup == "on",
+        ..LoadOptions::default()
+    };
     let loaded = LanguageModel::load(&local.path, &device, &options)
         .with_context(|| format!("cannot load {} from {}", local.name, local.path.display()))?;
     Ok(Box::new(LocalEngine::new(loaded, local.name, Some(local.sha256), device.name(), Clock::real())))

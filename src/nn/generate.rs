@@ -1,10 +1,10 @@
 //! Generation: prompts in, tokens out, one sequence or several at a time; and the probabilities of given continuations.
 
-use super::LanguageModel;
 use super::decoder::Next;
 use super::kv::KvCache;
 use super::sampler::{Choice, Sampler, Sampling, log_sum_exp};
 use super::stream::TextStream;
+use super::{LanguageModel, lookup};
 use crate::clock::{Clock, Moment};
 use crate::error::{Context, Result, bail, ensure, usage};
 use crate::units::Seconds;
@@ -69,6 +69,10 @@ pub struct Generated {
     pub stop: Stop,
     /// Tokens of the prompt that came from the prefix cache.
     pub cached_tokens: usize,
+    /// Tokens that were guessed from what the prompt says after the same words, and computed beside the one before them.
+    pub drafted_tokens: usize,
+    /// How many of those were then chosen.
+    pub accepted_tokens: usize,
     /// Time of the forward pass over the prompt.
     pub prefill: Seconds,
     /// Time of all later steps, sampling and detokenising included.
@@ -152,12 +156,17 @@ impl LanguageModel {
                 }
                 continue;
             }
+            let drafts = self.prompt_lookup && running.len() == 1;
+            for sequence in &mut running {
+                let draft = if drafts { lookup::draft(&sequence.all, sequence.drafts_at_most()) } else { &[] };
+                sequence.next = [&sequence.all[sequence.all.len() - 1..], draft].concat();
+            }
             let mut next: Vec<Next<'_>> = running.iter_mut().map(Sequence::next).collect();
-            let rows: Vec<usize> = (0..next.len()).collect();
+            let rows: Vec<usize> = (0..next.iter().map(|next| next.tokens.len()).sum()).collect();
             let x = self.decoder.forward(&mut next, &rows)?;
-            let logits = self.decoder.logits(&x)?;
-            for (sequence, logits) in running.iter_mut().zip(&logits) {
-                sequence.extend(self, logits, on_token)?;
+            let mut logits = self.decoder.logits(&x)?.into_iter();
+            for sequence in &mut running {
+                sequence.accept(self, &mut logits, on_token)?;
             }
         }
         done.into_iter().map(|generated| generated.context("a sequence was lost")).collect()
@@ -298,15 +307,19 @@ impl LanguageModel {
         let Prefilled { cache, logits, reused } = self.prefill(prompt.tokens, options.cache_scope.as_deref())?;
         let sequence = Sequence {
             index,
+            all: prompt.tokens.to_vec(),
+            context: self.info().context_length,
             cache,
             sampler,
             stream: TextStream::new(&options.stop),
             top: options.top_logprobs,
             budget: options.max_tokens.min(room),
             tokens: Vec::new(),
-            next: [0],
+            next: Vec::new(),
             stop: None,
             cached_tokens: reused,
+            drafted: 0,
+            accepted: 0,
             prefill: clock.since(start),
             decode_start: clock.now(),
         };
@@ -316,14 +329,15 @@ impl LanguageModel {
     fn finish(&mut self, sequence: Sequence, prompts: &[Prompt<'_>], clock: &Clock) -> Result<(usize, Generated)> {
         let decode = clock.since(sequence.decode_start);
         let prompt = &prompts[sequence.index];
-        let all: Vec<u32> = prompt.tokens.iter().copied().chain(sequence.tokens.iter().map(|token| token.id)).collect();
         // What was generated may be the beginning of the next prompt, as in a conversation.
-        self.keep(prompt.options.cache_scope.as_deref(), &all, &sequence.cache)?;
+        self.keep(prompt.options.cache_scope.as_deref(), &sequence.all, &sequence.cache)?;
         let generated = Generated {
             text: sequence.tokens.iter().map(|token| token.text.as_str()).collect(),
             tokens: sequence.tokens,
             stop: sequence.stop.unwrap_or(Stop::MaxTokens),
             cached_tokens: sequence.cached_tokens,
+            drafted_tokens: sequence.drafted,
+            accepted_tokens: sequence.accepted,
             prefill: sequence.prefill,
             decode,
         };
@@ -349,16 +363,21 @@ struct Prefilled {
 /// A sequence that is being generated.
 struct Sequence {
     index: usize,
+    /// The prompt, and what was generated.
+    all: Vec<u32>,
+    context: usize,
     cache: KvCache,
     sampler: Sampler,
     stream: TextStream,
     top: usize,
     budget: usize,
     tokens: Vec<Token>,
-    /// The token to compute next.
-    next: [u32; 1],
+    /// The tokens to compute next: the last one that was chosen, and guesses.
+    next: Vec<u32>,
     stop: Option<Stop>,
     cached_tokens: usize,
+    drafted: usize,
+    accepted: usize,
     prefill: Seconds,
     decode_start: Moment,
 }
@@ -366,6 +385,38 @@ struct Sequence {
 impl Sequence {
     fn next(&mut self) -> Next<'_> {
         Next { tokens: &self.next, cache: &mut self.cache }
+    }
+
+    /// How many tokens may follow the next one.
+    fn drafts_at_most(&self) -> usize {
+        let budget = self.budget.saturating_sub(self.tokens.len() + 1);
+        budget.min(self.context.saturating_sub(self.all.len() + 1))
+    }
+
+    /// Chooses tokens from the logits of those that were computed, as long as the guesses are what is chosen. Each choice
+    /// sees the logits that it would see without guesses, so that the tokens are the same.
+    fn accept(
+        &mut self,
+        model: &LanguageModel,
+        logits: &mut impl Iterator<Item = Vec<f32>>,
+        on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let start = self.cache.len() - self.next.len();
+        let computed = std::mem::take(&mut self.next);
+        self.drafted += computed.len() - 1;
+        let mut valid = 0;
+        for (index, logits) in logits.take(computed.len()).enumerate() {
+            if valid < index || self.stop.is_some() {
+                continue;
+            }
+            self.extend(model, &logits, on_token)?;
+            if computed.get(index + 1) == self.all.last() && self.stop.is_none() {
+                valid += 1;
+            }
+        }
+        self.accepted += valid;
+        self.cache.truncate(start + 1 + valid);
+        Ok(())
     }
 
     /// Chooses the next token from its logits, and finds out whether it is the last.
@@ -397,7 +448,7 @@ impl Sequence {
         }
         let token = model.token(choice, text);
         let flow = on_token(self.index, &token);
-        self.next = [token.id];
+        self.all.push(token.id);
         self.tokens.push(token);
         if flow.is_break() && self.stop.is_none() {
             self.stop = Some(Stop::Cancelled);

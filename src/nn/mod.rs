@@ -17,6 +17,7 @@ mod gguf;
 mod kernels;
 mod kv;
 mod linear;
+mod lookup;
 mod model;
 mod ops;
 #[cfg(test)]

@@ -18,11 +18,14 @@ pub struct LoadOptions {
     pub prefix_cache: bool,
     /// Upper bound of the memory that kept prefixes take, in bytes.
     pub prefix_cache_bytes: usize,
+    /// Whether tokens are guessed from the prompt and checked several at a time (prompt lookup decoding). The result is the
+    /// same; on a device other than the CPU, where it might not be to the last bit, it stays off.
+    pub prompt_lookup: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { prefix_cache: true, prefix_cache_bytes: 1 << 30 }
+        Self { prefix_cache: true, prefix_cache_bytes: 1 << 30, prompt_lookup: true }
     }
 }
 
@@ -56,6 +59,7 @@ pub struct LanguageModel {
     pub(super) decoder: Decoder,
     pub(super) vocabulary: Vocabulary,
     pub(super) prefixes: Option<PrefixStore>,
+    pub(super) prompt_lookup: bool,
 }
 
 impl LanguageModel {
@@ -71,6 +75,7 @@ impl LanguageModel {
             info: checkpoint.describe(&decoder.config),
             path: path.to_owned(),
             prefixes: options.prefix_cache.then(|| prefix_store(&decoder, options.prefix_cache_bytes)),
+            prompt_lookup: options.prompt_lookup && device.is_cpu(),
             decoder,
             vocabulary,
         })

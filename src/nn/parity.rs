@@ -322,6 +322,33 @@ fn results_are_equal_bit_for_bit_with_the_prefix_cache_on_off_hit_and_missed() {
 }
 
 #[test]
+fn guesses_change_no_token_however_many_are_accepted() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut accepted = 0;
+    for family in Family::ALL {
+        let path = checkpoint(folder.path(), family, Stored::Q8_0);
+        let mut plain = load(&path, &LoadOptions { prompt_lookup: false, ..LoadOptions::default() });
+        let mut guessing = load(&path, &LoadOptions::default());
+        let base = prompt(PAGE - 5);
+        // What greedy generation says once it says again where its own answer stands in the prompt.
+        let answer: Vec<u32> = generate(&mut plain, &base, &options(30)).tokens.iter().map(|token| token.id).collect();
+        let echoing = [&base[..], &answer, &base].concat();
+        for (tokens, temperature) in [(&base, 0.0), (&echoing, 0.0), (&echoing, 0.7)] {
+            for max_tokens in [1, 7, 40] {
+                let settings = GenerateOptions { temperature, ..options(max_tokens) };
+                let expected = generate(&mut plain, tokens, &settings);
+                let found = generate(&mut guessing, tokens, &settings);
+                assert_eq!((&expected.tokens, expected.stop), (&found.tokens, found.stop), "{family:?}");
+                assert_eq!((expected.drafted_tokens, expected.accepted_tokens), (0, 0));
+                assert!(found.accepted_tokens <= found.drafted_tokens && found.accepted_tokens < found.tokens.len());
+                accepted += found.accepted_tokens;
+            }
+        }
+    }
+    assert!(accepted > 0, "no guess was ever right: nothing was tested");
+}
+
+#[test]
 fn sequences_of_a_batch_are_what_each_is_alone() {
     let folder = tempfile::tempdir().expect("folder");
     for family in Family::ALL {

@@ -33,6 +33,8 @@ pub struct StandInOptions {
     pub threads: Option<usize>,
     /// `--prefix-cache`.
     pub prefix_cache: bool,
+    /// Whether tokens are guessed from the prompt.
+    pub prompt_lookup: bool,
     /// The folder of the model store, handed on as `ROUTERGYM_MODELS`.
     pub store: Option<PathBuf>,
     /// Whether the child may not use the network, handed on as `HF_HUB_OFFLINE`. Fetch the model before, with progress.
@@ -53,6 +55,7 @@ impl StandInOptions {
             device: None,
             threads: None,
             prefix_cache: true,
+            prompt_lookup: true,
             store: None,
             offline: false,
             program: None,
@@ -148,9 +151,14 @@ fn command(options: &StandInOptions) -> Result<Command> {
     let mut command = Command::new(program);
     command.args(["serve", "--model", &options.model, "--host", "127.0.0.1", "--port", "0", "--exit-with-parent"]);
     // What the user set for this program's own flags is not meant for the child, and keys are not its business.
-    for variable in
-        ["ROUTERGYM_CONFIG", "ROUTERGYM_PREFIX_CACHE", "ROUTERGYM_API_KEY_ENV", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"]
-    {
+    for variable in [
+        "ROUTERGYM_CONFIG",
+        "ROUTERGYM_PREFIX_CACHE",
+        "ROUTERGYM_PROMPT_LOOKUP",
+        "ROUTERGYM_API_KEY_ENV",
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+    ] {
         command.env_remove(variable);
     }
     if let Some(device) = &options.device {
@@ -161,6 +169,9 @@ fn command(options: &StandInOptions) -> Result<Command> {
     }
     if !options.prefix_cache {
         command.args(["--prefix-cache", "off"]);
+    }
+    if !options.prompt_lookup {
+        command.args(["--prompt-lookup", "off"]);
     }
     if let Some(store) = &options.store {
         command.env("ROUTERGYM_MODELS", store);
