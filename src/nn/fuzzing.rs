@@ -233,9 +233,12 @@ fn gguf_seeds() -> Result<Vec<(String, Vec<u8>)>> {
     let mut seeds = Vec::new();
     for (index, family) in Family::ALL.into_iter().enumerate() {
         let mut metadata = testing::metadata(family);
-        for (_, value) in &mut metadata {
-            if let Value::Array(items) = value {
-                items.truncate(2);
+        for (key, value) in &mut metadata {
+            match value {
+                Value::Array(items) => items.truncate(2),
+                // A model cannot have more layers than tensors.
+                _ if key.ends_with(".block_count") => *value = Value::U32(1),
+                _ => {}
             }
         }
         let numbers = [Value::U8(1), Value::I8(-1), Value::U16(2), Value::I16(-2), Value::I32(-3), Value::U64(4)];

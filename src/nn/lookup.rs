@@ -36,7 +36,7 @@ mod tests {
         assert_eq!(draft(&tokens, 2), [5, 6]);
         assert_eq!(draft(&tokens[..15], 10), [4, 5, 6]);
         assert_eq!(draft(&tokens[..14], 10), [3]);
-        assert_eq!(draft(&tokens[..13], 10), [], "one token says too little");
+        assert!(draft(&tokens[..13], 10).is_empty(), "one token says too little");
     }
 
     #[test]

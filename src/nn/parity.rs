@@ -288,7 +288,7 @@ fn results_are_equal_bit_for_bit_with_the_prefix_cache_on_off_hit_and_missed() {
         let mut off = load(&path, &LoadOptions { prefix_cache: false, ..LoadOptions::default() });
         // Room for two pages only: pages come and go.
         let prefix_cache_bytes = 2 * on.decoder.cache().shape().pages.page_bytes();
-        let mut tight = load(&path, &LoadOptions { prefix_cache: true, prefix_cache_bytes });
+        let mut tight = load(&path, &LoadOptions { prefix_cache: true, prefix_cache_bytes, ..LoadOptions::default() });
         let base = prompt(3 * PAGE + 17);
         let mut forked = base.clone();
         forked[2 * PAGE + 3] = 7;

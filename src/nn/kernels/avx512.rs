@@ -7,6 +7,9 @@ use super::pack::{GROUPS, Line, TILE, Tile};
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics; in a test build the lint is silent")]
 use std::arch::x86_64::*;
 
+/// Lines to ask memory for before they are needed.
+const AHEAD: usize = 64;
+
 /// Repeats a body for each row as text: a loop over registers would keep them in memory.
 macro_rules! each_row {
     ($rows:expr, $row:ident, $body:block) => {
@@ -31,6 +34,12 @@ pub(super) fn tile_rows<const FORM: u8, const ROWS: usize>(
     let mut sums = [_mm512_setzero_ps(); ROWS];
     let lines = tile.codes.chunks_exact(form.lines());
     for (block, (inputs, lines)) in panel.as_chunks::<ROWS>().0.iter().zip(lines).enumerate() {
+        if ROWS <= 2 {
+            // Few rows wait for memory, and the processor's own prefetching stops at the end of each page.
+            for line in lines {
+                _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).wrapping_add(AHEAD).cast());
+            }
+        }
         let codes = unpack(form, lines);
         if matches!(form, Form::Q6_K) {
             let scale = halves(&tile.scales[block / SUPER]);
