@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds llama.cpp for this very machine, from the source package of llama-cpp-python, and prints the folder it lies in:
-# bin/ with llama-bench and llama-batched-bench, lib/ with the shared library, venv/ with a Python that has the bindings.
+# build/bin with its programs and its shared library, venv with a Python for its bindings.
 # What is there already is used. About five minutes on two cores.
 set -euo pipefail
 
@@ -25,7 +25,7 @@ if [[ ! -e "$PLACE/ready" ]]; then
     cmake -S "$SOURCE/vendor/llama.cpp" -B "$PLACE/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
       -DCMAKE_C_FLAGS="$NO_AMX" -DCMAKE_CXX_FLAGS="$NO_AMX" -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_TESTS=OFF \
       -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF
-    ninja -C "$PLACE/build" llama llama-bench llama-batched-bench
+    ninja -C "$PLACE/build" llama llama-bench llama-batched-bench llama-quantize
     ln -sfn "$SOURCE/llama_cpp" "$PLACE/bindings"
     touch "$PLACE/ready"
   } >&2

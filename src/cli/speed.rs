@@ -43,7 +43,7 @@ pub(super) struct SpeedArgs {
         env = "ROUTERGYM_DEPTHS"
     )]
     depths: Vec<usize>,
-    /// How many sequences to decode at once
+    /// How many sequences to decode at once; above 1 this is the offline scenario
     #[arg(long, value_delimiter = ',', default_value = "1", value_name = "N,...", env = "ROUTERGYM_BATCH")]
     batch: Vec<usize>,
     /// How often each figure is measured, after a warm-up
@@ -104,6 +104,15 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
         repeats: args.repeats,
         shared: args.shared.0,
     };
+    let needed = model.speed_cache_bytes(&plan) as u64;
+    let machine = record::machine(device.name(), nn::threads());
+    if let Some(memory) = machine.memory_bytes.filter(|&memory| device.is_cpu() && needed > memory / 10 * 8) {
+        return Err(usage(format!(
+            "the caches of these depths and batches take {}, more than four fifths of this machine's {}: ask for less",
+            Bytes(needed),
+            Bytes(memory)
+        )));
+    }
     let mut peak = None;
     let mut before_batches = || peak = record::peak_memory();
     let samples = model.measure_speed(&plan, &clock, &mut |step| note(step), &mut before_batches)?;
@@ -117,7 +126,7 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
         sha256: local.sha256,
         version: env!("CARGO_PKG_VERSION"),
         threads: nn::threads(),
-        machine: record::machine(device.name(), nn::threads()),
+        machine,
         repeats: args.repeats,
         steps: args.steps,
         load_s: load,

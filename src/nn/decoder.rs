@@ -106,6 +106,13 @@ impl Decoder {
         self.layers.iter().flat_map(of).sum::<u64>() + self.output.bytes()
     }
 
+    /// Bytes of keys and values that a token at a position reads.
+    pub(crate) fn seen_bytes(&self, position: usize) -> u64 {
+        let Config { kv_heads, head_dim, .. } = self.config;
+        let seen = self.layers.iter().map(|layer| layer.window.map_or(position, |window| window.min(position)));
+        (seen.sum::<usize>() * 2 * kv_heads * head_dim * size_of::<f32>()) as u64
+    }
+
     /// Runs the next tokens of some sequences through all layers, after those that are cached, and caches them. Returns the
     /// last layer's output for the rows in `wanted`, which are counted over all sequences' tokens.
     pub(crate) fn forward(&self, sequences: &mut [Next<'_>], wanted: &[usize]) -> Result<Tensor> {

@@ -1,12 +1,12 @@
-//! Generation: prompts in, tokens out, one sequence or several at a time; and the probabilities of given continuations.
+//! Generation: prompts in, tokens out, one sequence or several at a time.
 
 use super::decoder::Next;
 use super::kv::KvCache;
-use super::sampler::{Choice, Sampler, Sampling, log_sum_exp};
+use super::sampler::{Choice, Sampler, Sampling};
 use super::stream::TextStream;
 use super::{LanguageModel, lookup};
 use crate::clock::{Clock, Moment};
-use crate::error::{Context, Result, bail, ensure, usage};
+use crate::error::{Context, Result, ensure, usage};
 use crate::units::Seconds;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -88,19 +88,8 @@ pub struct Prompt<'a> {
     pub options: &'a GenerateOptions,
 }
 
-/// Probabilities of given continuations.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scored {
-    /// For each continuation, the natural logarithm of the probability of each of its tokens after those before it.
-    pub logprobs: Vec<Vec<f64>>,
-    /// Tokens of the prompt that came from the prefix cache.
-    pub cached_tokens: usize,
-}
-
 /// Tokens of a prompt that are computed at once.
 pub(super) const CHUNK: usize = 128;
-/// Rows of continuations that are scored at once: the logits of each take the vocabulary's length.
-const SCORED_AT_ONCE: usize = 64;
 
 impl LanguageModel {
     /// Generates from a prompt. `on_token` sees each token as it comes. A prompt that does not leave room for one token
@@ -141,13 +130,13 @@ impl LanguageModel {
                 && let Some(index) = waiting.pop_front()
             {
                 let (mut sequence, logits) = self.start(index, &prompts[index], clock)?;
-                sequence.extend(self, &logits, on_token)?;
+                sequence.extend(self, &logits, clock, on_token)?;
                 running.push(sequence);
             }
             let (ended, going): (Vec<_>, Vec<_>) = running.into_iter().partition(|sequence| sequence.stop.is_some());
             running = going;
             for sequence in ended {
-                let (index, generated) = self.finish(sequence, prompts, clock)?;
+                let (index, generated) = self.finish(sequence, prompts)?;
                 done[index] = Some(generated);
             }
             if running.is_empty() {
@@ -159,6 +148,8 @@ impl LanguageModel {
             let drafts = self.prompt_lookup && running.len() == 1;
             for sequence in &mut running {
                 let draft = if drafts { lookup::draft(&sequence.all, sequence.drafts_at_most()) } else { &[] };
+                sequence.guess = draft.first().copied();
+                let draft = &draft[..draft.len().min(sequence.trust)];
                 sequence.next = [&sequence.all[sequence.all.len() - 1..], draft].concat();
             }
             let mut next: Vec<Next<'_>> = running.iter_mut().map(Sequence::next).collect();
@@ -166,80 +157,13 @@ impl LanguageModel {
             let x = self.decoder.forward(&mut next, &rows)?;
             let mut logits = self.decoder.logits(&x)?.into_iter();
             for sequence in &mut running {
-                sequence.accept(self, &mut logits, on_token)?;
+                sequence.accept(self, &mut logits, clock, on_token)?;
             }
         }
         done.into_iter().map(|generated| generated.context("a sequence was lost")).collect()
     }
 
-    /// The exact probabilities of continuations after a prompt: the prompt is computed once, then all continuations in one
-    /// batched pass.
-    pub fn score(&mut self, prompt: &[u32], continuations: &[Vec<u32>], scope: Option<&str>) -> Result<Scored> {
-        let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
-        ensure!(
-            continuations.iter().all(|tokens| !tokens.is_empty()),
-            "a continuation of no tokens has no probability"
-        );
-        ensure!(
-            prompt.len() + longest <= self.info().context_length,
-            "a prompt of {} tokens and a continuation of {longest} do not fit the context of {} tokens",
-            prompt.len(),
-            self.info().context_length
-        );
-        let Prefilled { cache, logits: first, reused } = self.prefill(prompt, scope)?;
-        let mut logprobs = Vec::with_capacity(continuations.len());
-        for tokens in continuations {
-            logprobs.push(vec![logprob(&first, tokens[0])?]);
-        }
-        let mut left: Vec<usize> = (0..continuations.len()).filter(|&i| continuations[i].len() > 1).collect();
-        while !left.is_empty() {
-            let mut rows = 0;
-            let fitting = left.iter().take_while(|&&i| {
-                rows += continuations[i].len() - 1;
-                rows <= SCORED_AT_ONCE
-            });
-            let now: Vec<usize> = left.drain(..fitting.count().max(1)).collect();
-            let mut caches = now.iter().map(|_| cache.fork()).collect::<Result<Vec<_>>>()?;
-            let mut next: Vec<Next<'_>> = caches
-                .iter_mut()
-                .zip(&now)
-                .map(|(cache, &i)| Next { tokens: &continuations[i][..continuations[i].len() - 1], cache })
-                .collect();
-            let wanted: Vec<usize> = (0..next.iter().map(|next| next.tokens.len()).sum()).collect();
-            let x = self.decoder.forward(&mut next, &wanted)?;
-            let mut logits = self.decoder.logits(&x)?.into_iter();
-            for &i in &now {
-                for &token in &continuations[i][1..] {
-                    let logits = logits.next().context("a row of logits is missing")?;
-                    logprobs[i].push(logprob(&logits, token)?);
-                }
-            }
-        }
-        Ok(Scored { logprobs, cached_tokens: reused })
-    }
-
-    /// Logits of the last position of a prompt, for parity checks.
-    pub fn logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
-        Ok(self.prefill(prompt, None)?.logits)
-    }
-
-    /// The natural logarithm of the probability of each token of a text after those before it; the first has none.
-    pub fn logprobs(&mut self, tokens: &[u32]) -> Result<Vec<f64>> {
-        self.check(tokens)?;
-        let mut cache = self.decoder.cache();
-        let mut logprobs = Vec::with_capacity(tokens.len());
-        let before = &tokens[..tokens.len() - 1];
-        for (chunk, targets) in before.chunks(SCORED_AT_ONCE).zip(tokens[1..].chunks(SCORED_AT_ONCE)) {
-            let wanted: Vec<usize> = (0..chunk.len()).collect();
-            let x = self.decoder.forward(&mut [Next { tokens: chunk, cache: &mut cache }], &wanted)?;
-            for (logits, &token) in self.decoder.logits(&x)?.iter().zip(targets) {
-                logprobs.push(logprob(logits, token)?);
-            }
-        }
-        Ok(logprobs)
-    }
-
-    fn check(&self, prompt: &[u32]) -> Result<()> {
+    pub(super) fn check(&self, prompt: &[u32]) -> Result<()> {
         if prompt.is_empty() {
             return Err(usage("an empty prompt has nothing to continue from"));
         }
@@ -256,7 +180,7 @@ impl LanguageModel {
     }
 
     /// Computes what is not kept of a prompt, and keeps it.
-    fn prefill(&mut self, prompt: &[u32], scope: Option<&str>) -> Result<Prefilled> {
+    pub(super) fn prefill(&mut self, prompt: &[u32], scope: Option<&str>) -> Result<Prefilled> {
         self.check(prompt)?;
         let mut cache = self.decoder.cache();
         if let Some(store) = &mut self.prefixes {
@@ -320,14 +244,16 @@ impl LanguageModel {
             cached_tokens: reused,
             drafted: 0,
             accepted: 0,
+            guess: None,
+            trust: lookup::MOST,
+            decode: Seconds::ZERO,
             prefill: clock.since(start),
             decode_start: clock.now(),
         };
         Ok((sequence, logits))
     }
 
-    fn finish(&mut self, sequence: Sequence, prompts: &[Prompt<'_>], clock: &Clock) -> Result<(usize, Generated)> {
-        let decode = clock.since(sequence.decode_start);
+    fn finish(&mut self, sequence: Sequence, prompts: &[Prompt<'_>]) -> Result<(usize, Generated)> {
         let prompt = &prompts[sequence.index];
         // What was generated may be the beginning of the next prompt, as in a conversation.
         self.keep(prompt.options.cache_scope.as_deref(), &sequence.all, &sequence.cache)?;
@@ -339,7 +265,7 @@ impl LanguageModel {
             drafted_tokens: sequence.drafted,
             accepted_tokens: sequence.accepted,
             prefill: sequence.prefill,
-            decode,
+            decode: sequence.decode,
         };
         Ok((sequence.index, generated))
     }
@@ -352,12 +278,12 @@ impl LanguageModel {
 }
 
 /// A computed prompt.
-struct Prefilled {
-    cache: KvCache,
+pub(super) struct Prefilled {
+    pub(super) cache: KvCache,
     /// Of the last position.
-    logits: Vec<f32>,
+    pub(super) logits: Vec<f32>,
     /// Tokens that came from the prefix cache.
-    reused: usize,
+    pub(super) reused: usize,
 }
 
 /// A sequence that is being generated.
@@ -378,6 +304,11 @@ struct Sequence {
     cached_tokens: usize,
     drafted: usize,
     accepted: usize,
+    /// What is guessed to follow the next token, computed or not.
+    guess: Option<u32>,
+    /// How many guesses are computed at once: more after one that was right, fewer after one that was not.
+    trust: usize,
+    decode: Seconds,
     prefill: Seconds,
     decode_start: Moment,
 }
@@ -399,6 +330,7 @@ impl Sequence {
         &mut self,
         model: &LanguageModel,
         logits: &mut impl Iterator<Item = Vec<f32>>,
+        clock: &Clock,
         on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
     ) -> Result<()> {
         let start = self.cache.len() - self.next.len();
@@ -409,7 +341,11 @@ impl Sequence {
             if valid < index || self.stop.is_some() {
                 continue;
             }
-            self.extend(model, &logits, on_token)?;
+            self.extend(model, &logits, clock, on_token)?;
+            if index == 0 && self.guess.is_some() {
+                let right = self.guess.as_ref() == self.all.last();
+                self.trust = if right { (2 * self.trust + 1).min(lookup::MOST) } else { self.trust / 2 };
+            }
             if computed.get(index + 1) == self.all.last() && self.stop.is_none() {
                 valid += 1;
             }
@@ -424,6 +360,7 @@ impl Sequence {
         &mut self,
         model: &LanguageModel,
         logits: &[f32],
+        clock: &Clock,
         on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
     ) -> Result<()> {
         if self.budget == 0 {
@@ -452,14 +389,13 @@ impl Sequence {
         self.tokens.push(token);
         if flow.is_break() && self.stop.is_none() {
             self.stop = Some(Stop::Cancelled);
+            // What was held back as the possible beginning of a stop text belongs to the answer after all.
+            let held = self.stream.finish();
+            if let Some(last) = self.tokens.last_mut() {
+                last.text.push_str(&held);
+            }
         }
+        self.decode = clock.since(self.decode_start);
         Ok(())
     }
-}
-
-fn logprob(logits: &[f32], token: u32) -> Result<f64> {
-    let Some(&logit) = logits.get(token as usize) else {
-        bail!("token id {token} is not in the vocabulary of {}", logits.len())
-    };
-    Ok(f64::from(logit) - log_sum_exp(logits)?)
 }

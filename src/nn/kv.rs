@@ -11,6 +11,8 @@ pub(crate) struct KvCache {
     shape: KvShape,
     length: usize,
     store: Store,
+    /// Whether the last page holds values of positions that are not counted.
+    stale: bool,
 }
 
 #[derive(Debug)]
@@ -48,13 +50,13 @@ impl KvCache {
         } else {
             Store::Device { layers: Vec::new(), capacity: 0 }
         };
-        Self { shape, length: 0, store }
+        Self { shape, length: 0, store, stale: false }
     }
 
     /// A cache that keeps tensors, as on a device, wherever they are.
     #[cfg(test)]
     pub(crate) fn of_tensors(shape: KvShape, layers: Vec<(Tensor, Tensor)>, capacity: usize) -> Self {
-        Self { shape, length: 0, store: Store::Device { layers, capacity } }
+        Self { shape, length: 0, store: Store::Device { layers, capacity }, stale: false }
     }
 
     /// Positions cached.
@@ -68,6 +70,7 @@ impl KvCache {
 
     /// Forgets every position from `length` on.
     pub(crate) fn truncate(&mut self, length: usize) {
+        self.stale |= length < self.length;
         self.length = self.length.min(length);
         if let Store::Cpu(pages) = &mut self.store {
             pages.truncate(self.length.div_ceil(PAGE));
@@ -84,16 +87,21 @@ impl KvCache {
                 Store::Device { layers: layers.iter().map(copy).collect::<Result<_>>()?, capacity: *capacity }
             }
         };
-        Ok(Self { shape: self.shape.clone(), length: self.length, store })
+        Ok(Self { shape: self.shape.clone(), length: self.length, store, stale: self.stale })
     }
 
     /// Makes room for `positions` positions in total, all those past the cached ones this sequence's own.
     pub(crate) fn reserve(&mut self, positions: usize) -> Result<()> {
         match &mut self.store {
             Store::Cpu(pages) => {
-                for page in pages.iter_mut().skip(self.length / PAGE) {
-                    Arc::make_mut(page);
+                for (index, page) in pages.iter_mut().enumerate().skip(self.length / PAGE) {
+                    if self.stale {
+                        Arc::make_mut(page).clear_from(self.length.saturating_sub(index * PAGE));
+                    } else {
+                        Arc::make_mut(page);
+                    }
                 }
+                self.stale = false;
                 while pages.len() * PAGE < positions {
                     pages.push(Arc::new(Page::new(self.shape.pages)));
                 }
@@ -184,6 +192,7 @@ impl KvCache {
             (Store::Cpu(pages), KvPage::Cpu(page)) => {
                 pages.truncate(self.length / PAGE);
                 pages.push(Arc::clone(page));
+                self.stale = positions < PAGE;
             }
             (Store::Device { layers, .. }, KvPage::Device(page)) => {
                 for ((keys, values), (new_keys, new_values)) in layers.iter().zip(page.iter()) {
@@ -253,6 +262,28 @@ mod tests {
         cache.truncate(PAGE + 2);
         extend(&mut cache, 0..6);
         assert_eq!(kept(&cache), expected((500..502 + PAGE).chain(0..6)));
+    }
+
+    #[test]
+    fn what_is_no_number_and_was_truncated_reaches_no_result() {
+        let mut cache = cache();
+        extend(&mut cache, 0..3);
+        cache.reserve(5).expect("room");
+        for place in 3..5 {
+            let page = Arc::get_mut(&mut cache.open_pages().expect("on the CPU")[0]).expect("its own");
+            (0..2).for_each(|head| page.write(1, head, place, &[1.0; 4], &[f32::NAN; 4]));
+        }
+        cache.advance(2);
+        let kept_page = cache.page(0).expect("kept");
+        cache.truncate(3);
+        let mut other = self::cache();
+        other.append(&kept_page, 3).expect("appended");
+        for cache in [&mut cache, &mut other] {
+            extend(cache, 7..8);
+            let sight = Sight { rows: 1, position: 3, window: None, softcap: None };
+            let rows = [Rows { pages: cache.pages().expect("on the CPU"), sight }];
+            assert!(attend(Isa::best(), SHAPE, 1, &rows, &[1.0; 8], 2).iter().all(|value| value.is_finite()));
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! multiplied with one reading. It changes no result: a guess counts only where it is what would have been chosen.
 
 /// Guesses by how many of the last tokens stood before them earlier: none after one token, then what fills a kernel's rows.
-const GUESSES: [usize; 5] = [0, 0, 1, 3, 7];
+const GUESSES: [usize; 5] = [0, 0, 1, 3, MOST];
+/// Most guesses at once: with the token before them they fill the largest panel of a kernel.
+pub(super) const MOST: usize = 7;
 
 /// What followed the longest repetition of the last tokens, the latest of equals, and at most `most` tokens.
 pub(super) fn draft(tokens: &[u32], most: usize) -> &[u32] {

@@ -24,6 +24,7 @@ mod ops;
 mod parity;
 mod prefix;
 mod sampler;
+mod score;
 mod source;
 mod speed;
 mod stream;
@@ -34,9 +35,10 @@ mod vocabulary;
 
 pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
-pub use generate::{GenerateOptions, Generated, Prompt, Scored, Stop, Token};
+pub use generate::{GenerateOptions, Generated, Prompt, Stop, Token};
 #[doc(hidden)]
 pub use kernels::bench;
 pub use model::{LanguageModel, LoadOptions, ModelInfo};
+pub use score::Scored;
 pub use speed::{DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, memory_bandwidth};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

@@ -86,6 +86,11 @@ impl LanguageModel {
         self.decoder.weight_bytes()
     }
 
+    /// Bytes of the keys and values of a page of positions.
+    pub(super) fn page_bytes(&self) -> usize {
+        self.decoder.cache().shape().pages.page_bytes()
+    }
+
     /// An empty store for this model's pages.
     pub(super) fn prefix_store(&self, bytes: usize) -> PrefixStore {
         prefix_store(&self.decoder, bytes)

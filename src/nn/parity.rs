@@ -349,6 +349,63 @@ fn guesses_change_no_token_however_many_are_accepted() {
 }
 
 #[test]
+fn guesses_change_no_end_and_nothing_that_is_streamed_or_kept() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = checkpoint(folder.path(), Family::Llama, Stored::Q8_0);
+    let mut plain = load(&path, &LoadOptions { prompt_lookup: false, ..LoadOptions::default() });
+    let mut guessing = load(&path, &LoadOptions::default());
+    let base = prompt(PAGE - 5);
+    // A third model, for what two are to be compared by must not be kept by one of them.
+    let mut other = load(&path, &LoadOptions::default());
+    let answer = generate(&mut other, &base, &options(30));
+    let ids: Vec<u32> = answer.tokens.iter().map(|token| token.id).collect();
+    let echoing = [&base[..], &ids, &base].concat();
+    // A stop text that ends within the answer, the end of the context, and a caller that has seen enough.
+    let said = generate(&mut other, &echoing, &options(30));
+    let stop: String = said.tokens.iter().skip(4).take(3).map(|token| token.text.as_str()).collect();
+    let stopping = GenerateOptions { stop: vec![stop.clone()], ..options(30) };
+    let mut accepted = 0;
+    for (settings, enough) in [(&stopping, usize::MAX), (&options(30), 3), (&options(30), 6), (&options(6), usize::MAX)]
+    {
+        let run = |model: &mut LanguageModel| {
+            let mut streamed = Vec::new();
+            let generated = model.generate(&echoing, settings, &Clock::fake(), &mut |token| {
+                streamed.push(token.clone());
+                if streamed.len() == enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            (generated.expect("generated"), streamed)
+        };
+        let ((expected, expected_stream), (found, stream)) = (run(&mut plain), run(&mut guessing));
+        assert_eq!((&expected.tokens, &expected.text, expected.stop), (&found.tokens, &found.text, found.stop));
+        assert_eq!(expected_stream, stream);
+        accepted += found.accepted_tokens;
+        // What is kept of it is reused alike.
+        let longer =
+            [&echoing[..], &expected.tokens.iter().map(|token| token.id).collect::<Vec<_>>(), &[1, 2]].concat();
+        let (expected, found) =
+            (generate(&mut plain, &longer, &options(2)), generate(&mut guessing, &longer, &options(2)));
+        assert_eq!((expected.tokens, expected.cached_tokens), (found.tokens, found.cached_tokens));
+    }
+    assert!(accepted > 0 && !stop.is_empty(), "no guess was ever right: nothing was tested");
+}
+
+#[test]
+fn what_was_held_back_is_not_lost_when_the_caller_has_seen_enough() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut model = load(&checkpoint(folder.path(), Family::Llama, Stored::F32), &LoadOptions::default());
+    let text = generate(&mut model, &prompt(9), &options(6)).text;
+    // The whole answer might be the beginning of this.
+    let settings = GenerateOptions { stop: vec![format!("{text}!")], ..options(50) };
+    let mut seen = 0;
+    let cut = model.generate(&prompt(9), &settings, &Clock::fake(), &mut |_| {
+        seen += 1;
+        if seen == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let cut = cut.expect("generated");
+    assert!(!cut.text.is_empty() && text.starts_with(&cut.text), "{:?} of {text:?}", cut.text);
+}
+
+#[test]
 fn sequences_of_a_batch_are_what_each_is_alone() {
     let folder = tempfile::tempdir().expect("folder");
     for family in Family::ALL {

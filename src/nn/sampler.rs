@@ -83,15 +83,16 @@ impl Sampler {
             if top_k > 0 && top_k < logits.len() { best(logits, top_k) } else { candidates(logits).collect() };
         let highest = f64::from(kept.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max));
         let weight = |c: &Candidate| ((f64::from(c.logit) - highest) / temperature).exp();
+        let all: f64 = if top_p < 1.0 { kept.iter().map(weight).sum() } else { 0.0 };
         if top_p < 1.0 {
             // Tokens so improbable that all of them together do not reach what top-p cuts off need no sorting.
-            let floor = (1.0 - top_p) / kept.len() as f64;
+            let floor = (1.0 - top_p) * all / kept.len() as f64;
             kept.retain(|c| weight(c) >= floor);
         }
         kept.sort_unstable_by(by_rank);
         let mut weights: Vec<f64> = kept.iter().map(weight).collect();
         if top_p < 1.0 {
-            let enough = top_p * weights.iter().sum::<f64>();
+            let enough = top_p * all;
             let mut reached = 0.0;
             let needed = weights.iter().take_while(|&&w| {
                 let more = reached < enough;
@@ -217,6 +218,17 @@ mod tests {
         for (count, expected) in counts.into_iter().zip([1000, 2000, 5000]) {
             assert!((count - expected).abs() < 200, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn many_improbable_tokens_count_for_top_p_though_none_of_them_is_sorted() {
+        // Beside 1 and 0.1 stand 9,998 of 0.000009: 0.9 of all is more than the first alone.
+        let logits: Vec<f32> =
+            [0.0, 0.1f32.ln()].into_iter().chain(std::iter::repeat_n(0.9e-5f32.ln(), 9998)).collect();
+        let mut sampler = sampler(1.0, 0, 0.9);
+        let ids: std::collections::BTreeSet<u32> =
+            (0..500).map(|_| sampler.choose(&logits, 0).expect("choice").id).collect();
+        assert_eq!(ids.into_iter().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::decoder::Next;
 use super::generate::GenerateOptions;
-use super::kernels::{Isa, each_range, for_each_isa};
+use super::kernels::{Isa, PAGE, each_range, for_each_isa};
 use super::kv::KvCache;
 use super::{LanguageModel, LoadOptions};
 use crate::clock::Clock;
@@ -67,8 +67,18 @@ pub struct ReuseSamples {
 }
 
 impl LanguageModel {
-    /// Measures what the plan asks for, every figure once in each round, so that a machine that slows down does so for all.
-    /// `before_batches` is called when everything that has one sequence is done, so that its memory can be told apart.
+    /// Bytes of the caches that a plan fills at once, at most.
+    pub fn speed_cache_bytes(&self, plan: &SpeedPlan) -> usize {
+        let deepest = plan.depths.iter().copied().max().unwrap_or(0).saturating_add(plan.steps);
+        let pages = |positions: usize| positions.div_ceil(PAGE).saturating_mul(self.page_bytes());
+        let batch = plan.batches.iter().copied().max().unwrap_or(0).saturating_mul(pages(deepest));
+        batch.max(pages(plan.prompts.iter().copied().max().unwrap_or(0)).saturating_mul(2))
+    }
+
+    /// Measures what the plan asks for: first all that has one sequence, every figure once in each round, then the reuse of
+    /// prefixes, with and without in turn, then the batches in rounds of their own. So within each of the three a machine that
+    /// slows down does so for all. `before_batches` is called when all that has one sequence is done, so that its memory can be
+    /// told apart.
     pub fn measure_speed(
         &mut self,
         plan: &SpeedPlan,
@@ -100,7 +110,10 @@ impl LanguageModel {
         drop(own);
         if let Some((shared, own)) = plan.shared {
             progress("reuse of prefixes");
-            samples.reuse = Some(self.measure_reuse(shared, own, plan.repeats, clock)?);
+            let kept = self.prefixes.take();
+            let reuse = self.measure_reuse(shared, own, plan.repeats, clock);
+            self.prefixes = kept;
+            samples.reuse = Some(reuse?);
         }
         before_batches();
         samples.decode = decode;
@@ -119,9 +132,9 @@ impl LanguageModel {
 
     fn check_plan(&self, plan: &SpeedPlan) -> Result<()> {
         let context = self.info().context_length;
-        let decoded = plan.depths.iter().max().map(|depth| ("a depth and its steps", depth + plan.steps));
+        let decoded = plan.depths.iter().max().map(|depth| ("a depth and its steps", depth.saturating_add(plan.steps)));
         let prompt = plan.prompts.iter().max().map(|&tokens| ("a prompt", tokens));
-        let reused = plan.shared.map(|(shared, own)| ("a prompt with a shared beginning", shared + own));
+        let reused = plan.shared.map(|(shared, own)| ("a prompt with a shared beginning", shared.saturating_add(own)));
         for (what, tokens) in [decoded, prompt, reused].into_iter().flatten() {
             if tokens >= context {
                 return Err(usage(format!(
@@ -135,13 +148,12 @@ impl LanguageModel {
 
     fn blank(&self, batches: &[usize], plan: &SpeedPlan) -> Vec<DecodeSamples> {
         let weights = self.decoder.weight_bytes();
-        let position = self.decoder.cache().shape().pages.position_bytes() as u64;
         let all = batches.iter().flat_map(|&batch| plan.depths.iter().map(move |&depth| (batch, depth)));
         all.map(|(batch, depth)| DecodeSamples {
             depth,
             batch,
             seconds: Vec::new(),
-            bytes_per_step: weights + (batch * (depth + plan.steps / 2)) as u64 * position,
+            bytes_per_step: weights + batch as u64 * self.decoder.seen_bytes(depth + plan.steps / 2),
         })
         .collect()
     }
@@ -202,6 +214,7 @@ impl LanguageModel {
         let mut samples = ReuseSamples::default();
         let beginning = self.arbitrary(shared, 5);
         let prompt = |ending: Vec<u32>| beginning.iter().copied().chain(ending).collect::<Vec<u32>>();
+        let earlier = prompt(self.arbitrary(own, 99));
         let options = GenerateOptions {
             max_tokens: 1,
             temperature: 0.0,
@@ -213,7 +226,6 @@ impl LanguageModel {
             stop: Vec::new(),
             cache_scope: None,
         };
-        let kept = self.prefixes.take();
         let first_token = |model: &mut Self, prompt: &[u32]| -> Result<(usize, Seconds)> {
             let start = clock.now();
             let generated = model.generate(prompt, &options, clock, &mut |_| ControlFlow::Break(()))?;
@@ -221,17 +233,14 @@ impl LanguageModel {
         };
         for round in 0..repeats as u64 {
             let prompt = prompt(self.arbitrary(own, 100 + round));
+            self.prefixes = None;
             samples.without.push(first_token(self, &prompt)?.1);
-        }
-        self.prefixes = Some(self.prefix_store(LoadOptions::default().prefix_cache_bytes));
-        let earlier = prompt(self.arbitrary(own, 99));
-        first_token(self, &earlier)?;
-        for round in 0..repeats as u64 {
-            let (cached, time) = first_token(self, &prompt(self.arbitrary(own, 100 + round)))?;
+            self.prefixes = Some(self.prefix_store(LoadOptions::default().prefix_cache_bytes));
+            first_token(self, &earlier)?;
+            let (cached, time) = first_token(self, &prompt)?;
             samples.cached_tokens = cached;
             samples.with.push(time);
         }
-        self.prefixes = kept;
         Ok(samples)
     }
 
@@ -288,9 +297,13 @@ mod tests {
     use crate::nn::{Device, DeviceChoice};
 
     fn model() -> (tempfile::TempDir, LanguageModel) {
+        model_of(Family::Qwen2)
+    }
+
+    fn model_of(family: Family) -> (tempfile::TempDir, LanguageModel) {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("model.gguf");
-        write_checkpoint(&path, Family::Qwen2, Stored::Q8_0, 3).expect("written");
+        write_checkpoint(&path, family, Stored::Q8_0, 3).expect("written");
         let device = Device::open(DeviceChoice::Cpu).expect("cpu");
         (folder, LanguageModel::load(&path, &device, &LoadOptions::default()).expect("loaded"))
     }
@@ -325,12 +338,22 @@ mod tests {
     }
 
     #[test]
+    fn layers_with_a_window_read_no_more_than_it() {
+        let (_folder, model) = model_of(Family::Gemma3);
+        // Six of seven layers see 20 positions; keys and values, 2 heads of 32 numbers of 4 bytes.
+        assert_eq!(model.decoder.seen_bytes(10), 7 * 10 * 512);
+        assert_eq!(model.decoder.seen_bytes(100), (6 * 20 + 100) * 512);
+    }
+
+    #[test]
     fn what_does_not_fit_the_context_is_refused_before_anything_is_measured() {
         let (_folder, mut model) = model();
         for plan in [
             SpeedPlan { prompts: vec![40_000], ..plan() },
             SpeedPlan { depths: vec![32_766], ..plan() },
             SpeedPlan { shared: Some((32_000, 900)), ..plan() },
+            SpeedPlan { depths: vec![usize::MAX], ..plan() },
+            SpeedPlan { shared: Some((usize::MAX, 1)), ..plan() },
         ] {
             let error = model.measure_speed(&plan, &Clock::real(), &mut |_| (), &mut || ()).expect_err("too long");
             assert!(error.to_string().contains("context of 32768"), "{error}");

@@ -9,6 +9,8 @@ use crate::nn::chat::Message;
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
+/// Bytes of `prompt_cache_key`, which is kept with everything that is kept for it.
+const MAX_CACHE_KEY: usize = 256;
 /// Most alternatives per token, as OpenAI has it.
 const MAX_TOP_LOGPROBS: usize = 20;
 /// Most stop texts.
@@ -57,7 +59,18 @@ impl Ask {
         };
         let top_k = integer(&fields, "top_k")?.unwrap_or(0) as usize;
         let top_p = number(&fields, "top_p", 0.0, 1.0)?.unwrap_or(1.0);
+        if top_p == 0.0 {
+            return Err(ApiError::invalid(
+                "top_p",
+                "top_p must be more than 0: for the most probable token take temperature 0",
+            ));
+        }
         let min_p = number(&fields, "min_p", 0.0, 1.0)?.unwrap_or(0.0);
+        let cache_scope = text(&fields, "prompt_cache_key")?;
+        if cache_scope.as_ref().is_some_and(|key| key.len() > MAX_CACHE_KEY) {
+            let message = format!("prompt_cache_key must be at most {MAX_CACHE_KEY} bytes long");
+            return Err(ApiError::invalid("prompt_cache_key", message));
+        }
         Ok(Self {
             request: Request {
                 messages: messages(fields.get("messages"))?,
@@ -66,7 +79,7 @@ impl Ask {
                 temperature: number(&fields, "temperature", 0.0, 2.0)?.unwrap_or(1.0),
                 seed: seed(&fields)?.unwrap_or(default_seed),
                 top_logprobs,
-                cache_scope: text(&fields, "prompt_cache_key")?,
+                cache_scope,
             },
             sampling: Sampling { top_k, top_p, min_p, stop: stop(fields.get("stop"))? },
             stream: flag(&fields, "stream")?,
@@ -245,6 +258,8 @@ mod tests {
             (Some("temperature"), json!({"messages": user, "temperature": 3})),
             (Some("temperature"), json!({"messages": user, "temperature": "hot"})),
             (Some("top_p"), json!({"messages": user, "top_p": -1})),
+            (Some("top_p"), json!({"messages": user, "top_p": 0})),
+            (Some("prompt_cache_key"), json!({"messages": user, "prompt_cache_key": "k".repeat(257)})),
             (Some("min_p"), json!({"messages": user, "min_p": 2})),
             (Some("max_tokens"), json!({"messages": user, "max_tokens": 0})),
             (Some("max_tokens"), json!({"messages": user, "max_tokens": -1})),

@@ -10,6 +10,7 @@ mod folder;
 mod models;
 mod remote;
 mod serve;
+mod speed;
 mod support;
 mod tasks;
 mod tidy;

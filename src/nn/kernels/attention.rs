@@ -67,11 +67,6 @@ impl PageShape {
         PAGE * self.width()
     }
 
-    /// Bytes of a position's keys and values, without what fills heads up.
-    pub(crate) fn position_bytes(&self) -> usize {
-        2 * self.layers * self.kv_heads * self.head_dim * size_of::<f32>()
-    }
-
     /// Bytes of a page.
     pub(crate) fn page_bytes(&self) -> usize {
         2 * self.layers * self.kv_heads * self.head_len() * size_of::<f32>()
@@ -105,6 +100,15 @@ impl Page {
             column[place % LANES] = element;
         }
         self.values[start + place * width..][..value.len()].copy_from_slice(value);
+    }
+
+    /// Forgets the values from a place on. They have no weight where they are not seen, but what is no number stays none
+    /// whatever its weight.
+    pub(crate) fn clear_from(&mut self, place: usize) {
+        let width = self.shape.width();
+        for values in self.values.chunks_exact_mut(self.shape.head_len()) {
+            values[place * width..].fill(0.0);
+        }
     }
 
     fn start(&self, layer: usize, head: usize) -> usize {
