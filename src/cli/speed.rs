@@ -104,6 +104,7 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
         repeats: args.repeats,
         shared: args.shared.0,
     };
+    model.check_speed(&plan)?;
     let needed = model.speed_cache_bytes(&plan) as u64;
     let machine = record::machine(device.name(), nn::threads());
     if let Some(memory) = machine.memory_bytes.filter(|&memory| device.is_cpu() && needed > memory / 10 * 8) {

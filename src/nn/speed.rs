@@ -86,7 +86,7 @@ impl LanguageModel {
         progress: &mut dyn FnMut(&str),
         before_batches: &mut dyn FnMut(),
     ) -> Result<SpeedSamples> {
-        self.check_plan(plan)?;
+        self.check_speed(plan)?;
         let mut samples = SpeedSamples {
             prefill: plan.prompts.iter().map(|&tokens| (tokens, Vec::new())).collect(),
             ..SpeedSamples::default()
@@ -130,7 +130,8 @@ impl LanguageModel {
         Ok(samples)
     }
 
-    fn check_plan(&self, plan: &SpeedPlan) -> Result<()> {
+    /// Refuses what does not fit the context.
+    pub fn check_speed(&self, plan: &SpeedPlan) -> Result<()> {
         let context = self.info().context_length;
         let decoded = plan.depths.iter().max().map(|depth| ("a depth and its steps", depth.saturating_add(plan.steps)));
         let prompt = plan.prompts.iter().max().map(|&tokens| ("a prompt", tokens));
