@@ -15,6 +15,7 @@ if grep -qs amx_tile /proc/cpuinfo; then NO_AMX="-mno-amx-tile -mno-amx-int8 -mn
 if [[ ! -e "$PLACE/ready" ]]; then
   {
     command -v c++ >/dev/null || { apt-get update -qq && apt-get install -y -qq build-essential; }
+    python3 -c "import ensurepip" 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
     mkdir -p "$PLACE"
     python3 -m venv "$PLACE/venv"
     "$PLACE/venv/bin/pip" install -q cmake==4.1.2 ninja==1.13.0 numpy jinja2 diskcache typing_extensions

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from llama_cpp import Llama
+from llama_cpp import Llama, llama_vocab_is_eog
 
 STEPS = 32
 CONTEXT = 512
@@ -35,6 +35,8 @@ PROMPTS = [
 
 
 def path_of(model: str) -> str:
+    if Path(model).is_file():
+        return model
     listing = json.loads(subprocess.check_output(["target/release/routergym-local", "models", "list", "--json"]))
     rows = listing["models"] if isinstance(listing, dict) else listing
     return next(row["path"] for row in rows if row["name"] == model)
@@ -51,7 +53,6 @@ def ours(path: str, request: dict, folder: Path) -> dict:
 
 def theirs(path: str, request: dict) -> dict:
     llama = Llama(path, n_ctx=CONTEXT, n_threads=2, n_threads_batch=2, logits_all=True, verbose=False)
-    end = llama.token_eos()
     prompts, logits = [], []
     for prompt in request["prompts"]:
         tokens = llama.tokenize(prompt.encode(), add_bos=True, special=True)
@@ -61,7 +62,7 @@ def theirs(path: str, request: dict) -> dict:
         continuation = []
         while len(continuation) < STEPS:
             continuation.append(int(np.argmax(llama.scores[llama.n_tokens - 1])))
-            if continuation[-1] == end:
+            if llama_vocab_is_eog(llama._model.vocab, continuation[-1]):
                 break
             llama.eval(continuation[-1:])
         prompts.append({"tokens": tokens, "continuation": continuation})
@@ -135,7 +136,7 @@ def main() -> None:
         ids = "same" if exact.same_ids and both.same_ids else "differ *"
         failed |= not exact.good() or not both.same_ids or abs(both.perplexity) > 0.01
         print(
-            f"| {model} | {ids} | {exact} | {both} | {rounding} | {peer_rounding} "
+            f"| {Path(model).stem if Path(model).is_file() else model} | {ids} | {exact} | {both} | {rounding} | {peer_rounding} "
             f"| {perplexity(mine):.3f}, {perplexity(peer):.3f} |",
             flush=True,
         )

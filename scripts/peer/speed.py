@@ -122,6 +122,11 @@ def tables(all_rounds: dict) -> None:
                     f"| {model} | decode at {BATCH_DEPTH}, batch of {batch} | {spread(rounds, mine)} "
                     f"| {spread(rounds, peer)} | {ratio:.2f} |"
                 )
+    for model, rounds in all_rounds.items():
+        if "ours batch 1" in rounds[0]:
+            own = median(rounds, f"ours batch {BATCH}") / median(rounds, "ours batch 1")
+            peer = median(rounds, f"ours batch {BATCH}") / median(rounds, f"theirs batch {BATCH}")
+            print(f"\n{model}: a batch of {BATCH} is {own:.2f} x our own single stream and {peer:.2f} x llama.cpp's batch.")
     print(
         "\n| model | load, s | first token of 1,464 tokens, s | where 1,400 are kept | sooner by | decode at 128, 512, 1,500: "
         "share of memory bandwidth | peak memory ours | llama.cpp | ratio |\n|---|---|---|---|---|---|---|---|---|"
@@ -136,14 +141,48 @@ def tables(all_rounds: dict) -> None:
         )
 
 
+def first_line(*command: str) -> str:
+    return subprocess.check_output(command).decode().splitlines()[0].strip()
+
+
+def describe(arguments: argparse.Namespace) -> dict:
+    with open("/proc/cpuinfo") as file:
+        processor = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    with open("/proc/cpuinfo") as file:
+        amx = "amx_tile" in file.read()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "machine": f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}",
+        "threads": arguments.threads,
+        "ours": f"{first_line(OURS, '--version')}, commit {first_line('git', 'rev-parse', '--short', 'HEAD')}, "
+        f"{first_line('rustc', '--version')}, default release build",
+        "theirs": f"{os.path.basename(arguments.peer.rstrip('/'))}, {first_line('c++', '--version')}, GGML_NATIVE=ON"
+        + (", its AMX code left out, which crashes on such a virtual machine" if amx else ""),
+        "rounds": arguments.rounds,
+    }
+
+
+def print_about(about: dict) -> None:
+    for key, value in about.items():
+        print(f"- {key}: {value}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer", required=True, help="the folder that scripts/peer/llamacpp.sh prints")
+    parser.add_argument("--tables", metavar="RAW.json", help="print the tables of an earlier run again and measure nothing")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", help="where the raw figures go, as JSON")
     parser.add_argument("models", nargs="*", default=MODELS)
     arguments = parser.parse_args()
+    if arguments.tables:
+        with open(arguments.tables) as file:
+            about = json.load(file)
+        figures = about.pop("figures")
+        print_about(about)
+        tables(figures)
+        return
     bench = Bench(arguments.peer, arguments.threads)
     all_rounds = {model: [] for model in arguments.models}
     paths = {model: path_of(model) for model in arguments.models}
@@ -151,18 +190,8 @@ def main() -> None:
         for model in arguments.models:
             print(f"round {number + 1} of {arguments.rounds}: {model}", file=sys.stderr, flush=True)
             all_rounds[model].append(bench.round(model, paths[model]))
-    with open("/proc/cpuinfo") as file:
-        processor = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-    version = subprocess.check_output([OURS, "--version"]).decode().strip()
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"]).decode().strip()
-    about = {
-        "machine": processor,
-        "threads": arguments.threads,
-        "ours": f"{version}, commit {commit}",
-        "theirs": os.path.basename(arguments.peer.rstrip("/")),
-        "rounds": arguments.rounds,
-    }
-    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    about = describe(arguments)
+    print_about(about)
     tables(all_rounds)
     if arguments.out:
         with open(arguments.out, "w") as file:

@@ -186,7 +186,17 @@ fn ready(manifest: &Manifest, folder: &Path, progress: Progress) -> Result<Optio
     Ok(Some(LocalModel { name: manifest.name.clone(), path: Store::weights(folder, manifest), sha256 }))
 }
 
-/// The files that make up the model at `path`: the GGUF file itself, or the weights in a folder.
+/// What a folder's loaders read beside the weights.
+const BESIDE_WEIGHTS: [&str; 6] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
+];
+
+/// The files that make up the model at `path`: the GGUF file itself, or all that is read of a folder.
 pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
@@ -204,6 +214,7 @@ pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
             path.display()
         )));
     }
+    files.extend(BESIDE_WEIGHTS.iter().map(|name| path.join(name)).filter(|file| file.is_file()));
     Ok(files)
 }
 

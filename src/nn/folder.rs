@@ -61,7 +61,7 @@ impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = Object::read(&path.join("config.json"), LONGEST_CONFIG)?;
         let family = config::family(&file)?;
-        let source = names::source(path, family, config::layers(&file)?, config::tied(&file)?)?;
+        let source = names::source(path, family, config::layers(&file)?, config::tied(&file, family)?)?;
         let config = config::read(&file, family, &source)?;
         Ok(Self { path: path.to_owned(), file, family, config, source })
     }

@@ -63,6 +63,7 @@ fn a_bench_runs_a_folder_as_the_small_model_and_as_the_stand_in() {
     ]);
     command.arg("--slm").arg(&folder).arg("--llm").arg(&folder).arg("--out").arg(&out);
     let summary = json(&command.output().unwrap());
+    assert!(!summary["policies"].as_array().unwrap().is_empty());
     for policy in summary["policies"].as_array().unwrap() {
         assert_eq!((&policy["n"], &policy["failures"]), (&2.into(), &0.into()), "{policy}");
     }

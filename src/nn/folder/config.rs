@@ -37,7 +37,12 @@ pub(super) fn read(file: &Object, family: Family, source: &Source) -> Result<Con
     refuse_unsupported(file, family)?;
     let hidden = file.needed("hidden_size")?;
     let heads = file.needed("num_attention_heads")?;
-    let kv_heads = file.size("num_key_value_heads")?.unwrap_or(heads);
+    let kv_heads = match (file.size("num_key_value_heads")?, family) {
+        (Some(kv_heads), _) => kv_heads,
+        (None, Family::Llama | Family::Phi3) => heads,
+        // What they take where nothing is said is not one rule.
+        (None, _) => bail!("{origin} lacks num_key_value_heads"),
+    };
     let head_dim = match (file.size("head_dim")?, family) {
         (Some(head_dim), _) => head_dim,
         // Their heads are not a share of the hidden size.
@@ -91,7 +96,7 @@ pub(super) fn read(file: &Object, family: Family, source: &Source) -> Result<Con
         post_norms: gemma,
         fused_qkv: family == Family::Phi3,
         fused_gate_up: family == Family::Phi3,
-        tied_embeddings: tied(file)?.unwrap_or(!source.tensors().contains_key("output.weight")),
+        tied_embeddings: tied(file, family)?.unwrap_or(!source.tensors().contains_key("output.weight")),
     })
 }
 
@@ -99,9 +104,9 @@ pub(super) fn layers(file: &Object) -> Result<usize> {
     file.needed("num_hidden_layers")
 }
 
-/// Whether the embedding is the output matrix too, where the file says so.
-pub(super) fn tied(file: &Object) -> Result<Option<bool>> {
-    file.boolean("tie_word_embeddings")
+/// Whether the embedding is the output matrix too, where the file says so or the family always does.
+pub(super) fn tied(file: &Object, family: Family) -> Result<Option<bool>> {
+    Ok(file.boolean("tie_word_embeddings")?.or((family == Family::Gemma3).then_some(true)))
 }
 
 fn refuse_unsupported(file: &Object, family: Family) -> Result<()> {

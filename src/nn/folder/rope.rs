@@ -19,6 +19,8 @@ pub(super) struct Ropes {
 }
 
 const BASE: f64 = 10_000.0;
+/// Of gemma3's layers without a window.
+const GEMMA_BASE: f64 = 1_000_000.0;
 
 pub(super) fn read(file: &Object, family: Family, head_dim: usize) -> Result<Ropes> {
     let parameters = file.inner("rope_parameters")?;
@@ -32,8 +34,18 @@ pub(super) fn read(file: &Object, family: Family, head_dim: usize) -> Result<Rop
         None => (file.inner("rope_scaling")?, None),
     };
     let base = |object: Option<&Object>| object.map_or(Ok(None), |object| object.positive("rope_theta"));
-    let global_base = base(scaling.as_ref())?.or(file.positive("rope_theta")?).unwrap_or(BASE);
+    let usual = if family == Family::Gemma3 { GEMMA_BASE } else { BASE };
+    let global_base = base(scaling.as_ref())?.or(file.positive("rope_theta")?).unwrap_or(usual);
     let local_base = base(local.as_ref())?.or(file.positive("rope_local_base_freq")?).unwrap_or(BASE);
+
+    if let Some(local) = &local {
+        let kind = local.text("rope_type")?.unwrap_or("default");
+        ensure!(
+            kind == "default",
+            "{}: a rope_type of {kind} for layers with a window is not supported",
+            local.origin()
+        );
+    }
 
     let share = match file.positive("partial_rotary_factor")? {
         Some(share) => Some(share),

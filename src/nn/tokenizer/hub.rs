@@ -1,8 +1,8 @@
 //! The tokenizer that a `tokenizer.json` describes, run by the crate that defines that format.
 //!
 //! Such a file may combine its parts in ways that our own tokenizers do not know, and the ids that it gives there are by
-//! definition the right ones. Its regular expressions can fail on long outside input by a panic, which becomes an error
-//! here.
+//! definition the right ones. The crate can panic, on a damaged file and where a regular expression gives up on a long
+//! text; that becomes an error here. What would make it do worse is refused before.
 
 use super::vocabulary::{BYTE, CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocabulary};
 use super::{Encoder, SPM_SPACE, TextTokenizer, bytes};
@@ -16,6 +16,8 @@ pub(super) struct Hub {
     tokenizer: Tokenizer,
     /// The same, for texts in which special tokens are not to be recognised: made when first asked for.
     plain: OnceLock<Tokenizer>,
+    /// How many tokens the model has.
+    rows: usize,
 }
 
 impl Hub {
@@ -29,7 +31,14 @@ impl Hub {
                 plain
             })
         };
-        ids(tokenizer, text, false)
+        let ids = ids(tokenizer, text, false)?;
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.rows) {
+            let token = tokenizer.id_to_token(*id).unwrap_or_default();
+            bail!(
+                "the text holds {token:?}, which this model has no embedding for: it is meant for another kind of model"
+            );
+        }
+        Ok(ids)
     }
 }
 
@@ -48,7 +57,12 @@ fn failure(error: tokenizers::Error) -> Error {
 impl TextTokenizer {
     /// Builds the tokenizer of a `tokenizer.json`, for a model that has so many tokens.
     pub(crate) fn from_json(json: &[u8], rows: usize) -> Result<Self> {
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(failure)?;
+        refuse_harmful(&serde_json::from_slice(json).context("it is not JSON")?)?;
+        let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(json)));
+        let mut tokenizer = match read {
+            Ok(read) => read.map_err(failure)?,
+            Err(_) => bail!("its parts do not fit each other; download the file again, or take another model"),
+        };
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failure)?;
         let byte_level = is_byte_level(&tokenizer)?;
@@ -86,7 +100,7 @@ impl TextTokenizer {
             }
         }
         let vocabulary = Vocabulary::new(tokens, Vec::new(), types, false)?;
-        let encoder = Encoder::Hub(Box::new(Hub { tokenizer, plain: OnceLock::new() }));
+        let encoder = Encoder::Hub(Box::new(Hub { tokenizer, plain: OnceLock::new(), rows }));
         Ok(Self { vocabulary, encoder, byte_level })
     }
 
@@ -96,6 +110,35 @@ impl TextTokenizer {
             Encoder::Hub(hub) => Ok(ids(&hub.tokenizer, "", true)?.first().copied()),
             Encoder::Own { .. } => Ok(None),
         }
+    }
+}
+
+/// How many times as long a text may become before it is cut into tokens. SentencePiece writes three bytes for a space.
+const MOST_GROWTH: usize = 64;
+
+/// Refuses what the crate is not safe from: a prefix that cuts characters, and replacements that multiply a text.
+fn refuse_harmful(file: &Value) -> Result<()> {
+    let prefix = file.pointer("/model/continuing_subword_prefix").and_then(Value::as_str).unwrap_or_default();
+    ensure!(
+        prefix.is_empty() || file.pointer("/model/type") == Some(&Value::from("WordPiece")),
+        "the prefix {prefix:?} of continued words is not supported; take another model"
+    );
+    let growth = file.get("normalizer").map_or(1, growth);
+    ensure!(growth <= MOST_GROWTH, "its normalizer can make a text {growth} times as long; take another model");
+    Ok(())
+}
+
+/// How many times as long a normalizer can make a text, at most and about.
+fn growth(normalizer: &Value) -> usize {
+    if let Some(all) = normalizer.get("normalizers").and_then(Value::as_array) {
+        return all.iter().map(growth).fold(1, usize::saturating_mul);
+    }
+    let length = |pointer: &str| normalizer.pointer(pointer).and_then(Value::as_str).map_or(0, str::len);
+    match normalizer.get("type").and_then(Value::as_str) {
+        // One letter has this much more before it.
+        Some("Prepend") => 1 + length("/prepend"),
+        Some("Replace") => length("/content").div_ceil(length("/pattern/String").max(1)).max(1),
+        _ => 1,
     }
 }
 

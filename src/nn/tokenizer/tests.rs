@@ -105,7 +105,7 @@ fn every_inconsistency_names_its_field() {
     let cases: [(TokenizerSpec, &str); 9] = [
         (TokenizerSpec { model: "bert".into(), ..good() }, "tokenizer.ggml.model is `bert`"),
         (TokenizerSpec { pre: "new".into(), ..good() }, "tokenizer.ggml.pre is `new`"),
-        (TokenizerSpec { tokens: vec![], ..good() }, "tokenizer.ggml.tokens is empty"),
+        (TokenizerSpec { tokens: vec![], ..good() }, "no vocabulary"),
         (TokenizerSpec { token_types: vec![1; 3], ..good() }, "tokenizer.ggml.token_type has 3 entries"),
         (TokenizerSpec { token_types: vec![77; 257], ..good() }, "tokenizer.ggml.token_type entry 0 is 77"),
         (TokenizerSpec { merges: vec!["ab".into()], ..good() }, "tokenizer.ggml.merges entry 0"),

@@ -43,10 +43,10 @@ impl Vocabulary {
         sentence_piece: bool,
     ) -> Result<Self> {
         if tokens.is_empty() {
-            bail!("tokenizer.ggml.tokens is empty: the file has no vocabulary; take a complete GGUF file");
+            bail!("the file has no vocabulary: take a complete one");
         }
         if u32::try_from(tokens.len()).is_err() {
-            bail!("tokenizer.ggml.tokens has {} entries, more than ids can count", tokens.len());
+            bail!("the vocabulary has {} entries, more than ids can count", tokens.len());
         }
         // `gpt2` vocabularies have no scores, and a file may leave the types out; what is there must be complete.
         check_length("scores", scores.len(), tokens.len(), !sentence_piece)?;

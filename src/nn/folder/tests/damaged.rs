@@ -74,7 +74,7 @@ proptest! {
             let at = at % bytes.len();
             bytes[at] = byte;
         }
-        bytes.truncate(bytes.len().max(cut));
+        bytes.truncate(cut);
         let _ = Header::parse(&bytes[..], bytes.len() as u64);
     }
 }
@@ -199,4 +199,31 @@ fn types_that_cannot_be_loaded_and_tokenizers_of_another_model_are_refused() {
     assert!(message(&path).contains("tokenizer.json"), "{}", message(&path));
     fs::remove_file(&tokenizer).expect("removed");
     assert!(message(&path).contains("tokenizer.json"), "{}", message(&path));
+}
+
+#[test]
+fn a_tokenizer_that_would_end_the_program_is_refused() {
+    let read = |changes: &[(&str, Value)]| {
+        let mut file = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null,
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
+        });
+        for (pointer, value) in changes {
+            *file.pointer_mut(pointer).expect("a place") = value.clone();
+        }
+        TextTokenizer::from_json(file.to_string().as_bytes(), 3)
+    };
+    assert_eq!(read(&[]).expect("sound").encode("ab", false).expect("ids"), [2]);
+    let refused = |pointer, value| format!("{:#}", read(&[(pointer, value)]).err().expect("refused"));
+    let model = |prefix: &str| json!({"type": "BPE", "continuing_subword_prefix": prefix, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]});
+    // One is longer than what it should stand before, one would cut a character.
+    assert!(refused("/model", model("##########")).contains("prefix"));
+    assert!(refused("/model", model("\u{e9}")).contains("prefix"));
+    let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+    let many = json!({"type": "Sequence", "normalizers": vec![double; 40]});
+    assert!(refused("/normalizer", many).contains("times as long"));
+    assert!(refused("/normalizer", json!({"type": "Prepend", "prepend": "x".repeat(100)})).contains("times as long"));
+    assert!(refused("/model", json!({"type": "BPE", "vocab": {"a": 0}, "merges": ["x y"]})).contains("again"));
 }
