@@ -147,7 +147,7 @@ fn quantised_rows<const ROWS: usize>(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: this instruction set is chosen only where the processor has these features.
         Isa::Avx2 => std::array::from_fn(|row| unsafe { super::avx2::tile_row(form, tile, panel, row, ROWS) }),
-        _ => std::array::from_fn(|row| portable::tile_row(form, tile, panel, row, ROWS)),
+        _ => portable::tile_rows(form, tile, panel),
     }
 }
 

@@ -1,38 +1,67 @@
-//! The kernel in plain loops. It says what the others compute.
+//! The kernel in plain loops over whole lines of codes, of which a compiler makes vector instructions on any processor:
+//! that of NEON machines, for which there is none by hand yet.
 
 use super::activations::ActivationBlock;
-use super::form::{BLOCK, Form};
-use super::pack::{TILE, Tile};
+use super::form::Form;
+use super::pack::{BlockScales, GROUPS, Line, TILE, Tile};
 
-/// Outputs of one tile for one row of a panel of inputs.
-pub(super) fn tile_row(
-    form: Form,
-    tile: &Tile,
-    panel: &[ActivationBlock],
-    row: usize,
-    panel_rows: usize,
-) -> [f32; TILE] {
-    std::array::from_fn(|lane| {
-        let mut sum = 0.0f32;
-        for (block, inputs) in panel.chunks_exact(panel_rows).enumerate() {
-            let input = &inputs[row];
-            let codes = tile.block_codes(form, block, lane);
-            let scales = tile.block_scales(form, block, lane);
-            let dot = |range: std::ops::Range<usize>| -> i32 {
-                range
-                    .map(|i| i32::from(codes[i]) * i32::from(input.codes[i / 4].to_le_bytes()[i % 4].cast_signed()))
-                    .sum()
-            };
-            if form == Form::Q6_K {
-                for (half, range) in [(0, 0..BLOCK / 2), (1, BLOCK / 2..BLOCK)] {
-                    sum = (dot(range) as f32).mul_add(scales.scales[half] * input.scale, sum);
-                    sum = scales.base[half].mul_add(input.half_sums[half], sum);
+/// Bytes of a line.
+const LINE: usize = size_of::<Line>();
+
+/// Outputs of one tile for a panel of `ROWS` rows of inputs.
+pub(super) fn tile_rows<const ROWS: usize>(form: Form, tile: &Tile, panel: &[ActivationBlock]) -> [[f32; TILE]; ROWS] {
+    let mut sums = [[0.0f32; TILE]; ROWS];
+    for (block, inputs) in panel.as_chunks::<ROWS>().0.iter().enumerate() {
+        let lines = &tile.codes[block * form.lines()..][..form.lines()];
+        let codes: [[u8; LINE]; GROUPS] = std::array::from_fn(|group| group_codes(form, lines, group));
+        let scales: [BlockScales; TILE] = std::array::from_fn(|lane| tile.block_scales(form, block, lane));
+        for (input, sums) in inputs.iter().zip(&mut sums) {
+            // Only Q6_K has scales for half a block; the others need one sum.
+            let halves = if form == Form::Q6_K { 2 } else { 1 };
+            for half in 0..halves {
+                let groups = half * (GROUPS / halves)..(half + 1) * (GROUPS / halves);
+                let whole = dot(&codes[groups.clone()], &input.codes[groups]);
+                let input_sum = if halves == 2 { input.half_sums[half] } else { input.sum };
+                for (lane, sum) in sums.iter_mut().enumerate() {
+                    let BlockScales { scales, base } = &scales[lane];
+                    *sum = (whole[lane] as f32).mul_add(scales[half] * input.scale, *sum);
+                    *sum = base[half].mul_add(input_sum, *sum);
                 }
-            } else {
-                sum = (dot(0..BLOCK) as f32).mul_add(scales.scales[0] * input.scale, sum);
-                sum = scales.base[0].mul_add(input.sum, sum);
             }
         }
-        sum
-    })
+    }
+    sums
+}
+
+/// Dot products of sixteen rows with some words of input.
+fn dot(codes: &[[u8; LINE]], inputs: &[i32]) -> [i32; TILE] {
+    let mut sums = [0i32; LINE];
+    for (codes, input) in codes.iter().zip(inputs) {
+        let input = input.to_le_bytes();
+        // A product of eight bits and seven fits sixteen.
+        let products: [i16; LINE] =
+            std::array::from_fn(|i| i16::from(codes[i]) * i16::from(input[i % 4].cast_signed()));
+        for (sum, product) in sums.iter_mut().zip(products) {
+            *sum += i32::from(product);
+        }
+    }
+    std::array::from_fn(|lane| sums[4 * lane..][..4].iter().sum())
+}
+
+/// The codes of one group of sixteen rows.
+fn group_codes(form: Form, lines: &[Line], group: usize) -> [u8; LINE] {
+    if form.bits() == 8 {
+        return lines[group].0;
+    }
+    let (pairs, shift) = (&lines[group % (GROUPS / 2)].0, group / (GROUPS / 2) * 4);
+    let mut codes: [u8; LINE] = std::array::from_fn(|i| pairs[i] >> shift & 15);
+    let (line, shift, mask) = match form.bits() {
+        5 => (4, group, 1),
+        6 => (4 + group / 4, 2 * (group % 4), 3),
+        _ => return codes,
+    };
+    for (code, high) in codes.iter_mut().zip(&lines[line].0) {
+        *code |= (high >> shift & mask) << 4;
+    }
+    codes
 }

@@ -1,6 +1,8 @@
 //! Every kernel against the scalar one, bit for bit, and the packing against candle's reader.
 
-use super::activations::Activations;
+use super::activations::{ActivationBlock, Activations};
+use super::form::BLOCK;
+use super::pack::{TILE, Tile};
 use super::*;
 use candle_core::Device;
 use candle_core::quantized::{QStorage, QTensor};
@@ -48,6 +50,52 @@ fn inputs(rows: usize, columns: usize, random: &mut StdRng) -> Vec<f32> {
             _ => random.random_range(-1.0..1.0),
         })
         .collect()
+}
+
+/// Outputs of one tile for one row of a panel of inputs, one number after the other: it says what the kernels compute.
+fn scalar_row(form: Form, tile: &Tile, panel: &[ActivationBlock], row: usize, panel_rows: usize) -> [f32; TILE] {
+    std::array::from_fn(|lane| {
+        let mut sum = 0.0f32;
+        for (block, inputs) in panel.chunks_exact(panel_rows).enumerate() {
+            let input = &inputs[row];
+            let codes = tile.block_codes(form, block, lane);
+            let scales = tile.block_scales(form, block, lane);
+            let dot = |range: std::ops::Range<usize>| -> i32 {
+                range
+                    .map(|i| i32::from(codes[i]) * i32::from(input.codes[i / 4].to_le_bytes()[i % 4].cast_signed()))
+                    .sum()
+            };
+            if form == Form::Q6_K {
+                for (half, range) in [(0, 0..BLOCK / 2), (1, BLOCK / 2..BLOCK)] {
+                    sum = (dot(range) as f32).mul_add(scales.scales[half] * input.scale, sum);
+                    sum = scales.base[half].mul_add(input.half_sums[half], sum);
+                }
+            } else {
+                sum = (dot(0..BLOCK) as f32).mul_add(scales.scales[0] * input.scale, sum);
+                sum = scales.base[0].mul_add(input.sum, sum);
+            }
+        }
+        sum
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn the_plain_kernel_equals_one_number_after_the_other(seed in any::<u64>(), blocks in 1usize..4, form in 0usize..8) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let form = Form::ALL[form];
+        let columns = blocks * form.unit();
+        let (bytes, _) = matrix(form, 16, columns, &mut random);
+        let packed = pack(form, 16, columns, &bytes);
+        let x = inputs(8, columns, &mut random);
+        let quantised = Activations::quantise(Isa::Portable, &x, columns);
+        let found = portable::tile_rows::<8>(form, &packed.tiles[0], quantised.panel(0));
+        for (row, found) in found.iter().enumerate() {
+            let expected = scalar_row(form, &packed.tiles[0], quantised.panel(0), row, 8);
+            prop_assert_eq!(found.map(f32::to_bits), expected.map(f32::to_bits), "{:?}", form);
+        }
+    }
 }
 
 #[test]
