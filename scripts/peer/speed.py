@@ -184,13 +184,13 @@ def main() -> None:
         tables(figures)
         return
     bench = Bench(arguments.peer, arguments.threads)
+    about = describe(arguments)
     all_rounds = {model: [] for model in arguments.models}
     paths = {model: path_of(model) for model in arguments.models}
     for number in range(arguments.rounds):
         for model in arguments.models:
             print(f"round {number + 1} of {arguments.rounds}: {model}", file=sys.stderr, flush=True)
             all_rounds[model].append(bench.round(model, paths[model]))
-    about = describe(arguments)
     print_about(about)
     tables(all_rounds)
     if arguments.out:

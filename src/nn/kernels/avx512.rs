@@ -24,18 +24,20 @@ macro_rules! each_row {
     };
 }
 
-/// Outputs of one tile for a panel of `ROWS` rows of inputs; `FORM` is a [`Form`] as a number.
+/// Outputs of one tile for a panel of `ROWS` rows of inputs; `FORM` is a [`Form`] as a number. With `ahead` codes are asked
+/// for from memory before they are needed, which pays where a tile is used once.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn tile_rows<const FORM: u8, const ROWS: usize>(
     tile: &Tile,
     panel: &[ActivationBlock],
+    ahead: bool,
 ) -> [[f32; TILE]; ROWS] {
     let form = const { form(FORM) };
     let mut sums = [_mm512_setzero_ps(); ROWS];
     let lines = tile.codes.chunks_exact(form.lines());
     for (block, (inputs, lines)) in panel.as_chunks::<ROWS>().0.iter().zip(lines).enumerate() {
-        if ROWS <= 2 {
-            // Few rows wait for memory, and the processor's own prefetching stops at the end of each page.
+        if ahead {
+            // The processor's own prefetching stops at the end of each page.
             for line in lines {
                 _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).wrapping_add(AHEAD).cast());
             }

@@ -127,7 +127,8 @@ impl Inputs<'_> {
             Matrix::Quantised(packed) => {
                 let Some(quantised) = &self.quantised else { unreachable!("there is a quantised matrix") };
                 debug_assert_eq!(quantised.panel_rows(), ROWS);
-                quantised_rows::<ROWS>(isa, packed.form, &packed.tiles[tile], quantised.panel(row))
+                let ahead = self.rows <= MOST_ROWS;
+                quantised_rows::<ROWS>(isa, packed.form, &packed.tiles[tile], quantised.panel(row), ahead)
             }
         };
         results[..ROWS].copy_from_slice(&values);
@@ -140,10 +141,13 @@ fn quantised_rows<const ROWS: usize>(
     form: Form,
     tile: &Tile,
     panel: &[ActivationBlock],
+    ahead: bool,
 ) -> [[f32; TILE]; ROWS] {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = ahead;
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512::<ROWS>(form, tile, panel),
+        Isa::Avx512Vnni => avx512::<ROWS>(form, tile, panel, ahead),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: this instruction set is chosen only where the processor has these features.
         Isa::Avx2 => std::array::from_fn(|row| unsafe { super::avx2::tile_row(form, tile, panel, row, ROWS) }),
@@ -152,19 +156,19 @@ fn quantised_rows<const ROWS: usize>(
 }
 
 #[cfg(target_arch = "x86_64")]
-fn avx512<const ROWS: usize>(form: Form, tile: &Tile, panel: &[ActivationBlock]) -> [[f32; TILE]; ROWS] {
+fn avx512<const ROWS: usize>(form: Form, tile: &Tile, panel: &[ActivationBlock], ahead: bool) -> [[f32; TILE]; ROWS] {
     use super::avx512::tile_rows;
     // SAFETY: this instruction set is chosen only where the processor has these features.
     unsafe {
         match form {
-            Form::Q4_0 => tile_rows::<{ Form::Q4_0 as u8 }, ROWS>(tile, panel),
-            Form::Q4_1 => tile_rows::<{ Form::Q4_1 as u8 }, ROWS>(tile, panel),
-            Form::Q5_0 => tile_rows::<{ Form::Q5_0 as u8 }, ROWS>(tile, panel),
-            Form::Q5_1 => tile_rows::<{ Form::Q5_1 as u8 }, ROWS>(tile, panel),
-            Form::Q8_0 => tile_rows::<{ Form::Q8_0 as u8 }, ROWS>(tile, panel),
-            Form::Q4_K => tile_rows::<{ Form::Q4_K as u8 }, ROWS>(tile, panel),
-            Form::Q5_K => tile_rows::<{ Form::Q5_K as u8 }, ROWS>(tile, panel),
-            Form::Q6_K => tile_rows::<{ Form::Q6_K as u8 }, ROWS>(tile, panel),
+            Form::Q4_0 => tile_rows::<{ Form::Q4_0 as u8 }, ROWS>(tile, panel, ahead),
+            Form::Q4_1 => tile_rows::<{ Form::Q4_1 as u8 }, ROWS>(tile, panel, ahead),
+            Form::Q5_0 => tile_rows::<{ Form::Q5_0 as u8 }, ROWS>(tile, panel, ahead),
+            Form::Q5_1 => tile_rows::<{ Form::Q5_1 as u8 }, ROWS>(tile, panel, ahead),
+            Form::Q8_0 => tile_rows::<{ Form::Q8_0 as u8 }, ROWS>(tile, panel, ahead),
+            Form::Q4_K => tile_rows::<{ Form::Q4_K as u8 }, ROWS>(tile, panel, ahead),
+            Form::Q5_K => tile_rows::<{ Form::Q5_K as u8 }, ROWS>(tile, panel, ahead),
+            Form::Q6_K => tile_rows::<{ Form::Q6_K as u8 }, ROWS>(tile, panel, ahead),
         }
     }
 }
