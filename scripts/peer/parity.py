@@ -42,6 +42,10 @@ def path_of(model: str) -> str:
     return next(row["path"] for row in rows if row["name"] == model)
 
 
+def name_of(model: str) -> str:
+    return Path(model).stem if Path(model).is_file() else model
+
+
 def ours(path: str, request: dict, folder: Path) -> dict:
     (folder / "request.json").write_text(json.dumps(request))
     subprocess.run(["target/release/examples/logits", path, folder / "request.json", folder / "out"], check=True)
@@ -130,13 +134,17 @@ def main() -> None:
             command = [quantize, "--allow-requantize", path, single, "F32"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             mine, mine_single = ours(path, request, folder), ours(single, request, folder)
-            peer, peer_single = theirs(path, request), theirs(single, request)
+            try:
+                peer, peer_single = theirs(path, request), theirs(single, request)
+            except ValueError as error:
+                print(f"| {name_of(model)} | llama.cpp does not load it: {error} | | | | | |", flush=True)
+                continue
         exact, both = Comparison(mine_single, peer_single), Comparison(mine, peer)
         rounding, peer_rounding = Comparison(mine, mine_single), Comparison(peer, peer_single)
         ids = "same" if exact.same_ids and both.same_ids else "differ *"
         failed |= not exact.good() or not both.same_ids or abs(both.perplexity) > 0.01
         print(
-            f"| {Path(model).stem if Path(model).is_file() else model} | {ids} | {exact} | {both} | {rounding} | {peer_rounding} "
+            f"| {name_of(model)} | {ids} | {exact} | {both} | {rounding} | {peer_rounding} "
             f"| {perplexity(mine):.3f}, {perplexity(peer):.3f} |",
             flush=True,
         )

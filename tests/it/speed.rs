@@ -86,7 +86,6 @@ fn what_cannot_be_measured_is_refused_with_the_flag_or_the_limit() {
         (&["--shared", &too_shared], "context of 32768"),
         (&["--shared", "5"], "such as 1400+64"),
         (&["--shared", "0+5"], "such as 1400+64"),
-        (&["--threads", "0"], "--threads is between"),
     ] {
         let output = speed(flags);
         assert_eq!(output.status.code(), Some(2), "{flags:?}: {}", stderr(&output));
