@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         top_logprobs: 0,
         stop: Vec::new(),
         cache_scope: None,
+        constraint: None,
     };
     let mut logits = std::io::BufWriter::new(std::fs::File::create(out.with_extension("logits"))?);
     let mut prompts = Vec::new();

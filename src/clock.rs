@@ -108,6 +108,8 @@ pub enum Component {
     Prefill,
     /// Token by token generation.
     Decode,
+    /// Compiling a grammar, and asking it which tokens may come next.
+    Constrain,
     /// A remote call from connecting to the last byte, the endpoint's own compute included.
     Network,
     /// Extracting and validating the answer.
@@ -118,13 +120,14 @@ pub enum Component {
 
 impl Component {
     /// Every component, in the order of the flow.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Memory,
         Self::Routing,
         Self::Prompt,
         Self::Tokenise,
         Self::Prefill,
         Self::Decode,
+        Self::Constrain,
         Self::Network,
         Self::Contract,
         Self::Scoring,
@@ -140,6 +143,7 @@ impl Component {
             Self::Tokenise => "tokenise",
             Self::Prefill => "prefill",
             Self::Decode => "decode",
+            Self::Constrain => "constrain",
             Self::Network => "network",
             Self::Contract => "contract",
             Self::Scoring => "scoring",

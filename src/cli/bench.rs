@@ -53,9 +53,9 @@ pub(super) struct BenchArgs {
     /// The memory [default: salience; none where the task has no knowledge base]
     #[arg(long, value_enum, env = "ROUTERGYM_MEMORY")]
     pub(super) memory: Option<MemoryKind>,
-    /// Whether answers must keep the task's JSON Schema
-    #[arg(long, value_enum, default_value = "validate", env = "ROUTERGYM_CONTRACT")]
-    pub(super) contract: ContractMode,
+    /// How answers are held to the task's JSON Schema; several settings are compared
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["validate"], env = "ROUTERGYM_CONTRACT")]
+    pub(super) contract: Vec<ContractMode>,
     /// How many samples each router answers; 0 for all
     #[arg(long, default_value_t = 24, env = "ROUTERGYM_LIMIT")]
     pub(super) limit: usize,
@@ -75,7 +75,7 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value_t = 0.5, env = "ROUTERGYM_THRESHOLD")]
     pub(super) threshold: f64,
     /// Structured retries of an answer that breaks its contract
-    #[arg(long, default_value_t = 1, env = "ROUTERGYM_MAX_REPAIRS")]
+    #[arg(long, default_value_t = 2, env = "ROUTERGYM_MAX_REPAIRS")]
     pub(super) max_repairs: usize,
     /// llm-first: queries up to so many characters, with no safety finding, go to the SLM first [default: none do]
     #[arg(long, value_name = "CHARS", env = "ROUTERGYM_DOWNSHIFT")]

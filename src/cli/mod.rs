@@ -5,6 +5,7 @@
 mod bench;
 mod config;
 mod doctor;
+mod eval;
 pub mod models;
 mod output;
 mod prepare;
@@ -77,6 +78,8 @@ enum Verb {
     Serve(serve::ServeArgs),
     /// Measure prefill and decode of a local model
     Speed(speed::SpeedArgs),
+    /// Judge one component alone, on labelled data
+    Eval(eval::EvalArgs),
     /// Say what this machine and this build offer
     Doctor(doctor::DoctorArgs),
 }
@@ -104,6 +107,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus> {
         Verb::Tasks(args) => tasks::run(args),
         Verb::Serve(args) => serve::run(args, network, cli.common.quiet),
         Verb::Speed(args) => speed::run(args, network, &cli.common),
+        Verb::Eval(args) => eval::run(args, network, &cli.common),
         Verb::Doctor(args) => doctor::run(args, network),
     }
 }

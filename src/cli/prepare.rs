@@ -4,7 +4,7 @@ use super::bench::BenchArgs;
 use super::output;
 use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
-use crate::contract::{Contract, ContractMode};
+use crate::contract::Contract;
 use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret, without_secrets};
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
@@ -330,7 +330,6 @@ fn router_settings(args: &BenchArgs) -> RouterSettings {
     RouterSettings {
         threshold: args.threshold,
         max_repairs: args.max_repairs,
-        enforce_contract: args.contract == ContractMode::Validate,
         downshift_max_chars: args.downshift,
         ..RouterSettings::default()
     }
@@ -378,6 +377,7 @@ fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock)
         seed,
         top_logprobs: 2,
         cache_scope: None,
+        grammar: None,
     };
     let mut results = serde_json::Map::new();
     let named =

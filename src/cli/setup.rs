@@ -61,7 +61,7 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     // A task without a knowledge base has nothing to retrieve from, whatever the usual default is.
     let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
     let memory = args.memory.unwrap_or(usual);
-    let cells = grid::cells(&args.router, &[memory], &[args.contract], &slm, llm_name, args.seed);
+    let cells = grid::cells(&args.router, &[memory], &args.contract, &slm, llm_name, args.seed);
     Ok(Resolved { task, args: args.clone(), network, slm, llm, memory, price, hardware, cells })
 }
 

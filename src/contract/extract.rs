@@ -3,6 +3,7 @@
 //! Every step is bounded: answers beyond [`LONGEST`] are not read, nesting beyond what the JSON reader allows (128) is
 //! no JSON, and no more than [`WORK`] bytes are read in search of embedded objects.
 
+use super::mend::{Mend, mend};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -25,6 +26,8 @@ pub enum Extraction {
     Fence,
     /// The first balanced object within other text.
     Embedded,
+    /// Almost-JSON, mended.
+    Mended,
     /// Nothing was found.
     None,
 }
@@ -45,6 +48,8 @@ pub(super) struct Found {
     pub(super) extraction: Extraction,
     /// The text that it was read from.
     pub(super) source: String,
+    /// What was mended to read it.
+    pub(super) mended: Vec<Mend>,
 }
 
 /// Why there is no value in an answer.
@@ -88,12 +93,20 @@ pub(super) fn find(text: &str, required: &[String]) -> Result<Found, Miss> {
             best = Some((held, found));
         }
     }
-    best.map(|(_, found)| found).ok_or(miss)
+    match best {
+        Some((_, found)) => Ok(found),
+        None => mended(text).ok_or(miss),
+    }
+}
+
+fn mended(text: &str) -> Option<Found> {
+    let (value, mended) = mend(text)?;
+    Some(Found { source: value.to_string(), value, extraction: Extraction::Mended, mended })
 }
 
 fn whole(text: &str) -> Option<Found> {
     let value = serde_json::from_str(text).ok()?;
-    Some(Found { value, extraction: Extraction::Whole, source: text.to_owned() })
+    Some(Found { value, extraction: Extraction::Whole, source: text.to_owned(), mended: Vec::new() })
 }
 
 /// The text after a model's thoughts. A template may open them itself, so that only their end stands in the answer.
@@ -141,7 +154,7 @@ fn fenced_objects(text: &str) -> Vec<Found> {
 fn fenced_object(content: Option<&str>) -> Option<Found> {
     let source = content?.trim();
     let value = serde_json::from_str(source).ok().filter(Value::is_object)?;
-    Some(Found { value, extraction: Extraction::Fence, source: source.to_owned() })
+    Some(Found { value, extraction: Extraction::Fence, source: source.to_owned(), mended: Vec::new() })
 }
 
 /// Every outermost object within the text, and why there is none when there is none.
@@ -158,7 +171,8 @@ fn embedded_objects(text: &str) -> (Vec<Found>, Miss) {
         match values.next() {
             Some(Ok(value)) => {
                 let length = values.byte_offset();
-                found.push(Found { value, extraction: Extraction::Embedded, source: rest[..length].to_owned() });
+                let source = rest[..length].to_owned();
+                found.push(Found { value, extraction: Extraction::Embedded, source, mended: Vec::new() });
                 position = start + length;
                 work += length;
             }

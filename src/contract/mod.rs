@@ -6,11 +6,14 @@
 
 mod duplicates;
 mod extract;
+mod mend;
 mod message;
+pub mod suite;
 mod validate;
 
 pub use extract::{Extraction, extract};
-pub use validate::Contract;
+pub use mend::Mend;
+pub use validate::{Contract, ContractOptions};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,8 @@ pub enum ContractMode {
     Off,
     /// Violations lead to repair, then to escalation.
     Validate,
+    /// As `validate`, and answers are held to the schema while they are generated, where the engine can.
+    Constrain,
 }
 
 impl ContractMode {
@@ -31,7 +36,14 @@ impl ContractMode {
         match self {
             Self::Off => "off",
             Self::Validate => "validate",
+            Self::Constrain => "constrain",
         }
+    }
+
+    /// Whether an answer that breaks its contract is refused.
+    #[must_use]
+    pub fn enforces(self) -> bool {
+        self != Self::Off
     }
 }
 
@@ -49,7 +61,7 @@ pub struct Violation {
 /// The judgement on one completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Whether the extracted value keeps the contract.
+    /// Whether the value keeps the contract, mended if need be.
     pub valid: bool,
     /// Which rule found the value.
     pub extraction: Extraction,
@@ -57,4 +69,15 @@ pub struct Verdict {
     pub value: Option<serde_json::Value>,
     /// Every violation; empty exactly when `valid`.
     pub violations: Vec<Violation>,
+    /// What was mended before the value could be read: a repair without a model, which counts as one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mended: Vec<Mend>,
+}
+
+impl Verdict {
+    /// Whether the answer keeps the contract just as the model wrote it.
+    #[must_use]
+    pub fn valid_as_written(&self) -> bool {
+        self.valid && self.mended.is_empty()
+    }
 }

@@ -1,23 +1,42 @@
 //! Validation against a JSON Schema, with no access to network or files.
 
 use super::duplicates::duplicate_keys;
-use super::extract::{LONGEST, Miss, find};
+use super::extract::{Found, LONGEST, Miss, find};
 use super::message::{place, sentence, shorten};
 use super::{Extraction, Verdict, Violation};
 use crate::error::{Result, usage};
-use jsonschema::ReferencingError;
+use crate::nn::{Grammar, Rule};
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{Draft, PatternOptions, ReferencingError};
 use serde_json::Value;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
 
 /// Violations that are listed: a small model cannot act on more at once.
 const MOST_VIOLATIONS: usize = 16;
+
+/// Steps that matching a pattern may take back; one that wants more does not match.
+const MOST_BACKTRACKING: usize = 100_000;
+/// Bytes of a compiled pattern.
+const LARGEST_PATTERN: usize = 4 << 20;
+
+/// How a schema is read.
+#[derive(Debug, Clone, Default)]
+pub struct ContractOptions {
+    /// Whether `format` is an assertion; else it is a note, as the draft has it.
+    pub formats: bool,
+    /// Schemas that may be referred to, by their addresses. Nothing else is: neither network nor files are asked.
+    pub resources: Vec<(String, Value)>,
+    /// The draft where the schema names none; `None` is 2020-12.
+    pub draft: Option<Draft>,
+}
 
 /// A compiled contract.
 #[derive(Debug)]
 pub struct Contract {
     schema: Value,
-    validator: jsonschema::Validator,
+    grammar: Arc<Grammar>,
+    validator: Arc<jsonschema::Validator>,
     required: Vec<String>,
 }
 
@@ -25,7 +44,28 @@ impl Contract {
     /// Compiles a schema: draft 2020-12, or the one that its `$schema` names. `name` is used in messages. Remote and
     /// file references are refused.
     pub fn new(name: &str, schema: &Value) -> Result<Self> {
-        let validator = jsonschema::options().offline().build(schema).map_err(|error| {
+        Self::with_options(name, schema, &ContractOptions::default())
+    }
+
+    /// As [`Contract::new`], with schemas that it may refer to, and with or without assertions of formats.
+    pub fn with_options(name: &str, schema: &Value, options: &ContractOptions) -> Result<Self> {
+        let refuse = |error: &dyn Display| usage(format!("{name} refers to a schema that cannot be used: {error}"));
+        let mut registry = jsonschema::Registry::new();
+        for (uri, schema) in &options.resources {
+            registry = registry.add(uri, schema).map_err(|error| refuse(&error))?;
+        }
+        let registry = registry.prepare().map_err(|error| refuse(&error))?;
+        let patterns = PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING).size_limit(LARGEST_PATTERN);
+        let mut compiler = jsonschema::options()
+            .offline()
+            .with_registry(&registry)
+            .with_pattern_options(patterns)
+            .should_validate_formats(options.formats);
+        // A draft that is set stands above the one that a schema names.
+        if let Some(draft) = options.draft.filter(|_| schema.get("$schema").is_none()) {
+            compiler = compiler.with_draft(draft);
+        }
+        let validator = compiler.build(schema).map_err(|error| {
             let reason = match error.kind() {
                 ValidationErrorKind::Referencing(error) => refused_reference(error),
                 _ => error.to_string(),
@@ -36,13 +76,32 @@ impl Contract {
         })?;
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
         let required = required.filter_map(Value::as_str).map(str::to_owned).collect();
-        Ok(Self { schema: schema.clone(), validator, required })
+        // Constrained decoding reads one schema, so that what it refers to is put into it. Where that cannot be done, it
+        // says itself what it misses.
+        let whole = if options.resources.is_empty() { None } else { compiler.bundle(schema).ok() };
+        let whole = whole.unwrap_or_else(|| schema.clone());
+        let validator = Arc::new(validator);
+        let check = {
+            let validator = Arc::clone(&validator);
+            move |text: &str| {
+                serde_json::from_str(text).is_ok_and(|value| validator.is_valid(&value))
+                    && duplicate_keys(text).is_empty()
+            }
+        };
+        let grammar = Arc::new(Grammar::new(Rule::JsonSchema(whole)).checked_by(check));
+        Ok(Self { schema: schema.clone(), grammar, validator, required })
     }
 
     /// The schema.
     #[must_use]
     pub fn schema(&self) -> &Value {
         &self.schema
+    }
+
+    /// The grammar of answers that keep the contract, for constrained decoding.
+    #[must_use]
+    pub fn grammar(&self) -> &Arc<Grammar> {
+        &self.grammar
     }
 
     /// Whether a value keeps the contract.
@@ -63,6 +122,7 @@ impl Contract {
                     extraction: Extraction::None,
                     value: None,
                     violations: vec![violation],
+                    mended: Vec::new(),
                 };
             }
         };
@@ -85,7 +145,8 @@ impl Contract {
                 violations.push(violation);
             }
         }
-        Verdict { valid: violations.is_empty(), extraction: found.extraction, value: Some(found.value), violations }
+        let Found { value, extraction, mended, .. } = found;
+        Verdict { valid: violations.is_empty(), extraction, value: Some(value), violations, mended }
     }
 
     /// What to tell a model whose answer broke the contract: the violations, and the request to answer again.

@@ -1,16 +1,16 @@
 //! A model in this process.
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, Request, StopReason, Timing, TokenLogprob, Usage,
+    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, StopReason, Timing, TokenLogprob, Usage,
     UsageSource, align,
 };
 use crate::clock::{Clock, Component, Spans};
 use crate::error::Error;
-use crate::nn::{GenerateOptions, LanguageModel, Stop, Token};
+use crate::nn::{Constraint, GenerateOptions, Grammar, LanguageModel, Stop, Token};
 use crate::units::Seconds;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How to choose tokens, beyond what a [`Request`] says.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ impl Default for Sampling {
 /// An engine over a loaded model, one request at a time.
 pub struct LocalEngine {
     model: Mutex<LanguageModel>,
+    /// Grammars that were compiled, the latest last.
+    constraints: Mutex<Vec<(Grammar, Arc<Constraint>)>>,
     info: EngineInfo,
     context_length: usize,
     clock: Clock,
@@ -46,7 +48,14 @@ impl LocalEngine {
         let context_length = model.info().context_length;
         let place = format!("local {device_name}");
         let info = EngineInfo { model: name, place, sha256, context_length: Some(context_length) };
-        Self { model: Mutex::new(model), info, context_length, clock, stop: Arc::default() }
+        Self {
+            model: Mutex::new(model),
+            constraints: Mutex::default(),
+            info,
+            context_length,
+            clock,
+            stop: Arc::default(),
+        }
     }
 
     /// The same engine; when `stop` becomes true, generation ends at the next token with [`FailureKind::Interrupted`].
@@ -85,6 +94,14 @@ impl LocalEngine {
         let prompt = prompt.map_err(|error| self.failed("rendering the chat template", &error))?;
         let ids = spans.time(&self.clock, Component::Tokenise, || model.tokenize(&prompt));
         let ids = ids.map_err(|error| self.failed("tokenising the prompt", &error))?;
+        let constraint = match &request.grammar {
+            None => None,
+            Some(grammar) => {
+                let compiled = spans.time(&self.clock, Component::Constrain, || self.constraint(&model, grammar));
+                Some(compiled.map_err(|error| self.refused(&error))?)
+            }
+        };
+        let held = if constraint.is_some() { Held::Grammar } else { Held::Not };
         let options = GenerateOptions {
             max_tokens: request.max_tokens.min(self.room(ids.len())?),
             temperature: request.temperature,
@@ -95,6 +112,7 @@ impl LocalEngine {
             top_logprobs: request.top_logprobs,
             stop: sampling.stop.clone(),
             cache_scope: request.cache_scope.clone(),
+            constraint,
         };
         let mut ttft_s = None;
         let mut interrupted = false;
@@ -106,7 +124,9 @@ impl LocalEngine {
         let generated = generated.map_err(|error| self.failed("generating", &error))?;
         drop(model);
         spans.add(Component::Prefill, generated.prefill);
-        spans.add(Component::Decode, generated.decode);
+        let masking = generated.mask_times.iter().fold(Seconds::ZERO, |sum, &time| sum + time);
+        spans.add(Component::Constrain, masking);
+        spans.add(Component::Decode, generated.decode - masking);
         if interrupted {
             let message = format!("the call of {} was interrupted by the user", self.info.model);
             return Err(Box::new(EngineError::new(FailureKind::Interrupted, message)));
@@ -119,7 +139,7 @@ impl LocalEngine {
         let stop = match generated.stop {
             Stop::EndOfTurn => StopReason::EndOfTurn,
             Stop::MaxTokens => StopReason::MaxTokens,
-            Stop::Cancelled => StopReason::Other,
+            Stop::Cancelled | Stop::Stuck => StopReason::Other,
         };
         let tokens = align(generated.tokens.iter().map(shown).collect(), &generated.text);
         let timing = Timing { ttft_s, total_s: Seconds::ZERO, spans: std::mem::take(spans) };
@@ -133,7 +153,25 @@ impl LocalEngine {
             stop,
             timing: Timing { total_s: self.clock.since(start), ..timing },
             retries: 0,
+            held,
+            forced_tokens: generated.forced_tokens as u64,
         })
+    }
+
+    /// The compiled grammar, of an earlier request where there was one.
+    fn constraint(&self, model: &LanguageModel, grammar: &Grammar) -> Result<Arc<Constraint>, Error> {
+        /// A run has one contract; a server's clients may have a few each.
+        const KEPT: usize = 32;
+        let mut kept = self.constraints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, constraint)) = kept.iter().find(|(known, _)| known == grammar) {
+            return Ok(Arc::clone(constraint));
+        }
+        let constraint = Arc::new(model.constraint(grammar)?);
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        kept.push((grammar.clone(), Arc::clone(&constraint)));
+        Ok(constraint)
     }
 
     /// How many tokens may follow a prompt of this length.
@@ -157,6 +195,11 @@ impl LocalEngine {
         self.failure(&format!("{step} failed: {error:#}"))
     }
 
+    fn refused(&self, error: &Error) -> EngineError {
+        let message = format!("the call of {} ({}): {error:#}", self.info.model, self.info.place);
+        EngineError::new(FailureKind::Rejected, message)
+    }
+
     fn failure(&self, what: &str) -> EngineError {
         let message = format!("the call of {} ({}): {what}", self.info.model, self.info.place);
         EngineError::new(FailureKind::Local, message)
@@ -174,6 +217,12 @@ impl Engine for LocalEngine {
 
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
         self.stream(request, &Sampling::default(), &mut |_| ControlFlow::Continue(()))
+    }
+
+    fn prepare(&self, grammar: &Grammar) -> Result<Vec<String>, Box<EngineError>> {
+        let model = self.model.lock().map_err(|_| self.failure("an earlier call broke off inside the model"))?;
+        let compiled = self.constraint(&model, grammar);
+        compiled.map(|constraint| constraint.notes().to_vec()).map_err(|error| Box::new(self.refused(&error)))
     }
 
     fn count_tokens(&self, text: &str) -> Option<usize> {

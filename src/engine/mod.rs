@@ -16,9 +16,11 @@ pub use remote::RemoteEngine;
 pub use scripted::{Reply, ScriptedEngine};
 
 use crate::clock::Spans;
+use crate::nn::Grammar;
 use crate::nn::chat::Message;
 use crate::units::Seconds;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What is asked of an engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,30 @@ pub struct Request {
     /// Who else may reuse what is computed of this prompt: the requests of the same scope. What was computed without a
     /// scope, everybody may reuse. So no strategy is faster because another one asked the same before it.
     pub cache_scope: Option<String>,
+    /// What the answer is to be held to while it is generated, where the engine can.
+    pub grammar: Option<Arc<Grammar>>,
+}
+
+/// How an answer was held to the grammar of its request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// Not at all: there was none, or the engine cannot; the prompt's instructions stand alone.
+    #[default]
+    Not,
+    /// Only tokens that the grammar allows were chosen.
+    Grammar,
+    /// The endpoint was asked for `response_format` with the JSON Schema, in strict mode.
+    ResponseFormatStrict,
+    /// The endpoint was asked for `response_format` with the JSON Schema; it refuses strict mode.
+    ResponseFormat,
+}
+
+impl Held {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+    pub(crate) fn is_not(&self) -> bool {
+        *self == Self::Not
+    }
 }
 
 /// One generated token.
@@ -118,6 +144,10 @@ pub struct Completion {
     pub timing: Timing,
     /// Tries beyond the first that the call took (retries after 429, 5xx, …).
     pub retries: u32,
+    /// How it was held to the grammar that was asked for.
+    pub held: Held,
+    /// Tokens that a grammar forced.
+    pub forced_tokens: u64,
 }
 
 /// Kinds of failure that are not a model's answer. None of them is ever scored.
@@ -134,7 +164,7 @@ pub enum FailureKind {
     RateLimited,
     /// The endpoint failed (5xx), retries used up.
     Server,
-    /// The endpoint refused the request (another 4xx).
+    /// The endpoint refused the request (another 4xx), or the local engine its grammar.
     Rejected,
     /// The answer was not what the protocol promises (HTML, broken JSON).
     Malformed,
@@ -192,6 +222,12 @@ pub trait Engine: Send + Sync {
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>>;
     /// How many tokens a text has, where the engine can tell.
     fn count_tokens(&self, text: &str) -> Option<usize>;
+    /// Makes ready for requests with a grammar, and says what of it the engine cannot hold an answer to. A grammar that can
+    /// never be satisfied is an error.
+    fn prepare(&self, grammar: &Grammar) -> Result<Vec<String>, Box<EngineError>> {
+        let _ = grammar;
+        Ok(Vec::new())
+    }
     /// What of the requests was left out or changed because the endpoint did not accept it.
     fn adjustments(&self) -> Vec<String> {
         Vec::new()

@@ -6,11 +6,12 @@
 use super::endpoint::{Endpoint, RemoteOptions};
 use super::failure::{Fault, Remedy};
 use super::reader::{Reader, Received, late};
-use super::wire::{Dialect, body, cut, transcript};
+use super::wire::{Dialect, body, cut, held, transcript};
 use super::{Completion, Engine, EngineError, EngineInfo, FailureKind, Request, Timing};
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::error::{Context, Result};
 use crate::net::Network;
+use crate::nn::{Grammar, Rule};
 use backon::BackoffBuilder;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -238,6 +239,8 @@ impl Engine for RemoteEngine {
                     text: answer.text,
                     timing: Timing { ttft_s, total_s: self.clock.since(start), spans },
                     retries,
+                    held: held(request, &self.dialect()),
+                    forced_tokens: 0,
                 })
             }
             Err(fault) => {
@@ -245,6 +248,15 @@ impl Engine for RemoteEngine {
                 Err(Box::new(EngineError { spans, retries, ..error }))
             }
         }
+    }
+
+    fn prepare(&self, grammar: &Grammar) -> Result<Vec<String>, Box<EngineError>> {
+        Ok(match grammar.rule {
+            Rule::JsonSchema(_) => Vec::new(),
+            Rule::Regex(_) | Rule::Choice(_) => {
+                vec!["chat completions take a JSON Schema only: the prompt's instructions stand alone".to_owned()]
+            }
+        })
     }
 
     fn count_tokens(&self, _text: &str) -> Option<usize> {

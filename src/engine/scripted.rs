@@ -1,7 +1,7 @@
 //! An engine that says what it was told to say, so that the loop around it is tested without a model.
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, Request, StopReason, Timing, TokenLogprob, Usage,
+    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, StopReason, Timing, TokenLogprob, Usage,
     UsageSource,
 };
 use crate::clock::{Clock, Component, Spans};
@@ -128,6 +128,8 @@ impl Engine for ScriptedEngine {
             stop: reply.stop,
             timing: Timing { ttft_s: Some(ttft), total_s: self.clock.since(start), spans },
             retries: 0,
+            held: if request.grammar.is_some() { Held::Grammar } else { Held::Not },
+            forced_tokens: 0,
         })
     }
 
@@ -148,8 +150,15 @@ mod tests {
         let reply = Reply::new("all is well", -0.25).remote_time(Seconds(0.5), Seconds(1.0));
         let engine = ScriptedEngine::queue("m", clock.clone(), [Ok(reply), Err(failure)]);
         let messages = vec![Message::new("user", "how are you")];
-        let request =
-            Request { messages, max_tokens: 8, temperature: 0.0, seed: 1, top_logprobs: 0, cache_scope: None };
+        let request = Request {
+            messages,
+            max_tokens: 8,
+            temperature: 0.0,
+            seed: 1,
+            top_logprobs: 0,
+            cache_scope: None,
+            grammar: None,
+        };
         let completion = engine.complete(&request).unwrap();
         let joined: String = completion.tokens.iter().map(|token| token.text.as_str()).collect();
         assert_eq!((joined.as_str(), completion.tokens.len()), ("all is well", 3));

@@ -2,7 +2,8 @@
 
 use super::endpoint::RemoteOptions;
 use super::failure::Fault;
-use super::{FailureKind, Request, StopReason, TokenLogprob, Usage, UsageSource, align};
+use super::{FailureKind, Held, Request, StopReason, TokenLogprob, Usage, UsageSource, align};
+use crate::nn::Rule;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,6 +22,10 @@ pub(super) enum Dialect {
     NoTemperature,
     /// `max_tokens` is sent as `max_completion_tokens`.
     MaxCompletionTokens,
+    /// `response_format` is sent without strict mode: it takes only a part of JSON Schema.
+    NotStrict,
+    /// `response_format` is left out.
+    NoResponseFormat,
 }
 
 impl Dialect {
@@ -33,6 +38,8 @@ impl Dialect {
             Self::NoSeed => "seed dropped",
             Self::NoTemperature => "temperature dropped",
             Self::MaxCompletionTokens => "max_tokens sent as max_completion_tokens",
+            Self::NotStrict => "response_format sent without strict mode",
+            Self::NoResponseFormat => "response_format dropped",
         }
     }
 }
@@ -61,10 +68,32 @@ pub(super) fn body(options: &RemoteOptions, request: &Request, dialect: &[Dialec
     if let Some(scope) = request.cache_scope.as_deref().filter(|_| options.stand_in) {
         set("prompt_cache_key", scope.into());
     }
+    if let Some(Rule::JsonSchema(schema)) = rule(request)
+        && held(request, dialect) != Held::Not
+    {
+        let strict = !without(Dialect::NotStrict);
+        let format = json!({"name": "answer", "strict": strict, "schema": schema});
+        set("response_format", json!({"type": "json_schema", "json_schema": format}));
+    }
     if !without(Dialect::NoStreamOptions) {
         set("stream_options", json!({"include_usage": true}));
     }
     body
+}
+
+/// How an endpoint of this dialect is asked to hold an answer to the request's grammar.
+pub(super) fn held(request: &Request, dialect: &[Dialect]) -> Held {
+    match rule(request) {
+        Some(Rule::JsonSchema(_)) if dialect.contains(&Dialect::NoResponseFormat) => Held::Not,
+        Some(Rule::JsonSchema(_)) if dialect.contains(&Dialect::NotStrict) => Held::ResponseFormat,
+        Some(Rule::JsonSchema(_)) => Held::ResponseFormatStrict,
+        // The protocol has no word for other grammars.
+        Some(Rule::Regex(_) | Rule::Choice(_)) | None => Held::Not,
+    }
+}
+
+fn rule(request: &Request) -> Option<&Rule> {
+    request.grammar.as_deref().map(|grammar| &grammar.rule)
 }
 
 /// Which change of dialect a refusal asks for, if it names an option that `body` holds.
@@ -73,6 +102,13 @@ pub(super) fn adjustment(body: &Value, param: &str, message: &str) -> Option<Dia
     let names = |name: &str| body.get(name).is_some() && (param == name || message.contains(name));
     if body.get("max_tokens").is_some() && message.contains("max_completion_tokens") {
         return Some(Dialect::MaxCompletionTokens);
+    }
+    // A refusal of the schema names a place within it, or strict mode, or the option as a whole.
+    let of_format = param.starts_with("response_format")
+        || ["response_format", "json_schema", "strict"].iter().any(|word| message.contains(word));
+    if let Some(format) = body.get("response_format").filter(|_| of_format) {
+        let strict = format["json_schema"]["strict"] == Value::Bool(true);
+        return Some(if strict { Dialect::NotStrict } else { Dialect::NoResponseFormat });
     }
     // The longer names first: `top_logprobs` contains `logprobs`.
     [
@@ -310,6 +346,7 @@ mod tests {
             seed: u64::MAX,
             top_logprobs: 2,
             cache_scope: Some("a cell".to_owned()),
+            grammar: None,
         }
     }
 

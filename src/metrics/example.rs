@@ -3,7 +3,7 @@
 
 use crate::clock::{Component, Spans};
 use crate::contract::{ContractMode, Extraction, Verdict, Violation};
-use crate::engine::{EngineInfo, FailureKind, StopReason, Usage};
+use crate::engine::{EngineInfo, FailureKind, Held, StopReason, Usage};
 use crate::memory::{MemoryKind, Retrieval};
 use crate::record::{Cell, FORMAT, HardwarePrice, Machine, RunHeader, TrialRecord};
 use crate::router::{PromptVariant, Reason, RouterKind, Tier};
@@ -37,12 +37,15 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
             extraction: Extraction::Whole,
             value: None,
             violations: if valid { vec![] } else { vec![violation] },
+            mended: vec![],
         }),
         prediction: Prediction { label: Some(label.into()), ..Prediction::default() },
         ttft_s: Some(Seconds(0.1)),
         total_s: Seconds(if tier == Tier::Slm { 1.0 } else { 2.0 }),
         spans: Spans::default(),
         retries: 0,
+        held: Held::Not,
+        forced_tokens: 0,
         failure: None,
         api_usd: None,
     }

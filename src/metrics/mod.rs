@@ -7,6 +7,7 @@
 
 mod alone;
 mod components;
+mod contract;
 #[cfg(test)]
 pub(crate) mod example;
 mod figure;
@@ -21,6 +22,7 @@ mod verdict;
 
 pub use alone::{ModelAlone, ModelsAlone};
 pub use components::{ComponentSummary, UNACCOUNTED};
+pub use contract::{ContractEffect, ContractUse};
 pub use figure::{Figure, significant};
 pub use policy::is_escalated;
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};

@@ -1,9 +1,11 @@
 //! The figures of one policy.
 
 use super::components::{components, latency_s};
+use super::contract::contract_use;
 use super::figure::Figure;
 use super::statistics::MIN_N_FOR_P99;
 use super::summary::{CellTrials, CostPer1000, Intervals, Latency, PolicySummary, TokenCount, TokensByTier};
+use crate::contract::Verdict as ContractVerdict;
 use crate::memory::MemoryKind;
 use crate::record::{RunHeader, Scores, TrialRecord};
 use crate::router::{PromptVariant, Reason, Tier};
@@ -82,6 +84,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         failures_by_kind: counted(cell.trials.iter().filter_map(|record| failure_kind(&record.trial))),
         tokens: tokens(&cell.trials),
         components: components(measured.iter().copied()),
+        contract_use: contract_use(measured),
         accuracy,
         intervals,
         not_available,
@@ -181,9 +184,9 @@ fn latencies(scored: &[&TrialRecord]) -> Vec<f64> {
 }
 
 /// Whether the first answer that any model gave keeps the contract.
-fn first_valid(trial: &Trial) -> Option<bool> {
+pub(super) fn first_valid(trial: &Trial) -> Option<bool> {
     let first = trial.attempts.iter().find(|attempt| attempt.failure.is_none())?;
-    first.verdict.as_ref().map(|verdict| verdict.valid)
+    first.verdict.as_ref().map(ContractVerdict::valid_as_written)
 }
 
 /// Whether the trial's answer keeps the contract; a trial that ended without an acceptable one does not.
@@ -239,7 +242,7 @@ pub(super) fn reason_name(reason: &Reason) -> &'static str {
     }
 }
 
-fn counted<K: Into<String>>(names: impl Iterator<Item = K>) -> BTreeMap<String, usize> {
+pub(super) fn counted<K: Into<String>>(names: impl Iterator<Item = K>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for name in names {
         *counts.entry(name.into()).or_default() += 1;

@@ -2,6 +2,7 @@
 
 use super::alone::{ModelsAlone, models_alone};
 use super::components::{ComponentSummary, components};
+use super::contract::{ContractEffect, ContractUse, contract_effects};
 use super::figure::Figure;
 use super::policy::policy;
 use super::verdict::{Verdict, verdict};
@@ -44,6 +45,8 @@ pub struct Summary {
     pub components: Vec<ComponentSummary>,
     /// Each model judged by its own first answers, whatever the router made of them; one entry for each memory.
     pub models_alone: Vec<ModelsAlone>,
+    /// Accuracy under a contract beside accuracy without, where the run has both.
+    pub contract_effects: Vec<ContractEffect>,
     /// The answer to the run's question.
     pub verdict: Verdict,
     /// What the reader of the figures must know.
@@ -122,6 +125,8 @@ pub struct PolicySummary {
     pub tokens: TokensByTier,
     /// Where the time went.
     pub components: Vec<ComponentSummary>,
+    /// What became of the contract, and what it cost.
+    pub contract_use: ContractUse,
     /// Why figures are null.
     pub not_available: BTreeMap<String, String>,
 }
@@ -249,6 +254,7 @@ pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
         llm_is_stand_in: header.llm_is_stand_in,
         components: components(cells.iter().flat_map(CellTrials::scored)),
         models_alone: models_alone(header, &cells),
+        contract_effects: contract_effects(&cells),
         policies,
         verdict,
         notes,

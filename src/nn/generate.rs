@@ -1,5 +1,6 @@
 //! Generation: prompts in, tokens out, one sequence or several at a time.
 
+use super::constraint::{Constraint, Following, Guide, certain};
 use super::decoder::Next;
 use super::kv::KvCache;
 use super::sampler::{Choice, Sampler, Sampling};
@@ -10,6 +11,7 @@ use crate::error::{Context, Result, ensure, usage};
 use crate::units::Seconds;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// How to generate.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// Whose kept prefixes may be reused beside everybody's, and whose the new ones become; `None` is everybody.
     pub cache_scope: Option<String>,
+    /// What the answer is held to; probabilities are then those among the tokens that may come.
+    pub constraint: Option<Arc<Constraint>>,
 }
 
 /// One generated token.
@@ -56,6 +60,8 @@ pub enum Stop {
     MaxTokens,
     /// The caller's callback asked for it.
     Cancelled,
+    /// The constraint allows nothing that its check accepts.
+    Stuck,
 }
 
 /// What was generated.
@@ -73,6 +79,12 @@ pub struct Generated {
     pub drafted_tokens: usize,
     /// How many of those were then chosen.
     pub accepted_tokens: usize,
+    /// Tokens that a constraint left no choice about: they are computed together with the next one.
+    pub forced_tokens: usize,
+    /// Whether a constrained answer was closed because its budget came to an end.
+    pub closed_early: bool,
+    /// What each step took that asked a constraint which tokens may come; a part of `decode`.
+    pub mask_times: Vec<Seconds>,
     /// Time of the forward pass over the prompt.
     pub prefill: Seconds,
     /// Time of all later steps, sampling and detokenising included.
@@ -86,6 +98,11 @@ pub struct Prompt<'a> {
     pub tokens: &'a [u32],
     /// How to generate.
     pub options: &'a GenerateOptions,
+}
+
+/// How many tokens before the end of its budget a constrained answer begins to close what is open.
+fn closing_from(budget: usize) -> usize {
+    (budget / 4).clamp(budget.min(8), 48)
 }
 
 /// Tokens of a prompt that are computed at once.
@@ -129,9 +146,7 @@ impl LanguageModel {
             while running.len() < batch
                 && let Some(index) = waiting.pop_front()
             {
-                let (mut sequence, logits) = self.start(index, &prompts[index], clock)?;
-                sequence.extend(self, &logits, clock, on_token)?;
-                running.push(sequence);
+                running.push(self.start(index, &prompts[index], clock, on_token)?);
             }
             let (ended, going): (Vec<_>, Vec<_>) = running.into_iter().partition(|sequence| sequence.stop.is_some());
             running = going;
@@ -146,14 +161,15 @@ impl LanguageModel {
                 continue;
             }
             let drafts = self.prompt_lookup && running.len() == 1;
+            let mut rows = Vec::new();
+            let mut first = 0;
             for sequence in &mut running {
-                let draft = if drafts { lookup::draft(&sequence.all, sequence.drafts_at_most()) } else { &[] };
-                sequence.guess = draft.first().copied();
-                let draft = &draft[..draft.len().min(sequence.trust)];
-                sequence.next = [&sequence.all[sequence.all.len() - 1..], draft].concat();
+                sequence.prepare(drafts);
+                // Of tokens that are known to follow each other, only the last one's logits are wanted.
+                rows.extend(first + sequence.pending - 1..first + sequence.next.len());
+                first += sequence.next.len();
             }
             let mut next: Vec<Next<'_>> = running.iter_mut().map(Sequence::next).collect();
-            let rows: Vec<usize> = (0..next.iter().map(|next| next.tokens.len()).sum()).collect();
             let x = self.decoder.forward(&mut next, &rows)?;
             let mut logits = self.decoder.logits(&x)?.into_iter();
             for sequence in &mut running {
@@ -217,7 +233,14 @@ impl LanguageModel {
         }
     }
 
-    fn start(&mut self, index: usize, prompt: &Prompt<'_>, clock: &Clock) -> Result<(Sequence, Vec<f32>)> {
+    /// Computes a prompt, with the tokens that a constraint forces at its end, and chooses the first token after it.
+    fn start(
+        &mut self,
+        index: usize,
+        prompt: &Prompt<'_>,
+        clock: &Clock,
+        on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
+    ) -> Result<Sequence> {
         let options = prompt.options;
         let sampling = Sampling {
             temperature: options.temperature,
@@ -227,9 +250,17 @@ impl LanguageModel {
         };
         let sampler = Sampler::new(sampling, options.seed)?;
         let room = self.info().context_length.saturating_sub(prompt.tokens.len());
+        let budget = options.max_tokens.min(room);
         let start = clock.now();
-        let Prefilled { cache, logits, reused } = self.prefill(prompt.tokens, options.cache_scope.as_deref())?;
-        let sequence = Sequence {
+        let mut guide = options.constraint.as_deref().map(Guide::new);
+        let tokenizer = &self.vocabulary.tokenizer;
+        let mut forced = guide.as_mut().map(|guide| guide.begin(tokenizer)).transpose()?.unwrap_or_default();
+        forced.truncate(budget);
+        // Where nothing can follow, the last token needs no logits.
+        let wanted = budget > forced.len() && !guide.as_ref().is_some_and(Guide::is_done);
+        let given = [prompt.tokens, if wanted { &forced } else { &[] }].concat();
+        let Prefilled { cache, logits, reused } = self.prefill(&given, options.cache_scope.as_deref())?;
+        let mut sequence = Sequence {
             index,
             all: prompt.tokens.to_vec(),
             context: self.info().context_length,
@@ -237,11 +268,14 @@ impl LanguageModel {
             sampler,
             stream: TextStream::new(&options.stop),
             top: options.top_logprobs,
-            budget: options.max_tokens.min(room),
+            budget,
             tokens: Vec::new(),
             next: Vec::new(),
+            pending: 0,
+            guide,
+            closed: false,
             stop: None,
-            cached_tokens: reused,
+            cached_tokens: reused.min(prompt.tokens.len()),
             drafted: 0,
             accepted: 0,
             guess: None,
@@ -250,13 +284,18 @@ impl LanguageModel {
             prefill: clock.since(start),
             decode_start: clock.now(),
         };
-        Ok((sequence, logits))
+        sequence.push_forced(self, &forced, clock, on_token);
+        if sequence.stop.is_none() {
+            sequence.extend(self, &logits, clock, on_token)?;
+        }
+        Ok(sequence)
     }
 
     fn finish(&mut self, sequence: Sequence, prompts: &[Prompt<'_>]) -> Result<(usize, Generated)> {
         let prompt = &prompts[sequence.index];
         // What was generated may be the beginning of the next prompt, as in a conversation.
         self.keep(prompt.options.cache_scope.as_deref(), &sequence.all, &sequence.cache)?;
+        let guide = sequence.guide;
         let generated = Generated {
             text: sequence.tokens.iter().map(|token| token.text.as_str()).collect(),
             tokens: sequence.tokens,
@@ -264,6 +303,9 @@ impl LanguageModel {
             cached_tokens: sequence.cached_tokens,
             drafted_tokens: sequence.drafted,
             accepted_tokens: sequence.accepted,
+            closed_early: sequence.closed,
+            forced_tokens: guide.as_ref().map_or(0, |guide| guide.forced),
+            mask_times: guide.map(|guide| guide.mask_times).unwrap_or_default(),
             prefill: sequence.prefill,
             decode: sequence.decode,
         };
@@ -298,8 +340,13 @@ struct Sequence {
     top: usize,
     budget: usize,
     tokens: Vec<Token>,
-    /// The tokens to compute next: the last one that was chosen, and guesses.
+    /// The tokens to compute next: the last one that was chosen, what is known to follow it, and guesses.
     next: Vec<u32>,
+    /// How many of those are no guesses.
+    pending: usize,
+    guide: Option<Guide>,
+    /// Whether the end of the budget made it close what was open.
+    closed: bool,
     stop: Option<Stop>,
     cached_tokens: usize,
     drafted: usize,
@@ -314,6 +361,17 @@ struct Sequence {
 }
 
 impl Sequence {
+    /// Finds the tokens to compute next.
+    fn prepare(&mut self, drafts: bool) {
+        let pending = &self.all[self.cache.len()..];
+        // A grammar would have to follow every guess; what it forces is more than a guess.
+        let drafts = drafts && self.guide.is_none();
+        let draft = if drafts { lookup::draft(&self.all, self.drafts_at_most()) } else { &[] };
+        self.guess = draft.first().copied();
+        self.pending = pending.len();
+        self.next = [pending, &draft[..draft.len().min(self.trust)]].concat();
+    }
+
     fn next(&mut self) -> Next<'_> {
         Next { tokens: &self.next, cache: &mut self.cache }
     }
@@ -335,9 +393,10 @@ impl Sequence {
     ) -> Result<()> {
         let start = self.cache.len() - self.next.len();
         let computed = std::mem::take(&mut self.next);
-        self.drafted += computed.len() - 1;
+        let guesses = &computed[self.pending..];
+        self.drafted += guesses.len();
         let mut valid = 0;
-        for (index, logits) in logits.take(computed.len()).enumerate() {
+        for (index, logits) in logits.take(1 + guesses.len()).enumerate() {
             if valid < index || self.stop.is_some() {
                 continue;
             }
@@ -346,12 +405,12 @@ impl Sequence {
                 let right = self.guess.as_ref() == self.all.last();
                 self.trust = if right { (2 * self.trust + 1).min(lookup::MOST) } else { self.trust / 2 };
             }
-            if computed.get(index + 1) == self.all.last() && self.stop.is_none() {
+            if guesses.get(index).is_some_and(|guess| self.all.last() == Some(guess)) && self.stop.is_none() {
                 valid += 1;
             }
         }
         self.accepted += valid;
-        self.cache.truncate(start + 1 + valid);
+        self.cache.truncate(start + self.pending + valid);
         Ok(())
     }
 
@@ -367,14 +426,78 @@ impl Sequence {
             self.stop = Some(Stop::MaxTokens);
             return Ok(());
         }
-        let choice = self.sampler.choose(logits, self.top)?;
+        let ends = &model.vocabulary.ends;
+        let Some(guide) = &mut self.guide else {
+            let choice = self.sampler.choose(logits, self.top)?;
+            self.push(model, choice, false, on_token);
+            self.decode = clock.since(self.decode_start);
+            return Ok(());
+        };
+        let mut allowed = logits.to_vec();
+        guide.restrict(&mut allowed, ends, clock)?;
+        // Near the end of the budget, what is open is closed: an answer that is cut is none.
+        let left = self.budget - self.tokens.len();
+        let mut closing = if left <= closing_from(self.budget) { guide.closing(&allowed, ends) } else { None };
+        while allowed.iter().any(|logit| logit.is_finite()) {
+            let mut choice = self.sampler.choose(closing.as_deref().unwrap_or(&allowed), self.top)?;
+            choice.top.retain(|(_, logprob)| logprob.is_finite());
+            let following = if ends.contains(&choice.id) {
+                Following::End(Vec::new())
+            } else {
+                guide.take(choice.id, &model.vocabulary.tokenizer)?
+            };
+            let (forced, last) = match following {
+                Following::Forced(forced) => (forced, false),
+                Following::End(forced) => (forced, true),
+                Following::Refused => {
+                    allowed[choice.id as usize] = f32::NEG_INFINITY;
+                    closing = None;
+                    continue;
+                }
+            };
+            self.closed |= closing.is_some();
+            self.push(model, choice, last && forced.is_empty(), on_token);
+            self.push_forced(model, &forced, clock, on_token);
+            return Ok(());
+        }
+        self.stop = Some(Stop::Stuck);
+        self.decode = clock.since(self.decode_start);
+        Ok(())
+    }
+
+    /// Adds tokens that were not chosen.
+    fn push_forced(
+        &mut self,
+        model: &LanguageModel,
+        forced: &[u32],
+        clock: &Clock,
+        on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
+    ) {
+        for (index, &id) in forced.iter().enumerate() {
+            if self.stop.is_some() {
+                break;
+            }
+            let last = index + 1 == forced.len() && self.guide.as_ref().is_some_and(Guide::is_done);
+            self.push(model, certain(id, self.top), last, on_token);
+        }
+        self.decode = clock.since(self.decode_start);
+    }
+
+    /// Adds a token, and finds out whether it is the last; `last` says that nothing can follow it.
+    fn push(
+        &mut self,
+        model: &LanguageModel,
+        choice: Choice,
+        last: bool,
+        on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
+    ) {
         let mut text = String::new();
         if model.vocabulary.ends.contains(&choice.id) {
             self.stop = Some(Stop::EndOfTurn);
         } else {
             let piece = self.stream.push(&model.vocabulary.tokenizer.token_bytes(choice.id));
             text = piece.text;
-            if piece.stopped {
+            if piece.stopped || last {
                 self.stop = Some(Stop::EndOfTurn);
             } else if self.tokens.len() + 1 == self.budget {
                 self.stop = Some(Stop::MaxTokens);
@@ -395,7 +518,5 @@ impl Sequence {
                 last.text.push_str(&held);
             }
         }
-        self.decode = clock.since(self.decode_start);
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 pub mod chat;
 mod checkpoint;
 mod config;
+mod constraint;
 mod decoder;
 mod device;
 mod encoder;
@@ -33,6 +34,7 @@ pub mod testing;
 mod tokenizer;
 mod vocabulary;
 
+pub use constraint::{Constraint, Grammar, Rule};
 pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
 pub use generate::{GenerateOptions, Generated, Prompt, Stop, Token};

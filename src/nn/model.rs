@@ -3,6 +3,7 @@
 use super::Device;
 use super::chat::Message;
 use super::checkpoint::Checkpoint;
+use super::constraint::Compiler;
 use super::decoder::Decoder;
 use super::prefix::PrefixStore;
 use super::tokenizer::TextTokenizer;
@@ -10,6 +11,7 @@ use super::vocabulary::Vocabulary;
 use crate::error::{Context, Result, usage};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How to load a model.
 #[derive(Debug, Clone)]
@@ -60,6 +62,7 @@ pub struct LanguageModel {
     pub(super) vocabulary: Vocabulary,
     pub(super) prefixes: Option<PrefixStore>,
     pub(super) prompt_lookup: bool,
+    pub(super) compiler: Compiler,
 }
 
 impl LanguageModel {
@@ -76,6 +79,7 @@ impl LanguageModel {
             path: path.to_owned(),
             prefixes: options.prefix_cache.then(|| prefix_store(&decoder, options.prefix_cache_bytes)),
             prompt_lookup: options.prompt_lookup && device.is_cpu(),
+            compiler: Compiler::default(),
             decoder,
             vocabulary,
         })
@@ -109,7 +113,7 @@ impl LanguageModel {
     }
 
     /// Reads the tokenizer of a model without loading its weights.
-    pub fn tokenizer(path: &Path) -> Result<TextTokenizer> {
+    pub fn tokenizer(path: &Path) -> Result<Arc<TextTokenizer>> {
         Ok(Checkpoint::open(path)?.vocabulary()?.tokenizer)
     }
 

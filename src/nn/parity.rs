@@ -268,6 +268,7 @@ fn options(max_tokens: usize) -> GenerateOptions {
         top_logprobs: 3,
         stop: Vec::new(),
         cache_scope: None,
+        constraint: None,
     }
 }
 

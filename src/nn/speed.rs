@@ -226,6 +226,7 @@ impl LanguageModel {
             top_logprobs: 0,
             stop: Vec::new(),
             cache_scope: None,
+            constraint: None,
         };
         let first_token = |model: &mut Self, prompt: &[u32]| -> Result<(usize, Seconds)> {
             let start = clock.now();

@@ -5,10 +5,11 @@ use super::gguf::{Gguf, Value};
 use super::tokenizer::{TextTokenizer, TokenizerSpec};
 use crate::error::{Context, Result, bail, ensure};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The tokenizer, the template and the tokens with a meaning of their own.
 pub(crate) struct Vocabulary {
-    pub(crate) tokenizer: TextTokenizer,
+    pub(crate) tokenizer: Arc<TextTokenizer>,
     pub(crate) template: Option<ChatTemplate>,
     /// The start token, where prompts are to begin with it.
     pub(crate) start: Option<u32>,
@@ -68,7 +69,7 @@ impl Vocabulary {
         let start = bos.filter(|_| starts);
         let tokenizer =
             TextTokenizer::new(spec).with_context(|| format!("reading the vocabulary of {}", file.path().display()))?;
-        Ok(Self { tokenizer, template, start, ends })
+        Ok(Self { tokenizer: Arc::new(tokenizer), template, start, ends })
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Policies that the breakdown by component shows side by side.
 const POLICIES_BESIDE: usize = 4;
 
-/// The tables of a summary: the comparison, the quality of answers, the latency by component, the models alone, and what
-/// led to escalation and failure.
+/// The tables of a summary: the comparison, the quality of answers, the latency by component, the contract, the models
+/// alone, and what led to escalation and failure.
 #[must_use]
 pub fn tables(summary: &Summary) -> Vec<Table> {
     let quality = quality(summary);
@@ -16,7 +16,7 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
     if quality.columns.len() > 1 {
         tables.push(quality);
     }
-    tables.extend([latency(summary), alone(summary), causes(summary)]);
+    tables.extend([latency(summary), contracts(summary), alone(summary), causes(summary)]);
     tables
 }
 
@@ -122,6 +122,55 @@ fn latency(summary: &Summary) -> Table {
         notes.push("The columns of policies hold means.".into());
     }
     Table { title: "Where the time goes".into(), columns, rows, notes }
+}
+
+fn contracts(summary: &Summary) -> Table {
+    let columns = vec![
+        Column::new("policy", Align::Left, None),
+        Column::new("first try", Align::Right, None),
+        Column::new("mended", Align::Right, None),
+        Column::new("repaired", Align::Right, None),
+        Column::new("escalated", Align::Right, None),
+        Column::new("failed", Align::Right, None),
+        Column::new("let pass", Align::Right, None),
+        Column::new("violations", Align::Left, None),
+        Column::new("held by", Align::Left, None),
+        Column::new("constraint per token", Align::Right, Some("ms")),
+        Column::new("per answer", Align::Right, Some("ms")),
+        Column::new("accuracy beside off", Align::Right, None),
+    ];
+    let milliseconds = |value: Option<f64>| Cell::new(value.map_or_else(|| "–".into(), |ms| significant(ms, 2)));
+    let rows = summary
+        .policies
+        .iter()
+        .map(|policy| {
+            let used = &policy.contract_use;
+            let counts = [used.first_try, used.mended, used.repaired, used.escalated, used.failed, used.let_pass];
+            let effect = summary.contract_effects.iter().find(|effect| effect.cell == policy.cell);
+            let effect = effect.and_then(|effect| effect.accuracy.as_ref()).map_or_else(
+                || Cell::new("–"),
+                |d| Cell::new(format!("{:+.2}", d.value)).with(format!("[{:+.2}, {:+.2}]", d.low, d.high)),
+            );
+            let mut row = vec![policy_cell(policy)];
+            row.extend(counts.iter().map(|count| Cell::new(count.to_string())));
+            row.extend([counts_cell(&used.violations), counts_cell(&used.held)]);
+            row.extend([milliseconds(used.constrain_ms_per_token), milliseconds(used.constrain_ms_per_answer), effect]);
+            row
+        })
+        .collect();
+    let mut notes = vec![
+        "Scored trials by what became of the contract: kept at the first try, after almost-JSON was mended without a model, \
+         after the same model was asked again, by another model, by none. Let pass: broken, with contracts off."
+            .to_owned(),
+    ];
+    let disagreements: usize = summary.policies.iter().map(|policy| policy.contract_use.disagreements).sum();
+    if disagreements > 0 {
+        notes.push(format!(
+            "{disagreements} finished answers were held to the grammar and break the contract all the same: where the schema \
+             asks for nothing that the grammar leaves out, this is a defect worth reporting."
+        ));
+    }
+    Table { title: "What became of the contract".into(), columns, rows, notes }
 }
 
 fn alone(summary: &Summary) -> Table {

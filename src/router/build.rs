@@ -16,8 +16,6 @@ pub struct RouterSettings {
     pub confidence_required: bool,
     /// Repairs of each model's answer at most.
     pub max_repairs: usize,
-    /// Whether a broken contract is repaired and escalates; `false` only observes it.
-    pub enforce_contract: bool,
     /// Findings of these kinds send a query to the LLM before any call.
     pub safety_kinds: Vec<FindingKind>,
     /// A specialist is called only for a domain of at least this probability.
@@ -31,8 +29,7 @@ impl Default for RouterSettings {
         Self {
             threshold: 0.8,
             confidence_required: true,
-            max_repairs: 1,
-            enforce_contract: true,
+            max_repairs: 2,
             safety_kinds: vec![FindingKind::Injection, FindingKind::Risk],
             min_domain_probability: 0.5,
             downshift_max_chars: None,

@@ -83,8 +83,12 @@ fn last(attempts: &[AttemptEvidence]) -> Option<(usize, &AttemptEvidence)> {
 fn standing(settings: &RouterSettings, attempts: &[AttemptEvidence]) -> Standing {
     match attempts.last() {
         Some(latest) if latest.failed => Standing::Failed,
-        Some(latest) if settings.enforce_contract && latest.contract_valid == Some(false) => {
-            if repairs(attempts) < settings.max_repairs { Standing::Repairable } else { Standing::Broken }
+        Some(latest) if latest.contract_valid == Some(false) => {
+            if repairs(attempts) < settings.max_repairs {
+                Standing::Repairable
+            } else {
+                Standing::Broken
+            }
         }
         _ => Standing::Sound,
     }

@@ -139,9 +139,10 @@ fn slm_dominant_keeps_a_sure_answer_and_escalates_every_other() {
 
 #[test]
 fn a_contract_that_is_only_observed_neither_repairs_nor_escalates() {
-    let settings = RouterSettings { enforce_contract: false, ..RouterSettings::default() };
+    let settings = RouterSettings::default();
+    let observed = (BROKEN.0, None, BROKEN.2);
     for kind in [RouterKind::SlmDominant, RouterKind::SlmOnly] {
-        assert_eq!(told(kind, &settings, "vpn", &[BROKEN]), ["Slm FirstChoice", "accept 0 Accepted"]);
+        assert_eq!(told(kind, &settings, "vpn", &[observed]), ["Slm FirstChoice", "accept 0 Accepted"]);
     }
 }
 
@@ -271,12 +272,11 @@ proptest! {
     fn every_strategy_ends_within_its_bound_and_repairs_only_what_answered(
         answers in prop::collection::vec(answer(), 1..12),
         max_repairs in 0_usize..4,
-        enforce_contract: bool,
         confidence_required: bool,
         downshift_max_chars in prop::option::of(0_usize..10),
     ) {
         let settings = RouterSettings {
-            confidence_required, max_repairs, enforce_contract, downshift_max_chars, ..RouterSettings::default()
+            confidence_required, max_repairs, downshift_max_chars, ..RouterSettings::default()
         };
         for kind in
             [RouterKind::LlmFirst, RouterKind::SlmDominant, RouterKind::HybridSpecialist, RouterKind::SlmOnly]

@@ -60,6 +60,7 @@ impl From<&EngineError> for ApiError {
             FailureKind::ContextOverflow => {
                 Self::invalid("messages", error.message.clone()).with_code("context_length_exceeded")
             }
+            FailureKind::Rejected => Self::new(StatusCode::BAD_REQUEST, error.message.clone()),
             FailureKind::Interrupted => Self::stopping(),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.message.clone()),
         }

@@ -1,13 +1,16 @@
 //! The body of `POST /v1/chat/completions`, checked.
 //!
 //! Options that are unknown are ignored, as everywhere; known ones that would change the answer and are not offered here
-//! (`n` above 1, tools, JSON modes) are refused, because ignoring them would answer another question.
+//! (`n` above 1, tools) are refused, because ignoring them would answer another question.
 
 use super::error::ApiError;
+use crate::contract::Contract;
 use crate::engine::{Request, Sampling};
+use crate::nn::Grammar;
 use crate::nn::chat::Message;
 use axum::http::StatusCode;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Bytes of `prompt_cache_key`, which is kept with everything that is kept for it.
 const MAX_CACHE_KEY: usize = 256;
@@ -80,6 +83,7 @@ impl Ask {
                 seed: seed(&fields)?.unwrap_or(default_seed),
                 top_logprobs,
                 cache_scope,
+                grammar: grammar(&fields)?,
             },
             sampling: Sampling { top_k, top_p, min_p, stop: stop(fields.get("stop"))? },
             stream: flag(&fields, "stream")?,
@@ -96,13 +100,31 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
     if fields.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()) {
         return Err(ApiError::invalid("tools", "tools are not offered by this server; leave them out"));
     }
-    match fields.get("response_format").and_then(|format| format.get("type")).and_then(Value::as_str) {
-        None | Some("text") => Ok(()),
-        Some(other) => {
-            let message =
-                format!("response_format {other:?} is not offered by this server; ask for JSON in the prompt");
-            Err(ApiError::invalid("response_format", message))
+    Ok(())
+}
+
+/// What `response_format` holds the answer to.
+fn grammar(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
+    let Some(format) = fields.get("response_format").filter(|format| !format.is_null()) else { return Ok(None) };
+    let invalid = |message: String| ApiError::invalid("response_format", message);
+    let contract = |schema: &Value| match Contract::new("response_format.json_schema.schema", schema) {
+        Ok(contract) => Ok(Some(Arc::clone(contract.grammar()))),
+        Err(error) => Err(invalid(format!("{error:#}"))),
+    };
+    match format.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => contract(&json!({"type": "object"})),
+        Some("json_schema") => {
+            let schema = format.get("json_schema").and_then(|named| named.get("schema"));
+            let schema = schema.filter(|schema| schema.is_object());
+            let schema = schema.ok_or_else(|| invalid("response_format.json_schema.schema must be a schema".into()))?;
+            contract(schema)
         }
+        Some(other) => {
+            let other: String = other.chars().take(40).collect();
+            Err(invalid(format!("response_format {other:?} is not known: use text, json_object or json_schema")))
+        }
+        None => Err(invalid("response_format must be an object with a type".to_owned())),
     }
 }
 
@@ -232,6 +254,7 @@ mod tests {
             seed: u64::MAX,
             top_logprobs: 3,
             cache_scope: Some("a cell".to_owned()),
+            grammar: None,
         };
         let sampling = Sampling { top_k: 0, top_p: 1.0, min_p: 0.0, stop: vec!["END".to_owned()] };
         assert_eq!(ask, Ask { request, sampling, stream: true, include_usage: true, logprobs: true });

@@ -15,7 +15,7 @@ pub use run::{AnswerFields, CellContext, Engines, run};
 
 use crate::clock::Spans;
 use crate::contract::Verdict;
-use crate::engine::{FailureKind, StopReason, TokenLogprob, Usage, UsageSource};
+use crate::engine::{FailureKind, Held, StopReason, TokenLogprob, Usage, UsageSource};
 use crate::memory::Retrieval;
 use crate::router::{Decision, PromptVariant, Reason, Tier};
 use crate::safety::Finding;
@@ -73,6 +73,12 @@ pub struct Attempt {
     pub spans: Spans,
     /// Tries beyond the first that the transport took.
     pub retries: u32,
+    /// How the answer was held to the contract while it was generated.
+    #[serde(default, skip_serializing_if = "Held::is_not")]
+    pub held: Held,
+    /// Tokens of it that the grammar forced.
+    #[serde(default)]
+    pub forced_tokens: u64,
     /// The failure, when the call failed.
     pub failure: Option<Failure>,
     /// What the call's tokens cost, filled when the finished trial is billed; `None` for local calls, and where there is no

@@ -3,7 +3,7 @@
 use super::{Attempt, Confidence, Failure, Outcome, Prediction, PromptBuilder, Trial};
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::contract::{Contract, ContractMode, Verdict};
-use crate::engine::{Engine, FailureKind, Request, Usage, UsageSource};
+use crate::engine::{Engine, FailureKind, Held, Request, Usage, UsageSource};
 use crate::memory::{Memory, Retrieval};
 use crate::nn::chat::Message;
 use crate::router::{AttemptEvidence, Decision, Evidence, PromptVariant, Reason, Router, Tier};
@@ -125,9 +125,7 @@ impl State<'_> {
                             );
                         }
                         Some(a) if a.failure.is_some() => Outcome::Failed,
-                        Some(a) if self.cell.contract_mode == ContractMode::Validate && !valid(a) => {
-                            Outcome::ContractFailed
-                        }
+                        Some(a) if self.cell.contract_mode.enforces() && !valid(a) => Outcome::ContractFailed,
                         Some(_) => Outcome::Answered,
                     };
                     return (outcome, Some(attempt), None);
@@ -145,7 +143,7 @@ impl State<'_> {
             return Err(router_fault("asked for more calls than any strategy needs"));
         }
         let start = self.cell.clock.now();
-        let enforced = self.cell.contract_mode == ContractMode::Validate;
+        let enforced = self.cell.contract_mode.enforces();
         let evidence: Vec<_> = self.attempts.iter().map(|attempt| evidence_of(attempt, enforced)).collect();
         let decision = self.cell.router.decide(self.query, Evidence { attempts: &evidence, findings });
         self.spans.add(Component::Routing, self.cell.clock.since(start));
@@ -171,6 +169,7 @@ impl State<'_> {
             seed: self.cell.seed,
             top_logprobs: 2,
             cache_scope: Some(self.cell.name.to_owned()),
+            grammar: (self.cell.contract_mode == ContractMode::Constrain).then(|| self.cell.contract.grammar().clone()),
         };
         let start = clock.now();
         let answered = engine.complete(&request);
@@ -193,6 +192,8 @@ impl State<'_> {
             total_s,
             spans: Spans::default(),
             retries: 0,
+            held: Held::Not,
+            forced_tokens: 0,
             failure: None,
             api_usd: None,
         };
@@ -217,6 +218,8 @@ impl State<'_> {
                 attempt.ttft_s = completion.timing.ttft_s;
                 attempt.spans = completion.timing.spans;
                 attempt.retries = completion.retries;
+                attempt.held = completion.held;
+                attempt.forced_tokens = completion.forced_tokens;
             }
             Err(error) => {
                 self.spans.merge(&error.spans);

@@ -68,12 +68,7 @@ fn play(
         llm: Arc::clone(&llm) as Arc<dyn Engine>,
         specialists: BTreeMap::new(),
     };
-    let settings = RouterSettings {
-        threshold: 0.6,
-        max_repairs: 1,
-        enforce_contract: mode == ContractMode::Validate,
-        ..RouterSettings::default()
-    };
+    let settings = RouterSettings { threshold: 0.6, max_repairs: 1, ..RouterSettings::default() };
     let spec = MemorySpec { kind: crate::memory::MemoryKind::None, top_k: 1, token_budget: 1, gate: None };
     let memory: Box<dyn Memory> = build(&spec, &task, None, Arc::new(str::len)).expect("no memory");
     let router = crate::router::build(kind, &settings, &[], None).expect("a router");

@@ -136,7 +136,7 @@ fn engine(options: RemoteOptions) -> RemoteEngine {
 
 fn request() -> Request {
     let messages = vec![Message::new("system", "Be brief."), Message::new("user", "Hello")];
-    Request { messages, max_tokens: 16, temperature: 0.0, seed: 7, top_logprobs: 2, cache_scope: None }
+    Request { messages, max_tokens: 16, temperature: 0.0, seed: 7, top_logprobs: 2, cache_scope: None, grammar: None }
 }
 
 fn succeed(options: RemoteOptions) -> Completion {

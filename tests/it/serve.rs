@@ -3,8 +3,8 @@
 use super::support::weights;
 use routergym_local::clock::{Clock, Component};
 use routergym_local::engine::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, LocalEngine, RemoteEngine, RemoteOptions, Reply, Request,
-    Sampling, ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
+    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, LocalEngine, RemoteEngine, RemoteOptions, Reply,
+    Request, Sampling, ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
 };
 use routergym_local::error::{ExitStatus, Result, anyhow};
 use routergym_local::net::Network;
@@ -145,6 +145,8 @@ impl Backend for Gated {
             stop: StopReason::EndOfTurn,
             timing: routergym_local::engine::Timing::default(),
             retries: 0,
+            held: Held::Not,
+            forced_tokens: 0,
         })
     }
 }
@@ -198,7 +200,15 @@ fn our_own_client_reads_our_own_server() {
     let options = RemoteOptions::new(format!("http://{}", server.address), "tiny");
     let engine = RemoteEngine::new(options, Network::new(true), Clock::real(), Arc::default()).unwrap();
     let messages = vec![Message::new("user", "Hello you")];
-    let request = Request { messages, max_tokens: 9, temperature: 0.0, seed: 3, top_logprobs: 1, cache_scope: None };
+    let request = Request {
+        messages,
+        max_tokens: 9,
+        temperature: 0.0,
+        seed: 3,
+        top_logprobs: 1,
+        cache_scope: None,
+        grammar: None,
+    };
     let completion = engine.complete(&request).unwrap();
     assert_eq!((completion.text.as_str(), completion.tokens.len()), ("Grüße 𝄞 aus Köln", 4));
     assert_eq!(completion.tokens[1].top, [("𝄞 ".to_owned(), -0.5)]);
@@ -370,7 +380,15 @@ fn a_stand_in_gives_the_answer_that_the_same_model_gives_in_process() {
     let local = LocalEngine::new(model, "smollm2".to_owned(), None, device.name(), Clock::real());
 
     let messages = vec![Message::new("user", "Name three colours.")];
-    let request = Request { messages, max_tokens: 12, temperature: 0.0, seed: 1, top_logprobs: 2, cache_scope: None };
+    let request = Request {
+        messages,
+        max_tokens: 12,
+        temperature: 0.0,
+        seed: 1,
+        top_logprobs: 2,
+        cache_scope: None,
+        grammar: None,
+    };
     let (there, here) = (remote.complete(&request).unwrap(), local.complete(&request).unwrap());
     assert_eq!((&there.text, &there.tokens, there.stop), (&here.text, &here.tokens, here.stop));
     assert_eq!(there.usage, here.usage);

@@ -26,7 +26,7 @@ fn fixture(manifest: &str) -> Fixture {
 fn check(manifest: &str) {
     let fixture = fixture(manifest);
     let Some(path) = weights(manifest, &fixture.model) else { return };
-    let tokenizer: TextTokenizer = LanguageModel::tokenizer(&path).unwrap();
+    let tokenizer: std::sync::Arc<TextTokenizer> = LanguageModel::tokenizer(&path).unwrap();
     let mut wrong = Vec::new();
     for case in &fixture.cases {
         let ids = tokenizer.encode(&case.text, case.special).unwrap();

@@ -54,6 +54,7 @@ fn greedy(model: &mut LanguageModel, tokens: &[u32]) -> Vec<u32> {
         top_logprobs: 0,
         stop: Vec::new(),
         cache_scope: None,
+        constraint: None,
     };
     let generated = model.generate(tokens, &options, &Clock::fake(), &mut |_| ControlFlow::Continue(()));
     generated.expect("generated").tokens.iter().map(|token| token.id).collect()

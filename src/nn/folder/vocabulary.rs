@@ -52,7 +52,7 @@ pub(super) fn read(folder: &Path, config: &Object, rows: usize) -> Result<Vocabu
                 .with_context(|| format!("reading the chat template of {}", folder.display()))?,
         ),
     };
-    Ok(Vocabulary { tokenizer, template, start: bos_id.filter(|_| starts), ends })
+    Ok(Vocabulary { tokenizer: std::sync::Arc::new(tokenizer), template, start: bos_id.filter(|_| starts), ends })
 }
 
 fn settings(folder: &Path) -> Result<Object> {

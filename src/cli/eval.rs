@@ -1,0 +1,28 @@
+//! `eval`: one component alone, on labelled data.
+
+mod contract;
+
+use super::Common;
+use crate::error::{ExitStatus, Result};
+use crate::net::Network;
+use clap::{Args, Subcommand};
+
+/// Arguments of `eval`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct EvalArgs {
+    #[command(subcommand)]
+    component: Component,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Component {
+    /// The contract: verdicts beside other people's tests of JSON Schema, or a model's answers under constrained decoding
+    Contract(contract::ContractArgs),
+}
+
+/// Runs the verb.
+pub(super) fn run(args: &EvalArgs, network: Network, common: &Common) -> Result<ExitStatus> {
+    match &args.component {
+        Component::Contract(args) => contract::run(args, network, common),
+    }
+}

@@ -1,0 +1,291 @@
+//! Other people's tests of JSON Schema: how far this program's verdicts agree with them.
+//!
+//! Read are folders in the layout of JSON-Schema-Test-Suite (`tests/<draft>/*.json`, with `remotes/` beside `tests/`), and
+//! files of one JSON row to a line, `{"schema": …, "tests": [{"data": …, "valid": true}]}`.
+
+use super::{Contract, ContractOptions};
+use crate::error::{Context, Result, usage};
+use jsonschema::Draft;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// Schemas that may be referred to, by their addresses.
+pub type Resources = Vec<(String, Value)>;
+
+/// Bytes of one file of tests, or of one row, at most.
+const LARGEST: u64 = 64 << 20;
+/// Disagreements and refused schemas that are told one by one.
+const MOST_TOLD: usize = 50;
+/// Parts of the addresses of drafts that have one of the newer form.
+const KNOWN_DRAFTS: [&str; 2] = ["/draft/2019-09/", "/draft/2020-12/"];
+/// The address that the suite's remote schemas have.
+const REMOTES: &str = "http://localhost:1234/";
+
+/// A schema and the data that it is tried on.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Suite {
+    /// What it is about.
+    #[serde(default)]
+    pub description: String,
+    /// The schema.
+    pub schema: Value,
+    /// What it is tried on.
+    #[serde(default)]
+    pub tests: Vec<SuiteTest>,
+    /// Where it stands: a file, and which of its suites.
+    #[serde(skip)]
+    pub place: String,
+    /// The draft that is meant where the schema names none.
+    #[serde(skip)]
+    pub draft: Option<Draft>,
+}
+
+/// One instance, and whether it keeps the schema.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SuiteTest {
+    /// What it is about.
+    #[serde(default)]
+    pub description: String,
+    /// The instance.
+    pub data: Value,
+    /// Whether it keeps the schema.
+    pub valid: bool,
+}
+
+/// How far verdicts agree.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Schemas.
+    pub suites: usize,
+    /// Instances.
+    pub tests: usize,
+    /// Instances on which both say the same.
+    pub agree: usize,
+    /// Instances on which they do not.
+    pub disagree: usize,
+    /// Instances of schemas that this program refuses.
+    pub unsupported: usize,
+    /// The first disagreements.
+    pub disagreements: Vec<Disagreement>,
+    /// The first refused schemas, with the reason.
+    pub refused: Vec<RefusedSchema>,
+}
+
+/// An instance on which the verdicts differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Disagreement {
+    /// Where the suite stands.
+    pub place: String,
+    /// The suite's and the test's descriptions.
+    pub test: String,
+    /// What the suite says.
+    pub expected: bool,
+    /// What this program says.
+    pub found: bool,
+}
+
+/// A schema that this program refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedSchema {
+    /// Where the suite stands.
+    pub place: String,
+    /// The suite's description.
+    pub suite: String,
+    /// Why.
+    pub reason: String,
+    /// How many instances it has.
+    pub tests: usize,
+}
+
+/// Tries every schema on its instances. `options` holds formats and the schemas that may be referred to.
+#[must_use]
+pub fn agreement(suites: &[Suite], options: &ContractOptions) -> Agreement {
+    let mut found = Agreement { suites: suites.len(), ..Agreement::default() };
+    for suite in suites {
+        found.tests += suite.tests.len();
+        let options = ContractOptions { draft: suite.draft, ..options.clone() };
+        let contract = match Contract::with_options("the schema", &suite.schema, &options) {
+            Ok(contract) => contract,
+            Err(error) => {
+                found.unsupported += suite.tests.len();
+                if found.refused.len() < MOST_TOLD {
+                    found.refused.push(RefusedSchema {
+                        place: suite.place.clone(),
+                        suite: suite.description.clone(),
+                        reason: format!("{error:#}"),
+                        tests: suite.tests.len(),
+                    });
+                }
+                continue;
+            }
+        };
+        for test in &suite.tests {
+            let valid = contract.accepts(&test.data);
+            if valid == test.valid {
+                found.agree += 1;
+                continue;
+            }
+            found.disagree += 1;
+            if found.disagreements.len() < MOST_TOLD {
+                found.disagreements.push(Disagreement {
+                    place: suite.place.clone(),
+                    test: format!("{}: {}", suite.description, test.description),
+                    expected: test.valid,
+                    found: valid,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Reads a folder or a file of tests, and the schemas that a folder keeps to be referred to.
+pub fn read_suites(path: &Path, optional: bool) -> Result<(Vec<Suite>, Resources)> {
+    if !path.is_dir() {
+        return Ok((read_rows(path)?, Vec::new()));
+    }
+    let inner = path.join("tests");
+    let root = if inner.is_dir() { inner } else { path.to_owned() };
+    let mut suites = Vec::new();
+    for file in json_files(&root)? {
+        let relative = file.strip_prefix(&root).unwrap_or(&file);
+        if optional || !relative.components().any(|part| part.as_os_str() == "optional") {
+            suites.extend(read_file(&file, relative)?);
+        }
+    }
+    if suites.is_empty() {
+        return Err(usage(format!("there is no file of tests (*.json) in {}", path.display())));
+    }
+    Ok((suites, remotes(path)?))
+}
+
+/// The schemas of the folder `remotes`, which stands beside `tests`.
+fn remotes(path: &Path) -> Result<Resources> {
+    let Some(folder) = path.ancestors().take(3).map(|folder| folder.join("remotes")).find(|folder| folder.is_dir())
+    else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for file in json_files(&folder)? {
+        let schema: Value = read_json(&file)?;
+        // Those of drafts to come are not known here.
+        let draft = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
+        if !draft.starts_with("https://json-schema.org/") || KNOWN_DRAFTS.iter().any(|known| draft.contains(known)) {
+            let relative = file.strip_prefix(&folder).unwrap_or(&file).to_string_lossy().replace('\\', "/");
+            found.push((format!("{REMOTES}{relative}"), schema));
+        }
+    }
+    Ok(found)
+}
+
+fn json_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).with_context(|| format!("reading the folder {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("reading the folder {}", folder.display()))?;
+            let kind = entry.file_type().with_context(|| format!("reading {}", entry.path().display()))?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() && entry.path().extension().is_some_and(|extension| extension == "json") {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
+    let mut text = String::new();
+    let opened = File::open(file).with_context(|| format!("opening {}", file.display()))?;
+    opened.take(LARGEST).read_to_string(&mut text).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_str(&text).map_err(|error| usage(format!("{} is not a file of tests: {error}", file.display())))
+}
+
+fn read_file(file: &Path, relative: &Path) -> Result<Vec<Suite>> {
+    let mut suites: Vec<Suite> = read_json(file)?;
+    let draft =
+        relative.components().chain(file.components()).find_map(|part| draft(&part.as_os_str().to_string_lossy()));
+    for (index, suite) in suites.iter_mut().enumerate() {
+        suite.place = format!("{} #{index}", relative.display());
+        suite.draft = draft;
+    }
+    Ok(suites)
+}
+
+/// The draft that a folder of the suite is named for.
+fn draft(folder: &str) -> Option<Draft> {
+    Some(match folder {
+        "draft4" => Draft::Draft4,
+        "draft6" => Draft::Draft6,
+        "draft7" => Draft::Draft7,
+        "draft2019-09" => Draft::Draft201909,
+        "draft2020-12" => Draft::Draft202012,
+        _ => return None,
+    })
+}
+
+/// Reads rows, of which those that are empty are skipped.
+pub fn read_rows(file: &Path) -> Result<Vec<Suite>> {
+    let attempt = || format!("reading {}", file.display());
+    let opened = File::open(file).with_context(attempt)?;
+    crate::error::ensure!(opened.metadata().with_context(attempt)?.is_file(), "{} is not a file", file.display());
+    let mut reader = BufReader::new(opened);
+    let mut suites = Vec::new();
+    for number in 1.. {
+        let mut line = Vec::new();
+        let read = (&mut reader).take(LARGEST).read_until(b'\n', &mut line).with_context(attempt)?;
+        if read == 0 {
+            break;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let mut suite: Suite = serde_json::from_slice(&line).map_err(|error| {
+            let row = "{\"schema\": …, \"tests\": [{\"data\": …, \"valid\": true}]}";
+            usage(format!("{} line {number} is not a row {row}: {error}", file.display()))
+        })?;
+        suite.place = format!("line {number}");
+        suites.push(suite);
+    }
+    if suites.is_empty() {
+        return Err(usage(format!("{} has no row", file.display())));
+    }
+    Ok(suites)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str) -> Result<Vec<Suite>> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), text)?;
+        read_rows(file.path())
+    }
+
+    #[test]
+    fn agreement_disagreement_and_refusal_are_counted_apart() {
+        let suites = rows(
+            "{\"schema\": {\"type\": \"integer\"}, \"tests\": [{\"data\": 1, \"valid\": true}, {\"data\": \"x\", \"valid\": true}]}\n\n\
+             {\"schema\": {\"$ref\": \"http://example.com/x\"}, \"tests\": [{\"data\": 1, \"valid\": true}]}\n",
+        )
+        .expect("rows");
+        let found = agreement(&suites, &ContractOptions::default());
+        assert_eq!((found.suites, found.tests, found.agree, found.disagree, found.unsupported), (2, 3, 1, 1, 1));
+        assert!(found.disagreements[0].expected && !found.disagreements[0].found);
+        assert!(found.refused[0].reason.contains("example.com") && found.refused[0].place == "line 3");
+    }
+
+    #[test]
+    fn a_row_that_is_none_is_named_by_its_line() {
+        let error = rows("{\"schema\": true}\n{\"no\": 1}\n").expect_err("no row").to_string();
+        assert!(error.contains("line 2"), "{error}");
+        assert!(rows("").is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! What became of contracts, and what they cost.
+
+use super::policy::{counted, first_valid};
+use super::statistics::{PairedDifference, mean, paired_difference};
+use super::summary::CellTrials;
+use crate::clock::Component;
+use crate::contract::ContractMode;
+use crate::engine::{Held, StopReason};
+use crate::record::TrialRecord;
+use crate::trial::{Attempt, Outcome};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// What became of the contract in the trials of one policy. Every scored trial whose first answer was checked is one of the
+/// first six.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContractUse {
+    /// The first answer keeps the contract as it was written.
+    pub first_try: usize,
+    /// The first answer keeps it once its almost-JSON is mended, without asking a model again.
+    pub mended: usize,
+    /// The same model mended it when it was asked again.
+    pub repaired: usize,
+    /// Another model's answer keeps it.
+    pub escalated: usize,
+    /// No answer keeps it, and the trial is scored as wrong.
+    pub failed: usize,
+    /// No answer keeps it, and the last one was taken all the same: contracts were off.
+    pub let_pass: usize,
+    /// Violations of all answers, by the rule of the schema.
+    pub violations: BTreeMap<String, usize>,
+    /// Answers by how they were held to the contract while they were generated.
+    pub held: BTreeMap<String, usize>,
+    /// Answers that were held to the grammar, ended of themselves and break the contract all the same: a defect, of the
+    /// grammar or of this program, unless the schema says what the grammar cannot express.
+    pub disagreements: usize,
+    /// Share of generated tokens that the grammar left no choice about; null where no answer was held to it.
+    pub forced_share: Option<f64>,
+    /// What asking the grammar took, mean milliseconds for each token of an answer that was held to it.
+    pub constrain_ms_per_token: Option<f64>,
+    /// The same for each answer.
+    pub constrain_ms_per_answer: Option<f64>,
+    /// What finding and checking the JSON took, mean milliseconds for each trial.
+    pub check_ms_per_trial: Option<f64>,
+}
+
+/// Accuracy of a policy beside that of the same policy with contracts off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContractEffect {
+    /// The policy's cell.
+    pub cell: String,
+    /// The cell with contracts off.
+    pub off: String,
+    /// Accuracy with the contract minus accuracy without, over the samples that both answered; null where there are none.
+    pub accuracy: Option<PairedDifference>,
+}
+
+/// Counts what became of the contract in scored trials.
+pub(super) fn contract_use(scored: &[&TrialRecord]) -> ContractUse {
+    let mut found = ContractUse::default();
+    for record in scored {
+        if let Some(place) = fate(record, &mut found) {
+            *place += 1;
+        }
+    }
+    let answers = || scored.iter().flat_map(|record| &record.trial.attempts).filter(|a| a.verdict.is_some());
+    let rules = answers().flat_map(|answer| answer.verdict.iter().flat_map(|verdict| &verdict.violations));
+    found.violations = counted(rules.map(|violation| violation.rule.as_str()));
+    found.held = counted(answers().map(|answer| name(answer.held)));
+    found.disagreements = answers().filter(|answer| disagrees(answer)).count();
+    let held: Vec<&Attempt> = answers().filter(|answer| answer.held == Held::Grammar).collect();
+    let tokens: u64 = held.iter().map(|answer| answer.usage.output_tokens).sum();
+    let forced: u64 = held.iter().map(|answer| answer.forced_tokens).sum();
+    let asking: f64 = held.iter().map(|answer| answer.spans.get(Component::Constrain).0 * 1e3).sum();
+    if tokens > 0 {
+        found.forced_share = Some(forced as f64 / tokens as f64);
+        found.constrain_ms_per_token = Some(asking / tokens as f64);
+        found.constrain_ms_per_answer = Some(asking / held.len() as f64);
+    }
+    let checks: Vec<f64> = scored.iter().map(|record| record.trial.spans.get(Component::Contract).0 * 1e3).collect();
+    found.check_ms_per_trial = mean(&checks).ok();
+    found
+}
+
+/// The count that a trial belongs to.
+fn fate<'a>(record: &TrialRecord, counts: &'a mut ContractUse) -> Option<&'a mut usize> {
+    let trial = &record.trial;
+    if first_valid(trial)? {
+        return Some(&mut counts.first_try);
+    }
+    if trial.outcome == Outcome::ContractFailed {
+        return Some(&mut counts.failed);
+    }
+    let accepted = trial.attempts.get(trial.accepted?)?;
+    let first = trial.attempts.iter().find(|attempt| attempt.failure.is_none())?;
+    if !accepted.verdict.as_ref()?.valid {
+        return Some(&mut counts.let_pass);
+    }
+    Some(if std::ptr::eq(accepted, first) {
+        &mut counts.mended
+    } else if accepted.model == first.model {
+        &mut counts.repaired
+    } else {
+        &mut counts.escalated
+    })
+}
+
+fn disagrees(answer: &Attempt) -> bool {
+    answer.held == Held::Grammar
+        && answer.stop == Some(StopReason::EndOfTurn)
+        && answer.verdict.as_ref().is_some_and(|verdict| !verdict.valid_as_written())
+}
+
+fn name(held: Held) -> &'static str {
+    match held {
+        Held::Not => "not",
+        Held::Grammar => "grammar",
+        Held::ResponseFormatStrict => "response_format_strict",
+        Held::ResponseFormat => "response_format",
+    }
+}
+
+/// Each policy under a contract beside the same policy without.
+pub(super) fn contract_effects(cells: &[CellTrials<'_>]) -> Vec<ContractEffect> {
+    let same = |a: &CellTrials<'_>, b: &CellTrials<'_>| {
+        (a.cell.router, a.cell.memory, &a.cell.slm, &a.cell.llm, a.cell.seed)
+            == (b.cell.router, b.cell.memory, &b.cell.slm, &b.cell.llm, b.cell.seed)
+    };
+    let without = |cell: &CellTrials<'_>| cell.cell.contract == ContractMode::Off;
+    cells
+        .iter()
+        .filter(|cell| !without(cell))
+        .filter_map(|cell| {
+            let off = cells.iter().find(|other| without(other) && same(cell, other))?;
+            let right = |record: &TrialRecord| record.scores.as_ref().and_then(|scores| scores.label_correct);
+            let others: HashMap<&str, bool> =
+                off.scored().filter_map(|record| Some((record.sample.as_str(), right(record)?))).collect();
+            let pairs = cell.scored().filter_map(|record| Some((right(record)?, *others.get(&*record.sample)?)));
+            let (with, without): (Vec<bool>, Vec<bool>) = pairs.unzip();
+            let accuracy = paired_difference(&with, &without).ok();
+            Some(ContractEffect { cell: cell.cell.name.clone(), off: off.cell.name.clone(), accuracy })
+        })
+        .collect()
+}

@@ -1,0 +1,478 @@
+//! Constrained decoding: only tokens that a grammar allows can be chosen.
+//!
+//! The grammar is compiled once for a vocabulary. Each step asks it which tokens may come next; tokens that it forces are
+//! not asked of the model at all but computed together with the next step. What the grammar cannot express of a schema is
+//! listed, and whoever asked for it checks the finished answer all the same.
+
+use super::sampler::Choice;
+use super::{LanguageModel, TextTokenizer};
+use crate::clock::Clock;
+use crate::error::{Result, anyhow, usage};
+use crate::units::Seconds;
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
+use serde_json::Value;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// What an answer may be, and what a finished one is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grammar {
+    /// What it may be.
+    pub rule: Rule,
+    check: Check,
+}
+
+/// What an answer may be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rule {
+    /// JSON that keeps a JSON Schema.
+    JsonSchema(Value),
+    /// A text that matches a regular expression as a whole.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+}
+
+/// Whether a finished answer is right: asked before it may end, because a grammar cannot say all that a schema does.
+#[derive(Clone)]
+struct Check(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Check")
+    }
+}
+
+impl PartialEq for Check {
+    /// The rule says what is asked for; its check goes with it.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Grammar {
+    /// A rule with nothing to check beyond it.
+    #[must_use]
+    pub fn new(rule: Rule) -> Self {
+        Self { rule, check: Check(Arc::new(|_| true)) }
+    }
+
+    /// The same rule; an answer ends only where `check` accepts it.
+    #[must_use]
+    pub fn checked_by(self, check: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { check: Check(Arc::new(check)), ..self }
+    }
+}
+
+/// Symbols of a grammar at most. An enumeration of thousands of values fits; a schema of megabytes does not.
+const LARGEST_GRAMMAR: usize = 200_000;
+
+/// Tokens that a grammar may force at the beginning of an answer.
+const MOST_FORCED: usize = 4096;
+
+/// A grammar that was compiled for a model's vocabulary.
+#[derive(Clone)]
+pub struct Constraint {
+    start: Matcher,
+    check: Check,
+    closers: Arc<Closers>,
+    /// The token that stands for the end: one past the vocabulary, so that no token of the model is taken for it.
+    end: TokenId,
+    notes: Vec<String>,
+}
+
+impl fmt::Debug for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Constraint").field("notes", &self.notes).finish_non_exhaustive()
+    }
+}
+
+impl Constraint {
+    /// What of the schema the grammar leaves out: an answer may break it, and must be checked for it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+/// The compiler of a model's vocabulary, made when it is first used.
+#[derive(Default)]
+pub(super) struct Compiler(OnceLock<std::result::Result<Factory, String>>);
+
+/// Tokens that bring JSON to its end.
+#[derive(Default)]
+struct Closers {
+    /// Of quotes and brackets, those that begin with a quote: they close a text.
+    quotes: Vec<u32>,
+    /// Those that begin with a bracket.
+    brackets: Vec<u32>,
+    /// Commas, where more must come.
+    commas: Vec<u32>,
+}
+
+struct Factory {
+    parsers: ParserFactory,
+    end: TokenId,
+    closers: Arc<Closers>,
+}
+
+impl LanguageModel {
+    /// Compiles a grammar for this model's vocabulary. An error says what cannot be expressed or never be satisfied.
+    pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint> {
+        let factory = self.compiler.0.get_or_init(|| {
+            Factory::new(&self.vocabulary.tokenizer, self.info().vocabulary).map_err(|error| format!("{error:#}"))
+        });
+        match factory {
+            Ok(factory) => factory.compile(grammar),
+            Err(reason) => Err(anyhow!("constrained decoding with the vocabulary of {}: {reason}", self.info().name)),
+        }
+    }
+}
+
+/// A text, for finding out whether a vocabulary puts something before every text.
+const PROBE: &str = "{\"a\": 1}";
+
+impl Factory {
+    fn new(tokenizer: &Arc<TextTokenizer>, vocabulary: usize) -> Result<Self> {
+        let end = TokenId::try_from(vocabulary)?;
+        let words: Vec<Vec<u8>> = (0..=end).map(|id| tokenizer.token_bytes(id)).collect();
+        let of = |first: &[u8], others: &[u8]| -> Vec<u32> {
+            let fits = |word: &[u8]| {
+                word.first().is_some_and(|byte| first.contains(byte)) && word.iter().all(|byte| others.contains(byte))
+            };
+            (0..end).filter(|&id| fits(&words[id as usize])).collect()
+        };
+        let closers =
+            Arc::new(Closers { quotes: of(b"\"", b"\"]}"), brackets: of(b"]}", b"]}"), commas: of(b",", b", ") });
+        let trie = TokTrie::from(&TokRxInfo::new(end + 1, end), &words);
+        // A vocabulary that puts a space before every text cannot say how a text goes on; it forces no tokens.
+        let bytes: Vec<u8> =
+            tokenizer.encode(PROBE, false)?.into_iter().flat_map(|id| tokenizer.token_bytes(id)).collect();
+        let canonical = bytes == PROBE.as_bytes();
+        let environment: TokEnv = Arc::new(Environment { tokenizer: Arc::clone(tokenizer), trie, canonical });
+        let capabilities = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
+        let mut parsers =
+            ParserFactory::new(&environment, capabilities, &llguidance::earley::SlicedBiasComputer::general_slices())
+                .map_err(|error| anyhow!("{error:#}"))?;
+        parsers.quiet();
+        *parsers.limits_mut() =
+            ParserLimits { max_grammar_size: LARGEST_GRAMMAR, verbose_errors: false, ..ParserLimits::default() };
+        Ok(Self { parsers, end, closers })
+    }
+
+    fn compile(&self, grammar: &Grammar) -> Result<Constraint> {
+        let json = matches!(grammar.rule, Rule::JsonSchema(_));
+        let (start, notes) = match &grammar.rule {
+            Rule::JsonSchema(schema) => self.schema(schema)?,
+            Rule::Regex(pattern) => (self.start(TopLevelGrammar::from_regex(pattern))?, Vec::new()),
+            Rule::Choice(texts) => (self.start(TopLevelGrammar::from_lark(choice(texts)?))?, Vec::new()),
+        };
+        Ok(Constraint {
+            start,
+            check: grammar.check.clone(),
+            closers: if json { Arc::clone(&self.closers) } else { Arc::default() },
+            end: self.end,
+            notes,
+        })
+    }
+
+    /// The grammar of a schema, and what it leaves out: one that cannot be made with all keywords is made without some.
+    fn schema(&self, schema: &Value) -> Result<(Matcher, Vec<String>)> {
+        let mut schema = with_whole_bounds(schema);
+        let mut left_out = Vec::new();
+        let first = self.start(TopLevelGrammar::from_json_schema(with_options(&schema)?));
+        let mut made = first;
+        for keyword in DISPENSABLE {
+            if made.is_ok() || !without(&mut schema, keyword) {
+                continue;
+            }
+            left_out.push(format!("{keyword} is left out"));
+            if let Ok(start) = self.start(TopLevelGrammar::from_json_schema(with_options(&schema)?)) {
+                made = Ok(start);
+            }
+        }
+        let mut start = made?;
+        let notes = start.grammar_warnings();
+        Ok((start, notes.iter().map(|note| first_line(note).to_owned()).chain(left_out).collect()))
+    }
+
+    fn start(&self, top: TopLevelGrammar) -> Result<Matcher> {
+        let start = Matcher::new(self.parsers.create_parser(top));
+        if let Some(reason) = start.get_error() {
+            return Err(usage(format!("the grammar cannot be used for constrained decoding: {}", first_line(&reason))));
+        }
+        // What is forced from the beginning must end.
+        let mut probe = start.clone();
+        let forced = probe.compute_ff_tokens();
+        if forced.len() > MOST_FORCED {
+            return Err(usage(format!(
+                "the grammar forces a text of more than {MOST_FORCED} tokens, or one that does not end"
+            )));
+        }
+        if let Some(reason) = probe.get_error() {
+            let reason = first_line(&reason);
+            return Err(usage(format!("the grammar forces a text that does not end, or is too large: {reason}")));
+        }
+        Ok(start)
+    }
+}
+
+/// Keywords that only narrow what is allowed, so that a grammar without them allows more, and the check finds out.
+const DISPENSABLE: [&str; 4] = ["patternProperties", "multipleOf", "pattern", "format"];
+
+/// Takes a keyword out of a schema and all schemas in it, and tells whether it was there. What stands under the name of a
+/// property or a definition is a schema, not a keyword.
+fn without(schema: &mut Value, keyword: &str) -> bool {
+    let mut found = false;
+    each_schema(schema, &mut |object| found |= object.remove(keyword).is_some());
+    found
+}
+
+/// The schema with bounds of lengths and counts written as the grammar's compiler wants them: 2 for 2.0.
+fn with_whole_bounds(schema: &Value) -> Value {
+    const BOUNDS: [&str; 8] = [
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "minContains",
+        "maxContains",
+    ];
+    let mut schema = schema.clone();
+    each_schema(&mut schema, &mut |object| {
+        for bound in BOUNDS {
+            if let Some(value) = object.get_mut(bound)
+                && let Some(number) =
+                    value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number))
+            {
+                *value = Value::from(number as u64);
+            }
+        }
+    });
+    schema
+}
+
+/// Visits a schema and all schemas in it.
+fn each_schema(schema: &mut Value, visit: &mut dyn FnMut(&mut serde_json::Map<String, Value>)) {
+    const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+    const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
+    match schema {
+        Value::Object(object) => {
+            visit(object);
+            for (key, value) in object.iter_mut().filter(|(key, _)| !DATA.contains(&key.as_str())) {
+                match value {
+                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
+                        named.values_mut().for_each(|value| each_schema(value, visit));
+                    }
+                    value => each_schema(value, visit),
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| each_schema(value, visit)),
+        _ => {}
+    }
+}
+
+/// The schema with how its JSON is to be written: as the models were taught to write it, and on one line, because blanks
+/// are allowed without end otherwise.
+fn with_options(schema: &Value) -> Result<Value> {
+    let mut schema = match schema {
+        Value::Object(_) => schema.clone(),
+        Value::Bool(true) => Value::Object(serde_json::Map::new()),
+        Value::Bool(false) => return Err(usage("no answer can keep the schema `false`")),
+        _ => return Err(usage("a schema is an object, true or false")),
+    };
+    let options = JsonCompileOptions {
+        item_separator: ", ".to_owned(),
+        key_separator: ": ".to_owned(),
+        whitespace_flexible: false,
+        lenient: true,
+        ..JsonCompileOptions::default()
+    };
+    options.apply_to(&mut schema);
+    Ok(schema)
+}
+
+/// A grammar of texts, one of which the answer is.
+fn choice(texts: &[String]) -> Result<String> {
+    if texts.is_empty() {
+        return Err(usage("a choice of no texts has no answer"));
+    }
+    let quoted: Vec<String> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
+    Ok(format!("start: {}", quoted.join(" | ")))
+}
+
+/// Errors of the grammar's compiler may go on with its inner state.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The vocabulary, as the grammar sees it.
+struct Environment {
+    tokenizer: Arc<TextTokenizer>,
+    trie: TokTrie,
+    canonical: bool,
+}
+
+impl TokenizerEnv for Environment {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        let tokens = |text: &str| {
+            self.tokenizer.encode(text, false).unwrap_or_else(|_| self.trie.greedy_tokenize(text.as_bytes()))
+        };
+        self.trie.tokenize_with_greedy_fallback(bytes, tokens)
+    }
+
+    fn tokenize_is_canonical(&self) -> bool {
+        self.canonical
+    }
+}
+
+/// A constraint that follows one sequence.
+pub(super) struct Guide {
+    matcher: Matcher,
+    check: Check,
+    closers: Arc<Closers>,
+    end: TokenId,
+    /// What was generated.
+    bytes: Vec<u8>,
+    /// What each step took that asked which tokens may come.
+    pub(super) mask_times: Vec<Seconds>,
+    /// Tokens that the grammar left no choice about.
+    pub(super) forced: usize,
+}
+
+/// What follows a chosen token.
+pub(super) enum Following {
+    /// These tokens must, and then others may.
+    Forced(Vec<u32>),
+    /// These tokens must, and with them the answer ends.
+    End(Vec<u32>),
+    /// The answer would end here and is not right: the token is taken back, and another must be chosen.
+    Refused,
+}
+
+impl Guide {
+    pub(super) fn new(constraint: &Constraint) -> Self {
+        Self {
+            matcher: constraint.start.clone(),
+            check: constraint.check.clone(),
+            closers: Arc::clone(&constraint.closers),
+            end: constraint.end,
+            bytes: Vec::new(),
+            mask_times: Vec::new(),
+            forced: 0,
+        }
+    }
+
+    /// Takes away what may not come next. `ends` are tokens that end a turn: they may come where the answer may end.
+    pub(super) fn restrict(&mut self, logits: &mut [f32], ends: &[u32], clock: &Clock) -> Result<()> {
+        let start = clock.now();
+        let mask = self.matcher.compute_mask().map_err(|error| failed("finding the tokens that may come", &error))?;
+        let may_end = mask.is_allowed(self.end) && self.is_right(&[]);
+        let kept: Vec<(u32, f32)> = ends.iter().filter_map(|&id| Some((id, *logits.get(id as usize)?))).collect();
+        for (&word, logits) in mask.as_slice().iter().zip(logits.chunks_mut(u32::BITS as usize)) {
+            for (bit, logit) in logits.iter_mut().enumerate() {
+                if word >> bit & 1 == 0 {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        for (id, logit) in kept {
+            logits[id as usize] = if may_end { logit } else { f32::NEG_INFINITY };
+        }
+        self.mask_times.push(clock.since(start));
+        Ok(())
+    }
+
+    /// Of restricted logits, those of tokens that end the answer, or else that close something; `None` where there are none.
+    pub(super) fn closing(&self, logits: &[f32], ends: &[u32]) -> Option<Vec<f32>> {
+        let only = |ids: &[u32]| {
+            let mut only = vec![f32::NEG_INFINITY; logits.len()];
+            for &id in ids {
+                if let (Some(to), Some(from)) = (only.get_mut(id as usize), logits.get(id as usize)) {
+                    *to = *from;
+                }
+            }
+            only.iter().any(|logit| logit.is_finite()).then_some(only)
+        };
+        let Closers { quotes, brackets, commas } = &*self.closers;
+        only(ends).or_else(|| if self.in_text() { only(quotes) } else { only(brackets).or_else(|| only(commas)) })
+    }
+
+    /// Whether the JSON so far ends within a text.
+    fn in_text(&self) -> bool {
+        let (mut inside, mut escaped) = (false, false);
+        for byte in &self.bytes {
+            match byte {
+                b'\\' if inside && !escaped => escaped = true,
+                b'"' if !escaped => inside = !inside,
+                // Whatever stands behind a backslash is a part of the text.
+                _ => escaped = false,
+            }
+        }
+        inside
+    }
+
+    /// Takes a chosen token.
+    pub(super) fn take(&mut self, token: u32, tokenizer: &TextTokenizer) -> Result<Following> {
+        self.matcher.consume_token(token).map_err(|error| failed("following a token", &error))?;
+        let forced = self.forced()?;
+        let mut added = tokenizer.token_bytes(token);
+        added.extend(forced.iter().flat_map(|&id| tokenizer.token_bytes(id)));
+        if !self.is_done() {
+            self.bytes.extend(added);
+            return Ok(Following::Forced(forced));
+        }
+        if self.is_right(&added) {
+            return Ok(Following::End(forced));
+        }
+        self.forced -= forced.len();
+        self.matcher.rollback(1 + forced.len()).map_err(|error| failed("taking a token back", &error))?;
+        Ok(Following::Refused)
+    }
+
+    /// Takes the tokens that the grammar forces at the beginning.
+    pub(super) fn begin(&mut self, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
+        let forced = self.forced()?;
+        self.bytes.extend(forced.iter().flat_map(|&id| tokenizer.token_bytes(id)));
+        Ok(forced)
+    }
+
+    /// Whether what was generated, with some bytes more, is right as an answer.
+    fn is_right(&self, more: &[u8]) -> bool {
+        std::str::from_utf8(&[&self.bytes, more].concat()).is_ok_and(|text| (self.check.0)(text))
+    }
+
+    /// Takes the tokens that must come next.
+    fn forced(&mut self) -> Result<Vec<u32>> {
+        if self.is_done() {
+            return Ok(Vec::new());
+        }
+        let forced = self.matcher.compute_ff_tokens();
+        self.matcher.consume_tokens(&forced).map_err(|error| failed("following forced tokens", &error))?;
+        self.forced += forced.len();
+        Ok(forced)
+    }
+
+    /// Whether nothing can follow.
+    pub(super) fn is_done(&self) -> bool {
+        self.matcher.is_stopped()
+    }
+}
+
+fn failed(what: &str, error: &dyn fmt::Display) -> crate::error::Error {
+    anyhow!("constrained decoding: {what}: {}", first_line(&error.to_string()))
+}
+
+/// A token that was not chosen: under its grammar it is certain.
+pub(super) fn certain(id: u32, top: usize) -> Choice {
+    Choice { id, logprob: 0.0, top: if top > 0 { vec![(id, 0.0)] } else { Vec::new() } }
+}

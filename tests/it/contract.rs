@@ -1,0 +1,237 @@
+//! Contracts as they are held: answers under constrained decoding, and verdicts beside other people's.
+
+use crate::support::{program, shared, stderr, stdout, weights, write_files};
+use routergym_local::clock::Clock;
+use routergym_local::contract::Contract;
+use routergym_local::contract::suite::read_rows;
+use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
+use routergym_local::nn::{
+    Device, DeviceChoice, GenerateOptions, Generated, Grammar, LanguageModel, LoadOptions, Prompt, Rule, Stop,
+};
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model of random weights over bytes: whatever it answers, it does not mean it, so that only the constraint can be right.
+fn model(folder: &Path, family: Family, load: &LoadOptions) -> LanguageModel {
+    let path = folder.join("model.gguf");
+    write_checkpoint(&path, family, Stored::Q8_0, 5).unwrap();
+    LanguageModel::load(&path, &Device::open(DeviceChoice::Cpu).unwrap(), load).unwrap()
+}
+
+fn options(model: &LanguageModel, grammar: Option<&Grammar>, max_tokens: usize, seed: u64) -> GenerateOptions {
+    GenerateOptions {
+        max_tokens,
+        temperature: if seed == 0 { 0.0 } else { 1.0 },
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        seed,
+        top_logprobs: 2,
+        stop: Vec::new(),
+        cache_scope: None,
+        constraint: grammar.map(|grammar| Arc::new(model.constraint(grammar).unwrap())),
+    }
+}
+
+fn generate(model: &mut LanguageModel, prompt: &[u32], options: &GenerateOptions) -> Generated {
+    model.generate(prompt, options, &Clock::real(), &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+#[test]
+fn finished_answers_of_a_model_that_knows_nothing_keep_every_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let rows = read_rows(Path::new("tests/fixtures/contract/schemas.jsonl")).unwrap();
+    let prompt = model.tokenize("Answer.").unwrap();
+    let (mut finished, mut all) = (0, 0);
+    for row in &rows {
+        let contract = Contract::new("the schema", &row.schema).unwrap();
+        for seed in [0, 7] {
+            let options = options(&model, Some(contract.grammar()), 200, seed);
+            let answer = generate(&mut model, &prompt, &options);
+            all += 1;
+            if answer.stop == Stop::EndOfTurn {
+                finished += 1;
+                let verdict = contract.check(&answer.text);
+                assert!(verdict.valid_as_written(), "{}: {}: {:?}", row.description, answer.text, verdict.violations);
+            }
+            assert!(answer.tokens.iter().all(|token| token.logprob.is_finite() && token.logprob <= 0.0));
+            assert!(answer.tokens.iter().flat_map(|token| &token.top).all(|(_, logprob)| logprob.is_finite()));
+        }
+    }
+    assert!(rows.len() >= 100 && finished * 4 >= all * 3, "{finished} of {all} answers finished");
+}
+
+#[test]
+fn a_choice_and_a_pattern_hold_whatever_the_vocabulary() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in [Family::Llama, Family::Qwen2, Family::Gemma3] {
+        let mut model = model(folder.path(), family, &LoadOptions::default());
+        let prompt = model.tokenize("Which?").unwrap();
+        let texts = ["Access & Identity", "Access", "\"Störung\"", "Storage"].map(str::to_owned);
+        let choice = Grammar::new(Rule::Choice(texts.to_vec()));
+        let pattern = Grammar::new(Rule::Regex("(KB|kb)-[0-9]{3}".to_owned()));
+        for seed in 0..6 {
+            let settings = options(&model, Some(&choice), 40, seed);
+            let answer = generate(&mut model, &prompt, &settings);
+            assert!(texts.contains(&answer.text), "{family:?}: {}", answer.text);
+            let settings = options(&model, Some(&pattern), 40, seed);
+            let answer = generate(&mut model, &prompt, &settings);
+            let (head, digits) = answer.text.split_once('-').unwrap();
+            assert!(
+                ["KB", "kb"].contains(&head) && digits.len() == 3 && digits.parse::<u16>().is_ok(),
+                "{}",
+                answer.text
+            );
+            assert_eq!(answer.stop, Stop::EndOfTurn);
+        }
+    }
+}
+
+#[test]
+fn a_constrained_answer_is_the_same_alone_in_a_batch_and_after_a_kept_prefix() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = json!({
+        "type": "object", "additionalProperties": false, "required": ["category", "answer", "sure"],
+        "properties": {
+            "category": {"enum": ["Access & Identity", "Storage"]}, "answer": {"type": "string", "maxLength": 12},
+            "sure": {"type": "boolean"}
+        }
+    });
+    let contract = Contract::new("s", &schema).unwrap();
+    let told = |answer: &Generated| (answer.text.clone(), answer.tokens.clone(), answer.forced_tokens, answer.stop);
+    let mut plain = model(folder.path(), Family::Llama, &LoadOptions { prefix_cache: false, ..LoadOptions::default() });
+    let mut keeping = model(folder.path(), Family::Llama, &LoadOptions::default());
+    let prompts: Vec<Vec<u32>> =
+        (0..5).map(|i| plain.tokenize(&format!("Ticket {i}: {}", "x ".repeat(30 * i))).unwrap()).collect();
+    let held = options(&plain, Some(contract.grammar()), 120, 3);
+    let free = options(&plain, None, 9, 3);
+    let alone: Vec<_> = prompts.iter().map(|prompt| told(&generate(&mut plain, prompt, &held))).collect();
+    assert!(alone.iter().all(|answer| answer.2 > 20), "most of such an answer is forced");
+    for _ in 0..2 {
+        let kept: Vec<_> = prompts.iter().map(|prompt| told(&generate(&mut keeping, prompt, &held))).collect();
+        assert_eq!(kept, alone);
+    }
+    // Beside sequences with no constraint.
+    let mixed: Vec<Prompt<'_>> = prompts
+        .iter()
+        .flat_map(|tokens| [Prompt { tokens, options: &held }, Prompt { tokens, options: &free }])
+        .collect();
+    let clock = Clock::real();
+    let together = plain.generate_all(&mixed, 4, &clock, &mut |_, _| ControlFlow::Continue(())).unwrap();
+    let together: Vec<_> = together.iter().step_by(2).map(told).collect();
+    assert_eq!(together, alone);
+}
+
+#[test]
+fn an_answer_that_nears_the_end_of_its_tokens_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let schema = json!({"type": "object", "properties": {"text": {"type": "string"}, "done": {"type": "boolean"}},
+                        "required": ["text", "done"], "additionalProperties": false});
+    let contract = Contract::new("s", &schema).unwrap();
+    let prompt = model.tokenize("Tell a long story.").unwrap();
+    let answer = |model: &mut LanguageModel, tokens: usize| {
+        let settings = options(model, Some(contract.grammar()), tokens, 0);
+        generate(model, &prompt, &settings)
+    };
+    let closed = answer(&mut model, 120);
+    assert!(closed.closed_early && closed.stop == Stop::EndOfTurn, "{}", closed.text);
+    assert!(contract.check(&closed.text).valid_as_written(), "{}", closed.text);
+    let cut = answer(&mut model, 4);
+    assert_eq!((cut.stop, cut.tokens.len()), (Stop::MaxTokens, 4));
+}
+
+#[test]
+fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), Family::Llama, &LoadOptions::default());
+    let many: Vec<String> = (0..20_000).map(|i| format!("value {i}")).collect();
+    for (schema, word) in [
+        (json!(false), "false"),
+        (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), "Unsatisfiable"),
+        (
+            json!({"$defs": {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}, "required": ["next"]}}, "$ref": "#/$defs/n"}),
+            "does not end",
+        ),
+        (json!({"type": "array", "minItems": 3_000_000, "items": {"type": "integer"}}), "grammar"),
+    ] {
+        let clock = Clock::real();
+        let start = clock.now();
+        let made = model.constraint(&Grammar::new(Rule::JsonSchema(schema.clone())));
+        let Err(error) = made else { panic!("{schema} is not refused") };
+        let error = error.to_string();
+        assert!(error.contains(word), "{schema}: {error}");
+        assert!(clock.since(start).0 < 30.0, "{schema}: {:?}", clock.since(start));
+    }
+    assert!(model.constraint(&Grammar::new(Rule::JsonSchema(json!({"enum": many})))).is_ok());
+    assert!(model.constraint(&Grammar::new(Rule::Choice(Vec::new()))).is_err());
+    assert!(model.constraint(&Grammar::new(Rule::Regex("(".to_owned()))).is_err());
+}
+
+#[test]
+fn verdicts_agree_with_the_test_suite_of_json_schema() {
+    let Some(suite) = shared("json-schema-test-suite") else { return };
+    let output = program().args(["eval", "contract", "--json", "--suite"]).arg(suite).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(found["tests"], 1299, "{found}");
+    assert_eq!(
+        (&found["agree"], &found["disagree"], &found["unsupported"]),
+        (&json!(1299), &json!(0), &json!(0)),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_file_of_rows_is_judged_and_what_is_wrong_with_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "{\"schema\": {\"type\": \"integer\"}, \"tests\": [{\"data\": 1, \"valid\": true}, {\"data\": 2, \"valid\": false}]}\n";
+    write_files(folder.path(), &[("rows.jsonl", rows), ("bad.jsonl", "{\"schema\": 1"), ("empty/none.txt", "")]);
+    let eval = |arguments: &[&str]| {
+        program().current_dir(folder.path()).args(["eval", "contract"]).args(arguments).output().unwrap()
+    };
+    let output = eval(&["--file", "rows.jsonl", "--json"]);
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&found["suites"], &found["agree"], &found["disagree"]), (&json!(1), &json!(1), &json!(1)));
+    for (arguments, word) in [
+        (vec!["bad.jsonl"], "line 1"),
+        (vec!["nowhere"], "nowhere"),
+        (vec!["empty"], "no file of tests"),
+        (vec![], "required"),
+        (vec!["--model", "smollm2-135m-instruct"], "--schemas"),
+    ] {
+        let output = eval(&arguments);
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(stderr(&output).contains(word), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_real_model_finishes_and_keeps_its_schemas() {
+    if weights("smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf").is_none() {
+        return;
+    }
+    let output = program()
+        .args([
+            "eval",
+            "contract",
+            "--model",
+            "smollm2-135m-instruct",
+            "--limit",
+            "30",
+            "--max-tokens",
+            "96",
+            "--json",
+            "-q",
+        ])
+        .args(["--schemas", "tests/fixtures/contract/schemas.jsonl"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&found["schemas"], &found["valid"]), (&json!(30), &found["finished"]), "{found}");
+    assert!(found["finished"].as_u64().unwrap() >= 28, "{found}");
+}
