@@ -144,6 +144,28 @@ fn a_flag_stands_above_the_environment_and_the_environment_above_the_file() {
 }
 
 #[test]
+fn the_configuration_file_can_name_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "offline = true\n[speed]\nmodel = \"from-file.gguf\"\n[serve]\nmodel = \"from-file.gguf\"\n";
+    write_files(folder.path(), &[("c.toml", text)]);
+    for verb in ["speed", "serve"] {
+        for (variable, flag, named) in [
+            (None, None, "from-file.gguf"),
+            (Some("from-environment.gguf"), None, "from-environment.gguf"),
+            (Some("from-environment.gguf"), Some("from-flag.gguf"), "from-flag.gguf"),
+        ] {
+            let mut command = program();
+            command.current_dir(&folder).args([verb, "--config", "c.toml"]);
+            command.envs(variable.map(|value| ("ROUTERGYM_MODEL", value)));
+            command.args(flag.map(|value| ["--model", value]).into_iter().flatten());
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(2));
+            assert!(stderr(&output).contains(&format!("no model file {named}")), "{verb}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
 fn an_unknown_key_in_the_configuration_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     for (text, named) in [
