@@ -1,6 +1,7 @@
 //! The `models` verb: list, pull, verify, inspect, add, rm.
 
-use crate::error::{Context, Error, ExitStatus, Result, usage};
+use super::output::Stdout;
+use crate::error::{Context, ExitStatus, Result, usage};
 use crate::models::{CacheState, Checked, Facts, FileCheck, Kind, Listed, Manifest, Store};
 use crate::net::Network;
 use crate::nn::{LanguageModel, ModelInfo};
@@ -10,7 +11,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Lists, fetches, checks and registers models.
@@ -67,14 +68,14 @@ enum ModelsCommand {
 /// Runs the verb on the user's store.
 pub fn run(args: &ModelsArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
     let store = Store::open(network)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Stdout::lock();
     let result = run_on(&store, args, quiet, &mut out).and_then(|status| {
         out.flush()?;
         Ok(status)
     });
     match result {
         // `models list | head` has what it wanted.
-        Err(error) if is_broken_pipe(&error) => Ok(ExitStatus::Done),
+        Err(_) if out.closed => Ok(ExitStatus::Done),
         other => other,
     }
 }
@@ -353,15 +354,6 @@ fn count(parameters: u64) -> String {
 }
 
 fn print_json(value: &impl Serialize, out: &mut dyn Write) -> Result<ExitStatus> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)?;
+    writeln!(out, "{}", serde_json::to_string_pretty(value)?)?;
     Ok(ExitStatus::Done)
-}
-
-fn is_broken_pipe(error: &Error) -> bool {
-    error.chain().any(|cause| {
-        let direct = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
-        direct.or(json) == Some(ErrorKind::BrokenPipe)
-    })
 }

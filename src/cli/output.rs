@@ -1,12 +1,46 @@
-//! The only two functions that print.
+//! The only place that prints.
 
-use std::io::Write;
+use crate::error::{Error, Result};
+use std::io::{ErrorKind, StdoutLock, Write};
 
-/// Data, on stdout. A closed pipe is not an error: the reader has seen enough.
-pub(super) fn data(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}");
-    let _ = out.flush();
+/// Data, on stdout. A result that cannot be written is lost, which is a failure; a closed pipe is none: the reader has
+/// seen enough.
+pub(super) fn data(text: &str) -> Result<()> {
+    let mut out = Stdout::lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(_) if out.closed => Ok(()),
+        written => written.map_err(Error::new),
+    }
+}
+
+/// Standard output, whose errors say what was lost.
+pub(super) struct Stdout {
+    out: StdoutLock<'static>,
+    /// Whether the reader has gone away.
+    pub(super) closed: bool,
+}
+
+impl Stdout {
+    /// Keeps everybody else from writing to it.
+    pub(super) fn lock() -> Self {
+        Self { out: std::io::stdout().lock(), closed: false }
+    }
+
+    fn explain(&mut self, error: std::io::Error) -> std::io::Error {
+        self.closed |= error.kind() == ErrorKind::BrokenPipe;
+        let what = "cannot write the result to standard output";
+        std::io::Error::new(error.kind(), format!("{what}: {error}; make room there, or send the output elsewhere"))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.out.write(bytes).map_err(|error| self.explain(error))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush().map_err(|error| self.explain(error))
+    }
 }
 
 /// A note, on stderr.

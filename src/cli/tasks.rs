@@ -1,5 +1,6 @@
 //! The `tasks` verb: list, show, check.
 
+use super::output;
 use crate::contract::Contract;
 use crate::error::{ExitStatus, Result};
 use crate::task::{Problem, Sample, Split, Task, bundled, check, find, load};
@@ -8,7 +9,6 @@ use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Samples that `tasks show` prints.
@@ -53,13 +53,13 @@ enum TasksCommand {
 /// Runs the verb.
 pub(super) fn run(args: &TasksArgs) -> Result<ExitStatus> {
     match &args.command {
-        TasksCommand::List { json } => Ok(list(*json)),
+        TasksCommand::List { json } => list(*json),
         TasksCommand::Show { task, json } => show(task, *json),
         TasksCommand::Check { task, json } => check_all(task, *json),
     }
 }
 
-fn list(as_json: bool) -> ExitStatus {
+fn list(as_json: bool) -> Result<ExitStatus> {
     let tasks: Vec<(String, std::path::PathBuf, Result<Task>)> = bundled()
         .into_iter()
         .map(|(name, dir)| {
@@ -78,8 +78,8 @@ fn list(as_json: bool) -> ExitStatus {
                 Err(error) => json!({"name": name, "path": dir, "error": format!("{error:#}")}),
             })
             .collect();
-        print(&json!({ "tasks": rows }).to_string());
-        return ExitStatus::Done;
+        output::data(&json!({ "tasks": rows }).to_string())?;
+        return Ok(ExitStatus::Done);
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["name", "labels", "samples", "articles", "description"]);
@@ -96,17 +96,17 @@ fn list(as_json: bool) -> ExitStatus {
         };
     }
     align_right(&mut table, 1..=3);
-    print(&table.trim_fmt());
-    ExitStatus::Done
+    output::data(&table.trim_fmt())?;
+    Ok(ExitStatus::Done)
 }
 
 fn show(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     let task = load(&find(name_or_dir)?)?;
     Contract::new("the answer's schema", &task.schema)?;
     if as_json {
-        print(&describe(&task).to_string());
+        output::data(&describe(&task).to_string())?;
     } else {
-        print(&render(&task));
+        output::data(&render(&task))?;
     }
     Ok(ExitStatus::Done)
 }
@@ -191,12 +191,12 @@ fn check_all(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
         problems.push(Problem { file, line: None, reason: format!("{error:#}") });
     }
     if as_json {
-        print(&report(task.as_ref(), &problems).to_string());
+        output::data(&report(task.as_ref(), &problems).to_string())?;
     } else if let (Some(task), true) = (&task, problems.is_empty()) {
-        print(&totals(task, &path));
+        output::data(&totals(task, &path))?;
     } else {
         let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        print(&lines.join("\n"));
+        output::data(&lines.join("\n"))?;
     }
     Ok(if problems.is_empty() { ExitStatus::Done } else { ExitStatus::Usage })
 }
@@ -260,9 +260,4 @@ fn align_right(table: &mut Table, columns: std::ops::RangeInclusive<usize>) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-}
-
-/// Data, on stdout. A closed pipe is no error: the reader has seen enough.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }

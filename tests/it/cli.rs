@@ -194,6 +194,38 @@ fn a_folder_without_a_run_cannot_be_reported() {
     assert!(stderr(&output).contains("holds no run"), "{}", stderr(&output));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], out: std::process::Stdio| {
+        let mut command = std::process::Command::new(program().get_program());
+        command.env("ROUTERGYM_MODELS", folder.path()).env("ROUTERGYM_OFFLINE", "1").args(arguments);
+        command.stdout(out).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    for arguments in [
+        &["doctor"][..],
+        &["doctor", "--json"],
+        &["tasks", "list"],
+        &["tasks", "show", "helpdesk", "--json"],
+        &["tasks", "check", "helpdesk"],
+        &["models", "list"],
+        &["models", "list", "--json"],
+        &["bench", "--dry-run"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = run(arguments, full.into());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+        let message = stderr(&output);
+        assert!(message.contains("standard output") && message.contains("No space left"), "{arguments:?}: {message}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = run(arguments, writer.into());
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
 #[test]
 fn doctor_prints_one_json_object() {
     let output = program().args(["doctor", "--json"]).output().unwrap();
