@@ -132,7 +132,7 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
         resolved.check_models()?;
         RunWriter::check(&run_folder(args, &resolved))?;
         Device::open(args.device)?;
-        output::data(&if args.json { resolved.plan().to_string() } else { resolved.plan_text() })?;
+        if args.json { output::data(&resolved.plan().to_string()) } else { output::text(&resolved.plan_text()) }?;
         return Ok(ExitStatus::Done);
     }
     let folder = run_folder(args, &resolved);
@@ -186,7 +186,7 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
     report::write(writer.folder(), &run.header, &summary)?;
     let note = format!("the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md)", writer.folder().display());
     if !json {
-        shown = shown.and_then(|()| output::data(&note));
+        shown = shown.and_then(|()| output::text(&note));
     } else if !quiet {
         output::note(&note);
     }

@@ -47,6 +47,6 @@ pub(super) fn run(args: &DoctorArgs, network: Network) -> Result<ExitStatus> {
         format!("network   {}", if network.is_offline() { "off, loopback only" } else { "as configured" }),
     ];
     lines.extend(devices.into_iter().map(|(name, state)| format!("{name:<9} {state}")));
-    output::data(&lines.join("\n"))?;
+    output::text(&lines.join("\n"))?;
     Ok(ExitStatus::Done)
 }

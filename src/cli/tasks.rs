@@ -96,7 +96,7 @@ fn list(as_json: bool) -> Result<ExitStatus> {
         };
     }
     align_right(&mut table, 1..=3);
-    output::data(&table.trim_fmt())?;
+    output::text(&table.trim_fmt())?;
     Ok(ExitStatus::Done)
 }
 
@@ -106,7 +106,7 @@ fn show(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     if as_json {
         output::data(&describe(&task).to_string())?;
     } else {
-        output::data(&render(&task))?;
+        output::text(&render(&task))?;
     }
     Ok(ExitStatus::Done)
 }
@@ -159,7 +159,7 @@ fn render(task: &Task) -> String {
             sample.query.id,
             sample.split.name(),
             sample.target.label.as_deref().unwrap_or("no label"),
-            one_line(&sample.query.input)
+            output::one_line(&sample.query.input)
         );
     }
     let _ = writeln!(text, "\nSystem prompt ({} worked examples a label)", task.examples_per_label);
@@ -193,10 +193,10 @@ fn check_all(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     if as_json {
         output::data(&report(task.as_ref(), &problems).to_string())?;
     } else if let (Some(task), true) = (&task, problems.is_empty()) {
-        output::data(&totals(task, &path))?;
+        output::text(&totals(task, &path))?;
     } else {
         let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        output::data(&lines.join("\n"))?;
+        output::text(&lines.join("\n"))?;
     }
     Ok(if problems.is_empty() { ExitStatus::Done } else { ExitStatus::Usage })
 }
@@ -230,17 +230,6 @@ fn count(task: &Task, label: &str, split: Split) -> usize {
 
 fn examples(task: &Task) -> Vec<&Sample> {
     task.samples.iter().take(SHOWN).collect()
-}
-
-/// A text on one line, shortened, without control characters.
-fn one_line(text: &str) -> String {
-    const LONGEST: usize = 160;
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut short: String = flat.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
-    if flat.chars().nth(LONGEST).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 fn indent(text: &mut String, block: &str) {
