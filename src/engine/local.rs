@@ -1,8 +1,8 @@
 //! A model in this process.
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, Request, StopReason, Timing, TokenLogprob, Usage,
-    UsageSource, align,
+    Alternative, Completion, Engine, EngineError, EngineInfo, FailureKind, Request, StopReason, Timing, TokenLogprob,
+    Usage, UsageSource, align,
 };
 use crate::clock::{Clock, Component, Spans};
 use crate::error::Error;
@@ -164,7 +164,9 @@ impl LocalEngine {
 }
 
 fn shown(token: &Token) -> TokenLogprob {
-    TokenLogprob { text: token.text.clone(), logprob: token.logprob, top: token.top.clone() }
+    let top =
+        token.top.iter().map(|(bytes, logprob)| Alternative { bytes: bytes.clone(), logprob: *logprob }).collect();
+    TokenLogprob { top, ..TokenLogprob::new(token.text.clone(), &token.bytes, token.logprob) }
 }
 
 impl Engine for LocalEngine {

@@ -1,10 +1,12 @@
 //! The server, over scripted models and bare sockets, and as a stand-in over real weights.
 
+mod generated;
+
 use super::support::weights;
 use routergym_local::clock::{Clock, Component};
 use routergym_local::engine::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, LocalEngine, RemoteEngine, RemoteOptions, Reply, Request,
-    Sampling, ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
+    Alternative, Completion, Engine, EngineError, EngineInfo, FailureKind, LocalEngine, RemoteEngine, RemoteOptions,
+    Reply, Request, Sampling, ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
 };
 use routergym_local::error::{ExitStatus, Result, anyhow};
 use routergym_local::net::Network;
@@ -124,7 +126,7 @@ impl Backend for Gated {
         _sampling: &Sampling,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
-        let token = TokenLogprob { text: "a".into(), logprob: -1.0, top: Vec::new() };
+        let token = TokenLogprob { text: "a".into(), bytes: None, logprob: -1.0, top: Vec::new() };
         let mut text = String::new();
         while self.gate.lock().unwrap().recv().is_ok() {
             text.push('a');
@@ -201,7 +203,7 @@ fn our_own_client_reads_our_own_server() {
     let request = Request { messages, max_tokens: 9, temperature: 0.0, seed: 3, top_logprobs: 1, cache_scope: None };
     let completion = engine.complete(&request).unwrap();
     assert_eq!((completion.text.as_str(), completion.tokens.len()), ("Grüße 𝄞 aus Köln", 4));
-    assert_eq!(completion.tokens[1].top, [("𝄞 ".to_owned(), -0.5)]);
+    assert_eq!(completion.tokens[1].top, [Alternative::from(("𝄞 ".to_owned(), -0.5))]);
     assert_eq!((completion.usage.input_tokens, completion.usage_source), (2, UsageSource::Server));
     assert!(completion.timing.ttft_s.is_some());
     let error = engine.complete(&request).unwrap_err();
