@@ -1,6 +1,6 @@
 //! `serve`: an OpenAI-compatible server over a local model.
 
-use super::threads;
+use super::{output, threads};
 use crate::clock::Clock;
 use crate::engine::{LocalEngine, Secret};
 use crate::error::{Context, ExitStatus, Result, anyhow, usage};
@@ -77,6 +77,12 @@ fn load(args: &ServeArgs, network: Network, quiet: bool) -> Result<Box<dyn Backe
     };
     let loaded = LanguageModel::load(&local.path, &device, &options)
         .with_context(|| format!("cannot load {} from {}", local.name, local.path.display()))?;
+    if !loaded.info().has_chat_template && !quiet {
+        output::note(&format!(
+            "{} carries no chat template: every chat request will be refused; serve an instruction-tuned model",
+            local.name
+        ));
+    }
     Ok(Box::new(LocalEngine::new(loaded, local.name, Some(local.sha256), device.name(), Clock::real())))
 }
 

@@ -5,7 +5,7 @@ use super::{
     Usage, UsageSource, align,
 };
 use crate::clock::{Clock, Component, Spans};
-use crate::error::Error;
+use crate::error::{Error, UsageError};
 use crate::nn::{GenerateOptions, LanguageModel, Stop, Token};
 use crate::units::Seconds;
 use std::ops::ControlFlow;
@@ -154,7 +154,10 @@ impl LocalEngine {
     }
 
     fn failed(&self, step: &str, error: &Error) -> EngineError {
-        self.failure(&format!("{step} failed: {error:#}"))
+        let failure = self.failure(&format!("{step} failed: {error:#}"));
+        // A template that takes no such conversation, say: the same request would fail again.
+        let kind = if error.is::<UsageError>() { FailureKind::Rejected } else { failure.kind };
+        EngineError { kind, ..failure }
     }
 
     fn failure(&self, what: &str) -> EngineError {

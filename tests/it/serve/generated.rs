@@ -1,6 +1,7 @@
-//! The server over generated models: log-probabilities.
+//! The server over generated models, in process and as the program: log-probabilities, templates.
 
 use super::{Server, hello, with};
+use crate::support::{patch, program};
 use routergym_local::clock::Clock;
 use routergym_local::engine::{Engine, LocalEngine, RemoteEngine, RemoteOptions, Request};
 use routergym_local::net::Network;
@@ -9,7 +10,9 @@ use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
 use routergym_local::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
 use routergym_local::serve::ServeOptions;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -24,6 +27,40 @@ fn engine(path: &Path) -> LocalEngine {
     let device = Device::open(DeviceChoice::Cpu).unwrap();
     let model = LanguageModel::load(path, &device, &LoadOptions::default()).unwrap();
     LocalEngine::new(model, "tiny".to_owned(), None, device.name(), Clock::real())
+}
+
+/// The program as a server, killed when dropped.
+struct Running {
+    child: Child,
+    notes: BufReader<ChildStderr>,
+    server: Server,
+}
+
+impl Running {
+    fn start(path: &Path, flags: &[&str]) -> Self {
+        let mut command = Command::new(program().get_program());
+        command.args(["serve", "--offline", "--device", "cpu", "--threads", "1", "--model"]).arg(path).args(flags);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().parse().unwrap();
+        let notes = BufReader::new(child.stderr.take().unwrap());
+        let server = Server { address, stop: Arc::default(), thread: None };
+        Self { child, notes, server }
+    }
+
+    fn note(&mut self) -> String {
+        let mut line = String::new();
+        self.notes.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
+    }
 }
 
 fn bytes(entry: &Value) -> Vec<u8> {
@@ -65,4 +102,31 @@ fn parts_of_characters_reach_our_own_client_as_they_are_in_process() {
         assert_eq!((&there.text, &there.tokens), (&here.text, &here.tokens));
         assert!(here.tokens.iter().any(|token| token.bytes.is_some()));
     }
+}
+
+#[test]
+fn a_model_without_a_template_is_announced_as_such_and_refuses_conversations() {
+    let (_place, path) = generated();
+    patch(&path, b"tokenizer.chat_template", b"tokenizer.chat_templatf");
+    let mut running = Running::start(&path, &[]);
+    let note = running.note();
+    assert!(note.contains("no chat template") && note.contains("instruction-tuned"), "{note}");
+    for stream in [false, true] {
+        let (status, body) = running.server.chat(&with(hello(), json!({ "stream": stream })));
+        let error = &body["error"];
+        assert_eq!((status, &error["type"]), (400, &json!("invalid_request_error")), "{body}");
+        assert_eq!((&error["code"], &error["param"]), (&json!("conversation_refused"), &json!("messages")), "{body}");
+        assert!(error["message"].as_str().unwrap().contains("no chat template"), "{body}");
+    }
+}
+
+#[test]
+fn a_conversation_that_the_template_refuses_is_the_request_s_fault() {
+    let (_place, path) = generated();
+    let first = "'<|im_start|>' + message['role']";
+    patch(&path, first.as_bytes(), format!("{:<1$}", "raise_exception('take turns')", first.len()).as_bytes());
+    let server = Server::start(ServeOptions::default(), engine(&path));
+    let (status, body) = server.chat(&hello());
+    assert_eq!((status, &body["error"]["code"]), (400, &json!("conversation_refused")), "{body}");
+    assert!(body["error"]["message"].as_str().unwrap().contains("take turns"), "{body}");
 }
