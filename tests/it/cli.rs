@@ -12,6 +12,17 @@ fn help_names_every_verb_and_exits_with_0() {
 }
 
 #[test]
+fn help_says_how_a_server_ends() {
+    let help = |arguments: &[&str]| {
+        let output = program().args(arguments).output().unwrap();
+        stdout(&output).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let serve = help(&["serve", "--help"]);
+    assert!(serve.contains("a second one ends it at once. The exit status is 0 either way"), "{serve}");
+    assert!(help(&["--help"]).contains("130 interrupted (`serve`: 0)"), "{}", help(&["--help"]));
+}
+
+#[test]
 fn an_unknown_flag_is_wrong_usage() {
     let output = program().args(["bench", "--routr", "llm-first"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -27,6 +27,8 @@ use std::time::Duration;
 struct Server {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
+    /// How many answers it finishes before it ends.
+    finishing: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -34,15 +36,18 @@ impl Server {
     fn start(options: ServeOptions, backend: impl Backend + 'static) -> Self {
         let (tell, ready) = channel();
         let stop = Arc::clone(&options.stop);
+        let finishing = Arc::new(AtomicUsize::new(usize::MAX));
+        let stopping = Arc::clone(&finishing);
         let thread = std::thread::spawn(move || {
             serve(
                 &options,
                 move || Ok(Box::new(backend)),
                 move |address| tell.send(address).map_err(|_| anyhow!("gone")),
+                move |answers| stopping.store(answers, Ordering::SeqCst),
             )
         });
         let address = ready.recv_timeout(Duration::from_secs(10)).unwrap();
-        Self { address, stop, thread: Some(thread) }
+        Self { address, stop, finishing, thread: Some(thread) }
     }
 
     fn scripted(replies: impl IntoIterator<Item = Result<Reply, EngineError>>) -> Self {
@@ -270,7 +275,7 @@ fn a_server_with_a_key_lets_nobody_else_in() {
 #[test]
 fn other_machines_are_let_in_only_with_a_key() {
     let options = ServeOptions { host: "0.0.0.0".to_owned(), ..ServeOptions::default() };
-    let error = serve(&options, || panic!("must not load"), |_| Ok(())).unwrap_err();
+    let error = serve(&options, || panic!("must not load"), |_| Ok(()), |_| ()).unwrap_err();
     assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
     assert!(format!("{error:#}").contains("--api-key-env"), "{error:#}");
 }
@@ -279,14 +284,14 @@ fn other_machines_are_let_in_only_with_a_key() {
 fn a_port_in_use_is_named_before_anything_is_loaded() {
     let server = Server::scripted([]);
     let options = ServeOptions { port: server.address.port(), ..ServeOptions::default() };
-    let error = serve(&options, || panic!("must not load"), |_| Ok(())).unwrap_err();
+    let error = serve(&options, || panic!("must not load"), |_| Ok(()), |_| ()).unwrap_err();
     let message = format!("{error:#}");
     assert!(message.contains(&server.address.port().to_string()) && message.contains("--port"), "{message}");
 }
 
 #[test]
 fn a_model_that_cannot_be_loaded_ends_the_server() {
-    let error = serve(&ServeOptions::default(), || Err(anyhow!("the file is torn")), |_| Ok(())).unwrap_err();
+    let error = serve(&ServeOptions::default(), || Err(anyhow!("the file is torn")), |_| Ok(()), |_| ()).unwrap_err();
     assert!(format!("{error:#}").contains("the file is torn"), "{error:#}");
 }
 
@@ -339,12 +344,14 @@ fn a_server_that_is_stopped_finishes_the_answer_under_way() {
     let server = Server::start(ServeOptions::default(), backend);
     let address = server.address;
     let client = {
-        let server = Server { address, stop: Arc::default(), thread: None };
+        let server = Server { address, stop: Arc::default(), finishing: Arc::default(), thread: None };
         std::thread::spawn(move || server.chat(&hello()))
     };
     open.send(()).unwrap();
     wait_until("the first token", || given.load(Ordering::SeqCst) == 1);
+    let finishing = Arc::clone(&server.finishing);
     let stopper = std::thread::spawn(move || server.stop());
+    wait_until("the announcement", || finishing.load(Ordering::SeqCst) == 1);
     std::thread::sleep(Duration::from_millis(100));
     assert!(TcpStream::connect(address).is_err(), "no new connection is taken");
     drop(open);

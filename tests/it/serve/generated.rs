@@ -1,4 +1,4 @@
-//! The server over generated models, in process and as the program: log-probabilities, templates.
+//! The server over generated models, in process and as the program: log-probabilities, templates, signals.
 
 use super::{Server, hello, with};
 use crate::support::{patch, program};
@@ -10,7 +10,7 @@ use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
 use routergym_local::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
 use routergym_local::serve::ServeOptions;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Running {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().rsplit("http://").next().unwrap().parse().unwrap();
         let notes = BufReader::new(child.stderr.take().unwrap());
-        let server = Server { address, stop: Arc::default(), thread: None };
+        let server = Server { address, stop: Arc::default(), finishing: Arc::default(), thread: None };
         Self { child, notes, server }
     }
 
@@ -129,4 +129,24 @@ fn a_conversation_that_the_template_refuses_is_the_request_s_fault() {
     let (status, body) = server.chat(&hello());
     assert_eq!((status, &body["error"]["code"]), (400, &json!("conversation_refused")), "{body}");
     assert!(body["error"]["message"].as_str().unwrap().contains("take turns"), "{body}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_says_what_is_finished_first_and_a_second_one_ends_at_once() {
+    let (_place, path) = generated();
+    let mut running = Running::start(&path, &[]);
+    let ask = json!({"stream": true, "temperature": 0, "max_tokens": 32_000});
+    let mut answer = running.server.post(&with(hello(), ask));
+    answer.read_exact(&mut [0; 512]).unwrap();
+    let interrupt = |id: u32| {
+        assert!(Command::new("kill").args(["-INT", &id.to_string()]).status().unwrap().success());
+    };
+    interrupt(running.child.id());
+    let note = running.note();
+    assert!(note.contains("1 answer will be finished first") && note.contains("Ctrl-C again"), "{note}");
+    let start = Clock::real().now();
+    interrupt(running.child.id());
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    assert!(Clock::real().since(start).0 < 5.0);
 }
