@@ -3,6 +3,8 @@
 //! Errors are `anyhow` chains. A message says what was attempted, on what, and how to mend it. [`usage`] marks an error
 //! as the caller's (wrong arguments, configuration or data), which exits with status 2 instead of 1.
 
+use std::fmt::Write as _;
+
 pub use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 /// Marks a chain as wrong usage or configuration: exit status 2.
@@ -18,6 +20,20 @@ pub struct Interrupted(pub String);
 /// An error in what the user asked for or gave: arguments, configuration, task data.
 pub fn usage(message: impl Into<String>) -> Error {
     Error::new(UsageError(message.into()))
+}
+
+/// A text as a terminal may get it: messages hold texts of files and endpoints, and none of them may steer a terminal.
+/// Control characters but newline and tab are written out, such as `\x1b`.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            let _ = write!(out, "\\x{:02x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+        out
+    })
 }
 
 /// The program's exit statuses.
@@ -59,6 +75,11 @@ mod tests {
         let error = usage("no such label").context("reading task.toml");
         assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
         assert_eq!(format!("{error:#}"), "reading task.toml: no such label");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_characters_but_newline_and_tab() {
+        assert_eq!(escaped("a\tb\n\u{1b}[31m\u{9b}2J\u{7}\r\u{7f}ü"), "a\tb\n\\x1b[31m\\x9b2J\\x07\\x0d\\x7fü");
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
         resolved.check_models()?;
         RunWriter::check(&run_folder(args, &resolved))?;
         Device::open(args.device)?;
-        output::data(&if args.json { resolved.plan().to_string() } else { resolved.plan_text() });
+        if args.json { output::data(&resolved.plan().to_string()) } else { output::text(&resolved.plan_text()) }?;
         return Ok(ExitStatus::Done);
     }
     let folder = run_folder(args, &resolved);
@@ -182,17 +182,15 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
     }
     let summary = metrics::summarise(&run.header, &run.trials);
     // Shown before it is written: a full disk must not hide what was found.
-    report_verb::print_summary(&run.header, &summary, json)?;
+    let mut shown = report_verb::print_summary(&run.header, &summary, json);
     report::write(writer.folder(), &run.header, &summary)?;
     let note = format!("the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md)", writer.folder().display());
-    if json {
-        if !quiet {
-            output::note(&note);
-        }
-    } else {
-        output::data(&note);
+    if !json {
+        shown = shown.and_then(|()| output::text(&note));
+    } else if !quiet {
+        output::note(&note);
     }
-    match finish {
+    let status = match finish {
         Finish::Interrupted => {
             output::note("interrupted: the tables hold what was finished");
             Ok(ExitStatus::Interrupted)
@@ -203,7 +201,10 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
             commonest_failure(&run.trials)
         )),
         Finish::Complete => Ok(ExitStatus::Done),
-    }
+    }?;
+    // Told last: why a run was stopped is worth more than why its tables, which are on disk as well, were not shown.
+    shown.with_context(|| format!("{note}, but its tables could not be shown"))?;
+    Ok(status)
 }
 
 /// The message of the failure that ended most trials.

@@ -84,7 +84,8 @@ fn set(command: Command, path: &Path, table: &str, flag: &str, value: &toml::Val
             return Err(wrong(&format!("cannot be {}: {reason}", texts.join(", "))));
         }
     }
-    Ok(command.mut_arg(flag, |argument| argument.default_values(texts)))
+    // What the file gives is no longer required: clap would ask for it all the same.
+    Ok(command.mut_arg(flag, |argument| argument.default_values(texts).required(false)))
 }
 
 fn texts(value: &toml::Value) -> Option<Vec<String>> {

@@ -36,16 +36,17 @@ pub(super) fn run(args: &DoctorArgs, network: Network) -> Result<ExitStatus> {
                 "offline": network.is_offline(), "devices": devices,
             })
             .to_string(),
-        );
+        )?;
         return Ok(ExitStatus::Done);
     }
     let memory = machine.memory_bytes.map_or_else(|| "not measured".to_owned(), |bytes| Bytes(bytes).to_string());
-    output::data(&format!("routergym-local {}", env!("CARGO_PKG_VERSION")));
-    output::data(&format!("machine   {}, {} cores, {memory}, {}", machine.cpu, machine.cores, machine.os));
-    output::data(&format!("models    {}", store.folder.display()));
-    output::data(&format!("network   {}", if network.is_offline() { "off, loopback only" } else { "as configured" }));
-    for (name, state) in devices {
-        output::data(&format!("{name:<9} {state}"));
-    }
+    let mut lines = vec![
+        format!("routergym-local {}", env!("CARGO_PKG_VERSION")),
+        format!("machine   {}, {} cores, {memory}, {}", machine.cpu, machine.cores, machine.os),
+        format!("models    {}", store.folder.display()),
+        format!("network   {}", if network.is_offline() { "off, loopback only" } else { "as configured" }),
+    ];
+    lines.extend(devices.into_iter().map(|(name, state)| format!("{name:<9} {state}")));
+    output::text(&lines.join("\n"))?;
     Ok(ExitStatus::Done)
 }

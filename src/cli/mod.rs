@@ -28,7 +28,7 @@ use std::path::PathBuf;
 #[command(
     name = "routergym-local",
     version,
-    after_help = "Exit status: 0 done, 1 the run failed, 2 wrong usage, configuration or data, 130 interrupted.\n\
+    after_help = "Exit status: 0 done, 1 the run failed, 2 wrong usage, configuration or data, 130 interrupted (`serve`: 0).\n\
                   Every flag has an environment variable; flag over environment over --config file over default."
 )]
 struct Cli {
@@ -75,6 +75,9 @@ enum Verb {
     /// List, show and check tasks
     Tasks(tasks::TasksArgs),
     /// Serve a local model over an OpenAI-compatible HTTP interface
+    ///
+    /// Ctrl-C or SIGTERM ends the server once the answers under way are finished, after 10 s at the latest; a second one
+    /// ends it at once. The exit status is 0 either way.
     Serve(serve::ServeArgs),
     /// Measure prefill and decode of a local model
     Speed(speed::SpeedArgs),

@@ -1,16 +1,17 @@
 //! The `models` verb: list, pull, verify, inspect, add, rm.
 
-use crate::error::{Context, Error, ExitStatus, Result, usage};
+use super::output::{Stdout, one_line};
+use crate::error::{Context, ExitStatus, Result, escaped, usage};
 use crate::models::{CacheState, Checked, Facts, FileCheck, Kind, Listed, Manifest, Store};
 use crate::net::Network;
-use crate::nn::{LanguageModel, ModelInfo};
+use crate::nn::{Device, DeviceChoice, LanguageModel, ModelInfo, SentenceEncoder};
 use crate::units::Bytes;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Lists, fetches, checks and registers models.
@@ -33,12 +34,18 @@ enum ModelsCommand {
         /// Names that `models list` shows
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        /// Print one JSON object
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
+        json: bool,
     },
-    /// Check the files of cached models against their sums; exits with 1 when one is wrong
+    /// Check the files of models against their sums; exits with 1 when one is wrong or missing
     Verify {
-        /// Names; all cached models when none is given
+        /// Names; all models that are in the cache or were added when none is given
         #[arg(value_name = "NAME")]
         names: Vec<String>,
+        /// Print one JSON object
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
+        json: bool,
     },
     /// Show what a manifest and the model file say of a model
     Inspect {
@@ -56,25 +63,31 @@ enum ModelsCommand {
         /// The name to give it; made from the file's name when absent
         #[arg(long)]
         name: Option<String>,
+        /// Print one JSON object
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
+        json: bool,
     },
     /// Remove a model's files from the cache
     Rm {
         /// A name that `models list` shows
         name: String,
+        /// Print one JSON object
+        #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
+        json: bool,
     },
 }
 
 /// Runs the verb on the user's store.
 pub fn run(args: &ModelsArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
     let store = Store::open(network)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Stdout::lock();
     let result = run_on(&store, args, quiet, &mut out).and_then(|status| {
         out.flush()?;
         Ok(status)
     });
     match result {
         // `models list | head` has what it wanted.
-        Err(error) if is_broken_pipe(&error) => Ok(ExitStatus::Done),
+        Err(_) if out.closed => Ok(ExitStatus::Done),
         other => other,
     }
 }
@@ -83,11 +96,11 @@ pub fn run(args: &ModelsArgs, network: Network, quiet: bool) -> Result<ExitStatu
 pub fn run_on(store: &Store, args: &ModelsArgs, quiet: bool, out: &mut dyn Write) -> Result<ExitStatus> {
     match &args.command {
         ModelsCommand::List { json } => list(store, *json, out),
-        ModelsCommand::Pull { names } => pull(store, names, quiet, out),
-        ModelsCommand::Verify { names } => verify(store, names, quiet, out),
+        ModelsCommand::Pull { names, json } => pull(store, names, quiet, *json, out),
+        ModelsCommand::Verify { names, json } => verify(store, names, quiet, *json, out),
         ModelsCommand::Inspect { model, json } => inspect(store, model, *json, out),
-        ModelsCommand::Add { path, name } => add(store, path, name.as_deref(), quiet, out),
-        ModelsCommand::Rm { name } => rm(store, name, out),
+        ModelsCommand::Add { path, name, json } => add(store, path, name.as_deref(), quiet, *json, out),
+        ModelsCommand::Rm { name, json } => rm(store, name, *json, out),
     }
 }
 
@@ -118,61 +131,84 @@ fn list(store: &Store, as_json: bool, out: &mut dyn Write) -> Result<ExitStatus>
             sources.join(", "),
         ]);
     }
-    writeln!(out, "{}", table.trim_fmt())?;
-    writeln!(out, "\nThe cache is {}", store.folder.display())?;
+    say(out, &table.trim_fmt())?;
+    say(out, &format!("\nThe cache is {}", store.folder.display()))?;
     Ok(ExitStatus::Done)
 }
 
-fn pull(store: &Store, names: &[String], quiet: bool, out: &mut dyn Write) -> Result<ExitStatus> {
+fn pull(store: &Store, names: &[String], quiet: bool, as_json: bool, out: &mut dyn Write) -> Result<ExitStatus> {
     // All names are checked before the first download, which may take long.
     let catalogue = store.catalogue()?;
     names.iter().try_for_each(|name| catalogue.find(name).map(drop))?;
+    let mut rows = Vec::new();
     for name in names {
         let model = store.pull(name, quiet)?;
-        writeln!(out, "{}  {}  sha256 {}", model.name, model.path.display(), model.sha256)?;
+        if as_json {
+            rows.push(json!({ "name": model.name, "path": model.path, "sha256": model.sha256 }));
+        } else {
+            say(out, &format!("{}  {}  sha256 {}", model.name, model.path.display(), model.sha256))?;
+        }
+    }
+    if as_json {
+        return print_json(&json!({ "models": rows }), out);
     }
     Ok(ExitStatus::Done)
 }
 
-fn verify(store: &Store, names: &[String], quiet: bool, out: &mut dyn Write) -> Result<ExitStatus> {
-    let here = |listed: &Listed| matches!(listed.state, CacheState::Cached | CacheState::InPlace | CacheState::Partial);
+fn verify(store: &Store, names: &[String], quiet: bool, as_json: bool, out: &mut dyn Write) -> Result<ExitStatus> {
+    // An added model whose file was moved away is not here, and this is where its user hears of it.
+    let concerns = |listed: &Listed| listed.state != CacheState::Absent || listed.entry.manifest.added_from().is_some();
     let names = if names.is_empty() {
-        store.list()?.into_iter().filter(here).map(|listed| listed.entry.manifest.name).collect()
+        store.list()?.into_iter().filter(concerns).map(|listed| listed.entry.manifest.name).collect()
     } else {
         names.to_vec()
     };
-    if names.is_empty() {
-        writeln!(out, "no model is in the cache {}", store.folder.display())?;
+    if names.is_empty() && !as_json {
+        say(out, &format!("no model is in the cache {}", store.folder.display()))?;
     }
     let mut all_right = true;
+    let mut rows = Vec::new();
     for name in &names {
-        let mut model_right = true;
-        for Checked { path, check } in store.verify(name, quiet)? {
-            let path = path.display();
-            match check {
-                FileCheck::Right(sum) => writeln!(out, "{name}: right    {path}  sha256 {sum}")?,
-                FileCheck::Unknown(sum) => {
-                    writeln!(out, "{name}: unknown  {path}  sha256 {sum} (no sum to compare with)")?;
-                }
-                FileCheck::Missing => {
-                    model_right = false;
-                    writeln!(out, "{name}: missing  {path}")?;
-                }
-                FileCheck::Wrong { expected, found } => {
-                    model_right = false;
-                    writeln!(out, "{name}: WRONG    {path}  expected sha256 {expected}, found {found}")?;
-                }
-            }
+        let files = store.verify(name, quiet)?;
+        let right = files.iter().all(|file| file.check.is_good());
+        all_right &= right;
+        let mend = if right { None } else { Some(store.look_up(name)?.entry.manifest.mend()) };
+        if as_json {
+            let files: Vec<Value> = files.iter().map(describe_check).collect();
+            rows.push(json!({ "name": name, "ok": right, "files": files, "mend": mend }));
+            continue;
         }
-        if !model_right {
-            all_right = false;
-            writeln!(
-                out,
-                "{name}: `routergym-local models rm {name}` and `routergym-local models pull {name}` replace it"
-            )?;
+        for file in &files {
+            say(out, &format!("{name}: {}", check_text(file)))?;
+        }
+        if let Some(mend) = mend {
+            say(out, &format!("{name}: {mend}"))?;
         }
     }
+    if as_json {
+        print_json(&json!({ "folder": store.folder, "ok": all_right, "models": rows }), out)?;
+    }
     Ok(if all_right { ExitStatus::Done } else { ExitStatus::Failed })
+}
+
+fn check_text(Checked { path, check }: &Checked) -> String {
+    let path = path.display();
+    match check {
+        FileCheck::Right(sum) => format!("right    {path}  sha256 {sum}"),
+        FileCheck::Unknown(sum) => format!("unknown  {path}  sha256 {sum} (no sum to compare with)"),
+        FileCheck::Missing => format!("missing  {path}"),
+        FileCheck::Wrong { expected, found } => format!("WRONG    {path}  expected sha256 {expected}, found {found}"),
+    }
+}
+
+fn describe_check(Checked { path, check }: &Checked) -> Value {
+    let (name, found, expected) = match check {
+        FileCheck::Right(sum) => ("right", Some(sum), Some(sum)),
+        FileCheck::Unknown(sum) => ("unknown", Some(sum), None),
+        FileCheck::Missing => ("missing", None, None),
+        FileCheck::Wrong { expected, found } => ("wrong", Some(found), Some(expected)),
+    };
+    json!({ "path": path, "check": name, "sha256": found, "expected_sha256": expected })
 }
 
 fn inspect(store: &Store, model: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitStatus> {
@@ -182,12 +218,18 @@ fn inspect(store: &Store, model: &str, as_json: bool, out: &mut dyn Write) -> Re
         Some(local) if !is_encoder(&local.path) => Some(LanguageModel::inspect(&local.path)?),
         _ => None,
     };
+    // Why there is nothing of the file to show.
+    let absent = match (&local, &listed) {
+        (Some(_), _) => "a sentence encoder: nothing more is read from it".to_owned(),
+        (None, Some(listed)) if listed.entry.manifest.added_from().is_some() => listed.entry.manifest.mend(),
+        (None, _) => "not in the cache: `models pull` fetches it".to_owned(),
+    };
     if as_json {
         return print_json(
             &json!({
                 "manifest": listed.as_ref().map(describe),
                 "file": info,
-                "file_reason": if info.is_some() { Value::Null } else { Value::from(no_info(local.is_some())) },
+                "file_reason": if info.is_some() { Value::Null } else { Value::from(absent) },
                 "path": local.as_ref().map(|local| &local.path),
                 "sha256": local.as_ref().map(|local| &local.sha256),
             }),
@@ -205,16 +247,12 @@ fn inspect(store: &Store, model: &str, as_json: bool, out: &mut dyn Write) -> Re
     }
     match &info {
         Some(info) => facts.extend(file_facts(info)),
-        None => facts.push(("file", no_info(local.is_some()).to_owned())),
+        None => facts.push(("file", absent)),
     }
     for (name, value) in facts {
-        writeln!(out, "{name:<18} {value}")?;
+        say(out, &format!("{name:<18} {value}"))?;
     }
     Ok(ExitStatus::Done)
-}
-
-fn no_info(here: bool) -> &'static str {
-    if here { "a sentence encoder: nothing more is read from it" } else { "not in the cache: `models pull` fetches it" }
 }
 
 fn manifest_facts(manifest: &Manifest) -> Vec<(&'static str, String)> {
@@ -231,8 +269,8 @@ fn manifest_facts(manifest: &Manifest) -> Vec<(&'static str, String)> {
 
 fn file_facts(info: &ModelInfo) -> Vec<(&'static str, String)> {
     vec![
-        ("file: name", info.name.clone()),
-        ("file: architecture", info.architecture.clone()),
+        ("file: name", one_line(&info.name)),
+        ("file: architecture", one_line(&info.architecture)),
         ("file: context", format!("{} tokens", info.context_length)),
         ("file: vocabulary", format!("{} tokens", info.vocabulary)),
         ("file: layers", info.layers.to_string()),
@@ -243,25 +281,40 @@ fn file_facts(info: &ModelInfo) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn add(store: &Store, path: &Path, name: Option<&str>, quiet: bool, out: &mut dyn Write) -> Result<ExitStatus> {
+fn add(
+    store: &Store,
+    path: &Path,
+    name: Option<&str>,
+    quiet: bool,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<ExitStatus> {
     let facts = facts_of(path)?;
     let manifest = store.add(path, name, &facts, quiet)?;
-    writeln!(
+    if as_json {
+        return print_json(&describe(&store.look_up(&manifest.name)?), out);
+    }
+    let size = manifest.bytes().map_or_else(|| "size unknown".to_owned(), |bytes| Bytes(bytes).to_string());
+    say(
         out,
-        "added {}: {} ({}), used where it lies; the name works wherever a model is named",
-        manifest.name,
-        path.display(),
-        manifest.bytes().map_or_else(|| "size unknown".to_owned(), |bytes| Bytes(bytes).to_string()),
+        &format!(
+            "added {}: {} ({size}), used where it lies; the name works wherever a model is named",
+            manifest.name,
+            path.display(),
+        ),
     )?;
     Ok(ExitStatus::Done)
 }
 
-/// What the file or folder says of itself; refuses what no room could load.
+/// What the file or folder says of itself. What its user would hear of only when a model is run is refused here: all but the
+/// weights, which may take long to load.
 fn facts_of(path: &Path) -> Result<Facts> {
     if !path.exists() {
         return Err(usage(format!("cannot add {}: there is no such file or folder", path.display())));
     }
+    let attempt = || format!("cannot add {}", path.display());
     if is_encoder(path) {
+        SentenceEncoder::load(path, &Device::open(DeviceChoice::Cpu)?).with_context(attempt)?;
         let config = read_config(&path.join("config.json"))?;
         return Ok(Facts {
             architecture: ENCODER.to_owned(),
@@ -270,7 +323,8 @@ fn facts_of(path: &Path) -> Result<Facts> {
             parameters: None,
         });
     }
-    let info = LanguageModel::inspect(path).with_context(|| format!("cannot add {}", path.display()))?;
+    let info = LanguageModel::inspect(path).with_context(attempt)?;
+    LanguageModel::tokenizer(path).with_context(attempt)?;
     Ok(Facts {
         architecture: info.architecture,
         kind: if path.is_dir() { Kind::Safetensors } else { Kind::Gguf },
@@ -296,22 +350,25 @@ fn read_config(path: &Path) -> Result<Value> {
         .map_err(|error| usage(format!("cannot add the folder: {} is not JSON: {error}", path.display())))
 }
 
-fn rm(store: &Store, name: &str, out: &mut dyn Write) -> Result<ExitStatus> {
+fn rm(store: &Store, name: &str, as_json: bool, out: &mut dyn Write) -> Result<ExitStatus> {
     let in_place = store.catalogue()?.get(name).and_then(|entry| {
         entry.manifest.sources.iter().find_map(|source| match source {
-            crate::models::Source::Path { path } => Some(path.clone()),
+            crate::models::Source::Path { path } if path.exists() => Some(path.clone()),
             _ => None,
         })
     });
     let removed = store.remove(name)?;
+    if as_json {
+        return print_json(&json!({ "name": name, "removed": removed, "kept": in_place }), out);
+    }
     if removed.is_empty() {
-        writeln!(out, "nothing of {name} was in the cache {}", store.folder.display())?;
+        say(out, &format!("nothing of {name} was in the cache {}", store.folder.display()))?;
     }
     for path in removed {
-        writeln!(out, "removed {}", path.display())?;
+        say(out, &format!("removed {}", path.display()))?;
     }
     if let Some(path) = in_place {
-        writeln!(out, "kept {}: it is yours", path.display())?;
+        say(out, &format!("kept {}: it is yours", path.display()))?;
     }
     Ok(ExitStatus::Done)
 }
@@ -352,16 +409,12 @@ fn count(parameters: u64) -> String {
     }
 }
 
-fn print_json(value: &impl Serialize, out: &mut dyn Write) -> Result<ExitStatus> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)?;
-    Ok(ExitStatus::Done)
+/// A line for people.
+fn say(out: &mut dyn Write, text: &str) -> Result<()> {
+    Ok(writeln!(out, "{}", escaped(text))?)
 }
 
-fn is_broken_pipe(error: &Error) -> bool {
-    error.chain().any(|cause| {
-        let direct = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
-        direct.or(json) == Some(ErrorKind::BrokenPipe)
-    })
+fn print_json(value: &impl Serialize, out: &mut dyn Write) -> Result<ExitStatus> {
+    writeln!(out, "{}", serde_json::to_string_pretty(value)?)?;
+    Ok(ExitStatus::Done)
 }

@@ -37,7 +37,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus> {
 /// Prints a summary: one JSON object, or tables and the verdict.
 pub(super) fn print_summary(header: &record::RunHeader, summary: &metrics::Summary, json: bool) -> Result<()> {
     if json {
-        output::data(&serde_json::to_string(summary)?);
+        output::data(&serde_json::to_string(summary)?)?;
     } else {
         let models = format!(
             "{}: {} samples of the {} split. SLM {} ({}), LLM {} ({}){}.\n",
@@ -50,9 +50,9 @@ pub(super) fn print_summary(header: &record::RunHeader, summary: &metrics::Summa
             header.llm.place,
             if header.llm_is_stand_in { ", a stand-in on this machine" } else { "" },
         );
-        output::data(&report::printable(models.trim_end()));
-        output::data(&report::render_terminal(&report::tables(summary), output::width()));
-        output::data(&format!("\nVerdict: {}\n", report::printable(&summary.verdict.text)));
+        output::data(&report::printable(models.trim_end()))?;
+        output::data(&report::render_terminal(&report::tables(summary), output::width()))?;
+        output::data(&format!("\nVerdict: {}\n", report::printable(&summary.verdict.text)))?;
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! `serve`: an OpenAI-compatible server over a local model.
 
-use super::threads;
+use super::{output, threads};
 use crate::clock::Clock;
 use crate::engine::{LocalEngine, Secret};
 use crate::error::{Context, ExitStatus, Result, anyhow, usage};
 use crate::models::{Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
-use crate::serve::{Backend, ServeOptions, serve};
+use crate::serve::{Backend, GRACE, ServeOptions, serve};
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -43,7 +43,7 @@ pub(super) struct ServeArgs {
     pub exit_with_parent: bool,
 }
 
-/// Serves until SIGTERM or Ctrl-C.
+/// Serves until SIGTERM or Ctrl-C, which is how a server is meant to end: the status is 0.
 pub(super) fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<ExitStatus> {
     threads::check(args.threads)?;
     threads::bound(args.threads)?;
@@ -56,7 +56,7 @@ pub(super) fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<Exi
         ..ServeOptions::default()
     };
     let args = args.clone();
-    serve(&options, move || load(&args, network, quiet), announce)?;
+    serve(&options, move || load(&args, network, quiet), announce, |answers| stopping(answers, quiet))?;
     Ok(ExitStatus::Done)
 }
 
@@ -77,6 +77,12 @@ fn load(args: &ServeArgs, network: Network, quiet: bool) -> Result<Box<dyn Backe
     };
     let loaded = LanguageModel::load(&local.path, &device, &options)
         .with_context(|| format!("cannot load {} from {}", local.name, local.path.display()))?;
+    if !loaded.info().has_chat_template && !quiet {
+        output::note(&format!(
+            "{} carries no chat template: every chat request will be refused; serve an instruction-tuned model",
+            local.name
+        ));
+    }
     Ok(Box::new(LocalEngine::new(loaded, local.name, Some(local.sha256), device.name(), Clock::real())))
 }
 
@@ -86,4 +92,16 @@ fn announce(address: SocketAddr) -> Result<()> {
     writeln!(out, "{}http://{address}", crate::serve::READY)
         .and_then(|()| out.flush())
         .map_err(|error| anyhow!("cannot print the server's address: {error}"))
+}
+
+/// Says why the server does not end at once.
+fn stopping(answers: usize, quiet: bool) {
+    if answers == 0 || quiet {
+        return;
+    }
+    let plural = if answers == 1 { "" } else { "s" };
+    output::note(&format!(
+        "stopping: {answers} answer{plural} will be finished first, within {} s; press Ctrl-C again to end at once",
+        GRACE.as_secs()
+    ));
 }

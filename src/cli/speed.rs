@@ -139,7 +139,7 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
         decode: samples.decode.iter().map(|one| decode(one, args.steps, bandwidth)).collect::<Result<_>>()?,
         prefix_reuse: reuse(&plan, &samples)?,
     };
-    output::data(&if args.json { report.json()?.to_string() } else { report.text() });
+    if args.json { output::data(&report.json()?.to_string()) } else { output::text(&report.text()) }?;
     Ok(ExitStatus::Done)
 }
 

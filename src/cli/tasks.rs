@@ -1,5 +1,6 @@
 //! The `tasks` verb: list, show, check.
 
+use super::output;
 use crate::contract::Contract;
 use crate::error::{ExitStatus, Result};
 use crate::task::{Problem, Sample, Split, Task, bundled, check, find, load};
@@ -8,7 +9,6 @@ use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Samples that `tasks show` prints.
@@ -53,13 +53,13 @@ enum TasksCommand {
 /// Runs the verb.
 pub(super) fn run(args: &TasksArgs) -> Result<ExitStatus> {
     match &args.command {
-        TasksCommand::List { json } => Ok(list(*json)),
+        TasksCommand::List { json } => list(*json),
         TasksCommand::Show { task, json } => show(task, *json),
         TasksCommand::Check { task, json } => check_all(task, *json),
     }
 }
 
-fn list(as_json: bool) -> ExitStatus {
+fn list(as_json: bool) -> Result<ExitStatus> {
     let tasks: Vec<(String, std::path::PathBuf, Result<Task>)> = bundled()
         .into_iter()
         .map(|(name, dir)| {
@@ -78,8 +78,8 @@ fn list(as_json: bool) -> ExitStatus {
                 Err(error) => json!({"name": name, "path": dir, "error": format!("{error:#}")}),
             })
             .collect();
-        print(&json!({ "tasks": rows }).to_string());
-        return ExitStatus::Done;
+        output::data(&json!({ "tasks": rows }).to_string())?;
+        return Ok(ExitStatus::Done);
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["name", "labels", "samples", "articles", "description"]);
@@ -96,17 +96,17 @@ fn list(as_json: bool) -> ExitStatus {
         };
     }
     align_right(&mut table, 1..=3);
-    print(&table.trim_fmt());
-    ExitStatus::Done
+    output::text(&table.trim_fmt())?;
+    Ok(ExitStatus::Done)
 }
 
 fn show(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     let task = load(&find(name_or_dir)?)?;
     Contract::new("the answer's schema", &task.schema)?;
     if as_json {
-        print(&describe(&task).to_string());
+        output::data(&describe(&task).to_string())?;
     } else {
-        print(&render(&task));
+        output::text(&render(&task))?;
     }
     Ok(ExitStatus::Done)
 }
@@ -159,7 +159,7 @@ fn render(task: &Task) -> String {
             sample.query.id,
             sample.split.name(),
             sample.target.label.as_deref().unwrap_or("no label"),
-            one_line(&sample.query.input)
+            output::one_line(&sample.query.input)
         );
     }
     let _ = writeln!(text, "\nSystem prompt ({} worked examples a label)", task.examples_per_label);
@@ -191,12 +191,12 @@ fn check_all(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
         problems.push(Problem { file, line: None, reason: format!("{error:#}") });
     }
     if as_json {
-        print(&report(task.as_ref(), &problems).to_string());
+        output::data(&report(task.as_ref(), &problems).to_string())?;
     } else if let (Some(task), true) = (&task, problems.is_empty()) {
-        print(&totals(task, &path));
+        output::text(&totals(task, &path))?;
     } else {
         let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        print(&lines.join("\n"));
+        output::text(&lines.join("\n"))?;
     }
     Ok(if problems.is_empty() { ExitStatus::Done } else { ExitStatus::Usage })
 }
@@ -232,17 +232,6 @@ fn examples(task: &Task) -> Vec<&Sample> {
     task.samples.iter().take(SHOWN).collect()
 }
 
-/// A text on one line, shortened, without control characters.
-fn one_line(text: &str) -> String {
-    const LONGEST: usize = 160;
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut short: String = flat.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
-    if flat.chars().nth(LONGEST).is_some() {
-        short.push('…');
-    }
-    short
-}
-
 fn indent(text: &mut String, block: &str) {
     if !block.is_empty() {
         text.push_str(&indented(block));
@@ -260,9 +249,4 @@ fn align_right(table: &mut Table, columns: std::ops::RangeInclusive<usize>) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-}
-
-/// Data, on stdout. A closed pipe is no error: the reader has seen enough.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }

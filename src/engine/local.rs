@@ -1,11 +1,11 @@
 //! A model in this process.
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, StopReason, Timing, TokenLogprob, Usage,
-    UsageSource, align,
+    Alternative, Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, StopReason, Timing,
+    TokenLogprob, Usage, UsageSource, align,
 };
 use crate::clock::{Clock, Component, Spans};
-use crate::error::Error;
+use crate::error::{Error, UsageError};
 use crate::nn::{Constraint, GenerateOptions, Grammar, LanguageModel, Stop, Token};
 use crate::units::Seconds;
 use std::ops::ControlFlow;
@@ -192,12 +192,15 @@ impl LocalEngine {
     }
 
     fn failed(&self, step: &str, error: &Error) -> EngineError {
-        self.failure(&format!("{step} failed: {error:#}"))
+        let failure = self.failure(&format!("{step} failed: {error:#}"));
+        // A template that takes no such conversation, say: the same request would fail again.
+        let kind = if error.is::<UsageError>() { FailureKind::Rejected } else { failure.kind };
+        EngineError { kind, ..failure }
     }
 
     fn refused(&self, error: &Error) -> EngineError {
         let message = format!("the call of {} ({}): {error:#}", self.info.model, self.info.place);
-        EngineError::new(FailureKind::Rejected, message)
+        EngineError::new(FailureKind::Grammar, message)
     }
 
     fn failure(&self, what: &str) -> EngineError {
@@ -207,7 +210,9 @@ impl LocalEngine {
 }
 
 fn shown(token: &Token) -> TokenLogprob {
-    TokenLogprob { text: token.text.clone(), logprob: token.logprob, top: token.top.clone() }
+    let top =
+        token.top.iter().map(|(bytes, logprob)| Alternative { bytes: bytes.clone(), logprob: *logprob }).collect();
+    TokenLogprob { top, ..TokenLogprob::new(token.text.clone(), &token.bytes, token.logprob) }
 }
 
 impl Engine for LocalEngine {

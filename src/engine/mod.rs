@@ -67,13 +67,53 @@ impl Held {
 /// One generated token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenLogprob {
-    /// Its text; the texts of all tokens concatenate to the completion.
+    /// The text that it completed; the texts of all tokens concatenate to the completion.
     pub text: String,
+    /// Its own bytes where they are others than those of `text`: a part of a character completes no text, and a stop text
+    /// is no part of the completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Vec<u8>>,
     /// Natural logarithm of its probability.
     pub logprob: f64,
     /// The most probable alternatives, the chosen one included, most probable first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub top: Vec<(String, f64)>,
+    pub top: Vec<Alternative>,
+}
+
+impl TokenLogprob {
+    /// A token without alternatives; `bytes` are its own, `text` is what it completed.
+    pub(crate) fn new(text: String, bytes: &[u8], logprob: f64) -> Self {
+        let bytes = (bytes != text.as_bytes()).then(|| bytes.to_vec());
+        Self { text, bytes, logprob, top: Vec::new() }
+    }
+
+    /// Its own bytes.
+    #[must_use]
+    pub fn own_bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.text.as_bytes())
+    }
+}
+
+/// A token that could have been chosen. A record holds it as its text and its log-probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(String, f64)", into = "(String, f64)")]
+pub struct Alternative {
+    /// Its bytes, which may be a part of a character.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability.
+    pub logprob: f64,
+}
+
+impl From<(String, f64)> for Alternative {
+    fn from((text, logprob): (String, f64)) -> Self {
+        Self { bytes: text.into_bytes(), logprob }
+    }
+}
+
+impl From<Alternative> for (String, f64) {
+    fn from(alternative: Alternative) -> Self {
+        (String::from_utf8_lossy(&alternative.bytes).into_owned(), alternative.logprob)
+    }
 }
 
 /// Token counts.
@@ -164,7 +204,7 @@ pub enum FailureKind {
     RateLimited,
     /// The endpoint failed (5xx), retries used up.
     Server,
-    /// The endpoint refused the request (another 4xx), or the local engine its grammar.
+    /// The endpoint refused the request (another 4xx), or a local model cannot be asked it.
     Rejected,
     /// The answer was not what the protocol promises (HTML, broken JSON).
     Malformed,
@@ -174,6 +214,8 @@ pub enum FailureKind {
     ContextOverflow,
     /// `--offline` forbids the call.
     Offline,
+    /// The grammar asked for cannot be used: it contradicts itself, or is too large.
+    Grammar,
     /// The local engine failed.
     Local,
     /// The user interrupted the run.
@@ -252,7 +294,11 @@ fn align(mut tokens: Vec<TokenLogprob>, text: &str) -> Vec<TokenLogprob> {
         skip -= cut;
         let end = token.text.len().min(cut + keep);
         keep -= end - cut;
-        token.text = token.text.get(cut..end).unwrap_or_default().to_owned();
+        let kept = token.text.get(cut..end).unwrap_or_default().to_owned();
+        if kept != token.text {
+            let whole = std::mem::replace(&mut token.text, kept);
+            token.bytes.get_or_insert(whole.into_bytes());
+        }
     }
     let used = tokens.iter().rposition(|token| !token.text.is_empty()).map_or(0, |last| last + 1);
     tokens.truncate(used);
@@ -264,7 +310,7 @@ mod tests {
     use super::*;
 
     fn tokens(texts: &[&str]) -> Vec<TokenLogprob> {
-        texts.iter().map(|&text| TokenLogprob { text: text.to_owned(), logprob: -0.5, top: Vec::new() }).collect()
+        texts.iter().map(|&text| TokenLogprob::new(text.to_owned(), text.as_bytes(), -0.5)).collect()
     }
 
     fn texts(tokens: &[TokenLogprob]) -> Vec<&str> {
@@ -276,7 +322,9 @@ mod tests {
         assert_eq!(texts(&align(tokens(&["Hello", " you"]), "Hello you")), ["Hello", " you"]);
         assert_eq!(texts(&align(tokens(&["Hello", " you", "<|im_end|>"]), "Hello you")), ["Hello", " you"]);
         assert_eq!(texts(&align(tokens(&[" ", " Hello", " you"]), "Hello you")), ["", "Hello", " you"]);
-        assert_eq!(texts(&align(tokens(&["Hell", "o you"]), "Hello")), ["Hell", "o"]);
+        let cut = align(tokens(&["Hell", "o you"]), "Hello");
+        assert_eq!(texts(&cut), ["Hell", "o"]);
+        assert_eq!(cut.iter().map(TokenLogprob::own_bytes).collect::<Vec<_>>(), [&b"Hell"[..], b"o you"]);
     }
 
     #[test]

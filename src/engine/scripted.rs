@@ -1,8 +1,8 @@
 //! An engine that says what it was told to say, so that the loop around it is tested without a model.
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, StopReason, Timing, TokenLogprob, Usage,
-    UsageSource,
+    Alternative, Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, StopReason, Timing,
+    TokenLogprob, Usage, UsageSource,
 };
 use crate::clock::{Clock, Component, Spans};
 use crate::units::Seconds;
@@ -28,7 +28,10 @@ impl Reply {
     /// A text of which every word is a token with this log-probability; it takes no time.
     pub fn new(text: impl Into<String>, logprob: f64) -> Self {
         let text = text.into();
-        let token = |text: &str| TokenLogprob { text: text.to_owned(), logprob, top: vec![(text.to_owned(), logprob)] };
+        let token = |text: &str| TokenLogprob {
+            top: vec![Alternative::from((text.to_owned(), logprob))],
+            ..TokenLogprob::new(text.to_owned(), text.as_bytes(), logprob)
+        };
         let tokens = text.split_inclusive(' ').map(token).collect();
         let time = [(Component::Prefill, Seconds::ZERO), (Component::Decode, Seconds::ZERO)];
         Self { text, tokens, usage: None, stop: StopReason::EndOfTurn, time }

@@ -2,7 +2,7 @@
 
 use super::endpoint::RemoteOptions;
 use super::failure::Fault;
-use super::{FailureKind, Held, Request, StopReason, TokenLogprob, Usage, UsageSource, align};
+use super::{Alternative, FailureKind, Held, Request, StopReason, TokenLogprob, Usage, UsageSource, align};
 use crate::nn::Rule;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -168,6 +168,7 @@ struct Entry {
 struct Top {
     token: String,
     logprob: f64,
+    bytes: Option<Vec<u8>>,
 }
 
 /// A token as it came: a token may hold part of a character, so that its text is bytes.
@@ -175,7 +176,7 @@ struct Top {
 struct RawToken {
     bytes: Vec<u8>,
     logprob: f64,
-    top: Vec<(String, f64)>,
+    top: Vec<Alternative>,
 }
 
 /// An answer in the making.
@@ -236,7 +237,11 @@ impl Answer {
         for entry in logprobs.content.into_iter().flatten() {
             let bytes = entry.bytes.unwrap_or_else(|| entry.token.into_bytes());
             // A probability above 1 is a rounding error of the server at best.
-            let top = entry.top_logprobs.into_iter().map(|top| (top.token, top.logprob.min(0.0))).collect();
+            let alternative = |top: Top| Alternative {
+                bytes: top.bytes.unwrap_or_else(|| top.token.into_bytes()),
+                logprob: top.logprob.min(0.0),
+            };
+            let top = entry.top_logprobs.into_iter().map(alternative).collect();
             self.entries.push(RawToken { bytes, logprob: entry.logprob.min(0.0), top });
         }
     }
@@ -287,7 +292,8 @@ impl Answer {
         let mut pending = Vec::new();
         let tokens = std::mem::take(&mut self.entries).into_iter().map(|token| {
             pending.extend_from_slice(&token.bytes);
-            TokenLogprob { text: take_characters(&mut pending), logprob: token.logprob, top: token.top }
+            let text = take_characters(&mut pending);
+            TokenLogprob { top: token.top, ..TokenLogprob::new(text, &token.bytes, token.logprob) }
         });
         align(tokens.collect(), &self.text)
     }
@@ -296,21 +302,19 @@ impl Answer {
 /// Takes the finished characters off the front of `pending`; a character that is still incomplete stays.
 fn take_characters(pending: &mut Vec<u8>) -> String {
     let mut text = String::new();
+    let mut rest = Vec::new();
+    let mut taken = 0;
     for chunk in pending.utf8_chunks() {
+        taken += chunk.valid().len() + chunk.invalid().len();
         text.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            // Incomplete at the end: wait for the rest. A character has at most four bytes.
-            let rest = chunk.invalid().to_vec();
-            let is_last = pending.ends_with(&rest) && rest.len() < 4;
-            let incomplete = is_last && std::str::from_utf8(pending).is_err_and(|error| error.error_len().is_none());
-            if incomplete {
-                *pending = rest;
-                return text;
-            }
+        let unfinished = std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+        if unfinished && taken == pending.len() {
+            rest = chunk.invalid().to_vec();
+        } else if !chunk.invalid().is_empty() {
             text.push(char::REPLACEMENT_CHARACTER);
         }
     }
-    pending.clear();
+    *pending = rest;
     text
 }
 
@@ -400,7 +404,8 @@ mod tests {
         let tokens = answer.tokens();
         let texts: Vec<_> = tokens.iter().map(|token| (token.text.as_str(), token.logprob)).collect();
         assert_eq!(texts, [("Gr", -0.5), ("", -1.0), ("ü", 0.0)]);
-        assert_eq!(tokens[0].top, [("Gr".to_owned(), -0.5)]);
+        assert_eq!(tokens[0].top, [Alternative::from(("Gr".to_owned(), -0.5))]);
+        assert_eq!((tokens[1].own_bytes(), tokens[2].own_bytes()), (&[0xC3][..], &[0xBC][..]));
     }
 
     #[test]
@@ -435,5 +440,10 @@ mod tests {
         pending.extend([0x84, 0x9E, 0xFF, b'b']);
         assert_eq!(take_characters(&mut pending), "𝄞\u{fffd}b");
         assert!(pending.is_empty());
+        pending.extend([0xFF, 0xE2, 0x82]);
+        assert_eq!(take_characters(&mut pending), "\u{fffd}");
+        pending.extend([0xE2]);
+        assert_eq!(take_characters(&mut pending), "\u{fffd}");
+        assert_eq!(pending, [0xE2]);
     }
 }

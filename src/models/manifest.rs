@@ -111,6 +111,41 @@ impl Manifest {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
+    /// Where the user's own file or folder lies, when the model can come from nowhere else.
+    #[must_use]
+    pub fn added_from(&self) -> Option<&Path> {
+        let mut paths = self.sources.iter().map(|source| match source {
+            Source::Path { path } => Some(path.as_path()),
+            _ => None,
+        });
+        let first = paths.next().flatten()?;
+        paths.all(|path| path.is_some()).then_some(first)
+    }
+
+    /// Where one of the files lies when the model is used at `path`. A GGUF file is the path itself.
+    pub(super) fn place(&self, file: &ModelFile, path: &Path) -> PathBuf {
+        if path.is_dir() || self.kind != Kind::Gguf { path.join(&file.name) } else { path.to_owned() }
+    }
+
+    /// What to do when files of the model are missing or not what they should be.
+    #[must_use]
+    pub fn mend(&self) -> String {
+        let name = &self.name;
+        match self.added_from() {
+            None => format!("`routergym-local models rm {name}` and `routergym-local models pull {name}` replace it"),
+            Some(path) if path.exists() => format!(
+                "put back what was there, or `routergym-local models rm {name}` and `routergym-local models add {} --name \
+                 {name}` register it as it is now",
+                path.display()
+            ),
+            Some(path) => format!(
+                "{} was moved or removed: put it back, or `routergym-local models rm {name}` and `routergym-local models \
+                 add PATH --name {name}` with its new place",
+                path.display()
+            ),
+        }
+    }
+
     /// Everything that would let a manifest reach outside its folder, pass an option to a child process or leave a file
     /// without an origin is refused here, so that the code behind may rely on it.
     fn check(&self) -> Result<()> {

@@ -64,23 +64,19 @@ impl Store {
     fn used_in_place(&self, manifest: &Manifest, progress: Progress) -> Result<Option<LocalModel>> {
         for source in &manifest.sources {
             let Source::Path { path } = source else { continue };
-            let files: Vec<(&ModelFile, PathBuf)> = manifest
-                .files
-                .iter()
-                .map(|file| (file, if path.is_dir() { path.join(&file.name) } else { path.clone() }))
-                .collect();
+            let files: Vec<(&ModelFile, PathBuf)> =
+                manifest.files.iter().map(|file| (file, manifest.place(file, path))).collect();
             if !files.iter().all(|(_, path)| path.is_file()) {
                 continue;
             }
             let mut all = Vec::new();
-            for (file, path) in &files {
-                let found = self.sum_of_path(path, progress)?;
+            for (file, place) in &files {
+                let found = self.sum_of_path(place, progress)?;
                 if let Some(expected) = file.sha256.as_deref().filter(|expected| *expected != found) {
-                    return Err(mismatch(path, expected, &found).context(format!(
-                        "the file of the added model {name} has changed; `routergym-local models rm {name}` and \
-                         `routergym-local models add {}` register it as it is now",
-                        path.display(),
-                        name = manifest.name
+                    return Err(mismatch(place, expected, &found).context(format!(
+                        "a file of the added model {} has changed; {}",
+                        manifest.name,
+                        manifest.mend()
                     )));
                 }
                 all.push((file.name.clone(), found));

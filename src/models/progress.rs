@@ -1,5 +1,6 @@
 //! What a person at the terminal sees of a download: a bar on stderr, or plain lines where stderr is not a terminal.
 
+use crate::error::escaped;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -45,7 +46,7 @@ impl Progress {
             return Bar::hidden();
         }
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-        bar.set_message(message.to_owned());
+        bar.set_message(escaped(message));
         let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
@@ -85,5 +86,5 @@ impl Drop for Bar {
 
 #[expect(clippy::print_stderr, reason = "the one place of this room that writes to stderr, beside the bars")]
 fn tell(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", escaped(text));
 }

@@ -6,7 +6,7 @@
 
 mod json;
 
-use crate::error::{Context as _, Error, Result, anyhow, bail};
+use crate::error::{Context as _, Error, Result, anyhow, bail, usage};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value, context};
@@ -197,7 +197,9 @@ impl Refusal {
             }
             _ => "the template needs something that is not supported; take another model file",
         };
-        anyhow!("rendering tokenizer.chat_template: {}: {mend}", self.said)
+        let message = format!("rendering tokenizer.chat_template: {}: {mend}", self.said);
+        // Another conversation may well be taken.
+        if self.kind == ErrorKind::InvalidOperation { usage(message) } else { anyhow!(message) }
     }
 }
 

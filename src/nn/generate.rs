@@ -45,10 +45,12 @@ pub struct Token {
     pub id: u32,
     /// The text that it completed: empty while a multi-byte character is unfinished.
     pub text: String,
+    /// Its own bytes, which may be a part of a character; none where it ends the turn.
+    pub bytes: Vec<u8>,
     /// Natural logarithm of its probability at temperature 1.
     pub logprob: f64,
-    /// The most probable alternatives (text, logprob), most probable first.
-    pub top: Vec<(String, f64)>,
+    /// The most probable alternatives (bytes, logprob), most probable first.
+    pub top: Vec<(Vec<u8>, f64)>,
 }
 
 /// Why generation stopped.
@@ -313,9 +315,9 @@ impl LanguageModel {
     }
 
     fn token(&self, choice: Choice, text: String) -> Token {
-        let name = |id| String::from_utf8_lossy(&self.vocabulary.tokenizer.token_bytes(id)).into_owned();
-        let top = choice.top.into_iter().map(|(id, logprob)| (name(id), logprob)).collect();
-        Token { id: choice.id, text, logprob: choice.logprob, top }
+        let bytes = |id| self.vocabulary.tokenizer.token_bytes(id);
+        let top = choice.top.into_iter().map(|(id, logprob)| (bytes(id), logprob)).collect();
+        Token { id: choice.id, text, bytes: bytes(choice.id), logprob: choice.logprob, top }
     }
 }
 

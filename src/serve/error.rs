@@ -60,7 +60,8 @@ impl From<&EngineError> for ApiError {
             FailureKind::ContextOverflow => {
                 Self::invalid("messages", error.message.clone()).with_code("context_length_exceeded")
             }
-            FailureKind::Rejected => Self::new(StatusCode::BAD_REQUEST, error.message.clone()),
+            FailureKind::Grammar => Self::invalid("response_format", error.message.clone()),
+            FailureKind::Rejected => Self::invalid("messages", error.message.clone()).with_code("conversation_refused"),
             FailureKind::Interrupted => Self::stopping(),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.message.clone()),
         }

@@ -14,6 +14,7 @@ mod worker;
 
 pub(crate) use child::READY;
 pub use child::{StandIn, StandInOptions};
+pub(crate) use server::GRACE;
 pub use server::{ServeOptions, serve};
 
 use crate::engine::{

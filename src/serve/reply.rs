@@ -71,12 +71,15 @@ impl Envelope {
         if !self.logprobs {
             return Value::Null;
         }
-        let entry = |text: &str, logprob: f64| json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()});
+        let entry = |bytes: &[u8], logprob: f64| {
+            // A token that is a part of a character has no text; its bytes say what it is.
+            json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes})
+        };
         let content: Vec<Value> = tokens
             .iter()
             .map(|token| {
-                let mut object = entry(&token.text, token.logprob);
-                object["top_logprobs"] = token.top.iter().map(|(text, logprob)| entry(text, *logprob)).collect();
+                let mut object = entry(token.own_bytes(), token.logprob);
+                object["top_logprobs"] = token.top.iter().map(|top| entry(&top.bytes, top.logprob)).collect();
                 object
             })
             .collect();

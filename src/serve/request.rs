@@ -1,7 +1,7 @@
 //! The body of `POST /v1/chat/completions`, checked.
 //!
 //! Options that are unknown are ignored, as everywhere; known ones that would change the answer and are not offered here
-//! (`n` above 1, tools) are refused, because ignoring them would answer another question.
+//! (`n` above 1, tools, penalties, biases) are refused, because ignoring them would answer another question.
 
 use super::error::ApiError;
 use crate::contract::Contract;
@@ -99,6 +99,17 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
     }
     if fields.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()) {
         return Err(ApiError::invalid("tools", "tools are not offered by this server; leave them out"));
+    }
+    let zero = |value: &Value| value.as_f64() == Some(0.0);
+    for name in ["frequency_penalty", "presence_penalty"] {
+        if given(fields, name).is_some_and(|penalty| !zero(penalty)) {
+            let message = format!("{name} is not offered by this server; leave it out, or set it to 0");
+            return Err(ApiError::invalid(name, message));
+        }
+    }
+    let no_bias = |biases: &Value| biases.as_object().is_some_and(|biases| biases.values().all(zero));
+    if given(fields, "logit_bias").is_some_and(|biases| !no_bias(biases)) {
+        return Err(ApiError::invalid("logit_bias", "logit_bias is not offered by this server; leave it out"));
     }
     Ok(())
 }
@@ -244,6 +255,7 @@ mod tests {
                 {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
             "max_tokens": 9, "max_completion_tokens": 5, "temperature": 0, "seed": -1, "logprobs": true, "top_logprobs": 3,
             "prompt_cache_key": "a cell", "stop": "END", "stream": true, "stream_options": {"include_usage": true}, "user": "x", "n": 1, "top_p": null,
+            "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {},
         }))
         .unwrap();
         let messages = vec![Message::new("system", "Be brief."), Message::new("user", "ab")];
@@ -294,6 +306,10 @@ mod tests {
             (Some("seed"), json!({"messages": user, "seed": 0.5})),
             (Some("prompt_cache_key"), json!({"messages": user, "prompt_cache_key": 1})),
             (Some("n"), json!({"messages": user, "n": 2})),
+            (Some("logit_bias"), json!({"messages": user, "logit_bias": {"50": -100}})),
+            (Some("logit_bias"), json!({"messages": user, "logit_bias": [1]})),
+            (Some("frequency_penalty"), json!({"messages": user, "frequency_penalty": 1.5})),
+            (Some("presence_penalty"), json!({"messages": user, "presence_penalty": "high"})),
             (Some("tools"), json!({"messages": user, "tools": [{}]})),
             (Some("response_format"), json!({"messages": user, "response_format": {"type": "json_object"}})),
         ] {

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 /// How long answers under way may take after the server was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// How long connections may take to close after that.
 const CLOSING: Duration = Duration::from_secs(1);
 /// How often the stop flag is looked at.
@@ -39,7 +39,7 @@ pub struct ServeOptions {
     /// Whether the end of standard input stops the server: a parent holds the other end. Ctrl-C is then the parent's
     /// business and ignored here.
     pub exit_with_parent: bool,
-    /// Stops the server when it becomes true.
+    /// Stops the server when it becomes true; the server takes it back, so that it can be told a second time.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -58,11 +58,13 @@ impl Default for ServeOptions {
 }
 
 /// Serves until it is told to stop. The address is taken first; then `load` runs on the thread that will own the model, and
-/// requests get 503 meanwhile; `on_ready` is called once the model answers.
+/// requests get 503 meanwhile; `on_ready` is called once the model answers. Told to stop, the server finishes the answers
+/// under way, for ten seconds at most: `on_stopping` is called with their number. Told a second time, it ends at once.
 pub fn serve(
     options: &ServeOptions,
     load: impl FnOnce() -> Result<Box<dyn Backend>> + Send + 'static,
     on_ready: impl FnOnce(SocketAddr) -> Result<()>,
+    on_stopping: impl FnOnce(usize),
 ) -> Result<()> {
     if !is_loopback(&options.host) && options.api_key.as_ref().is_none_or(|key| key.expose().is_empty()) {
         return Err(usage(format!(
@@ -77,7 +79,7 @@ pub fn serve(
         .enable_all()
         .build()
         .context("cannot start the server's runtime")?;
-    let result = runtime.block_on(live(options, load, on_ready));
+    let result = runtime.block_on(live(options, load, on_ready, on_stopping));
     // A forward pass cannot be interrupted; the process does not wait for it.
     runtime.shutdown_background();
     result
@@ -87,6 +89,7 @@ async fn live(
     options: &ServeOptions,
     load: impl FnOnce() -> Result<Box<dyn Backend>> + Send + 'static,
     on_ready: impl FnOnce(SocketAddr) -> Result<()>,
+    on_stopping: impl FnOnce(usize),
 ) -> Result<()> {
     let listener = bind(&options.host, options.port).await?;
     let address = listener.local_addr().context("cannot read the address that the server listens on")?;
@@ -126,6 +129,7 @@ async fn live(
 
     let _server_gone = stop_accepting.send(());
     if ending == Ending::Graceful {
+        on_stopping(app.queue.pending());
         let finished = tokio::select! {
             finished = timeout(GRACE, &mut server) => finished.is_ok(),
             _ = endings.next() => false,
@@ -179,7 +183,7 @@ impl Endings {
     async fn next(&mut self) -> Ending {
         let stop = &self.stop;
         let flag = async {
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.swap(false, Ordering::Relaxed) {
                 sleep(STOP_POLL).await;
             }
         };

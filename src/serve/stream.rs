@@ -139,7 +139,7 @@ mod tests {
 
     fn released(stops: &[&str], texts: &[&str]) -> Vec<String> {
         let mut holder = Holder { stops: stops.iter().map(|&stop| stop.to_owned()).collect(), ..Holder::default() };
-        let token = |text: &str| TokenLogprob { text: text.to_owned(), logprob: 0.0, top: Vec::new() };
+        let token = |text: &str| TokenLogprob::new(text.to_owned(), text.as_bytes(), 0.0);
         texts.iter().map(|text| holder.push(token(text)).iter().map(|token| token.text.as_str()).collect()).collect()
     }
 

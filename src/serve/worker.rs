@@ -10,7 +10,7 @@ use crate::units::Seconds;
 use axum::http::StatusCode;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// What a request hears from the worker.
@@ -26,6 +26,23 @@ struct Job {
     ask: Ask,
     queued: Moment,
     events: mpsc::UnboundedSender<Event>,
+    _pending: Pending,
+}
+
+/// Counts a request from its queueing to its end, however it ends.
+struct Pending(Arc<AtomicUsize>);
+
+impl Pending {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The way to the worker.
@@ -33,6 +50,7 @@ struct Job {
 pub(super) struct Queue {
     jobs: mpsc::Sender<Job>,
     clock: Clock,
+    pending: Arc<AtomicUsize>,
 }
 
 /// A started worker.
@@ -45,10 +63,16 @@ pub(super) struct Worker {
 }
 
 impl Queue {
+    /// How many answers are under way or waited for.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
     /// Lines a request up. The request is given up when the receiver is dropped.
     pub(super) fn submit(&self, ask: Ask) -> Result<mpsc::UnboundedReceiver<Event>, ApiError> {
         let (events, receiver) = mpsc::unbounded_channel();
-        match self.jobs.try_send(Job { ask, queued: self.clock.now(), events }) {
+        let job = Job { ask, queued: self.clock.now(), events, _pending: Pending::begin(&self.pending) };
+        match self.jobs.try_send(job) {
             Ok(()) => Ok(receiver),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(ApiError::stopping()),
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -71,7 +95,7 @@ pub(super) fn start(
     let (jobs, mut receiver) = mpsc::channel::<Job>(capacity.max(1));
     let (tell_ready, ready) = oneshot::channel();
     let (alive, ended) = oneshot::channel::<()>();
-    let queue = Queue { jobs, clock: clock.clone() };
+    let queue = Queue { jobs, clock: clock.clone(), pending: Arc::default() };
     let work = move || {
         let _alive = alive;
         let backend = match load() {

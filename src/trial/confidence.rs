@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn tokens(parts: &[(&str, f64)]) -> Vec<TokenLogprob> {
-        parts.iter().map(|&(text, p)| TokenLogprob { text: text.into(), logprob: p.ln(), top: Vec::new() }).collect()
+        parts.iter().map(|&(text, p)| TokenLogprob::new(text.into(), text.as_bytes(), p.ln())).collect()
     }
 
     #[test]

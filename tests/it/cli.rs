@@ -12,6 +12,17 @@ fn help_names_every_verb_and_exits_with_0() {
 }
 
 #[test]
+fn help_says_how_a_server_ends() {
+    let help = |arguments: &[&str]| {
+        let output = program().args(arguments).output().unwrap();
+        stdout(&output).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let serve = help(&["serve", "--help"]);
+    assert!(serve.contains("a second one ends it at once. The exit status is 0 either way"), "{serve}");
+    assert!(help(&["--help"]).contains("130 interrupted (`serve`: 0)"), "{}", help(&["--help"]));
+}
+
+#[test]
 fn an_unknown_flag_is_wrong_usage() {
     let output = program().args(["bench", "--routr", "llm-first"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -144,6 +155,28 @@ fn a_flag_stands_above_the_environment_and_the_environment_above_the_file() {
 }
 
 #[test]
+fn the_configuration_file_can_name_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "offline = true\n[speed]\nmodel = \"from-file.gguf\"\n[serve]\nmodel = \"from-file.gguf\"\n";
+    write_files(folder.path(), &[("c.toml", text)]);
+    for verb in ["speed", "serve"] {
+        for (variable, flag, named) in [
+            (None, None, "from-file.gguf"),
+            (Some("from-environment.gguf"), None, "from-environment.gguf"),
+            (Some("from-environment.gguf"), Some("from-flag.gguf"), "from-flag.gguf"),
+        ] {
+            let mut command = program();
+            command.current_dir(&folder).args([verb, "--config", "c.toml"]);
+            command.envs(variable.map(|value| ("ROUTERGYM_MODEL", value)));
+            command.args(flag.map(|value| ["--model", value]).into_iter().flatten());
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(2));
+            assert!(stderr(&output).contains(&format!("no model file {named}")), "{verb}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
 fn an_unknown_key_in_the_configuration_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     for (text, named) in [
@@ -170,6 +203,38 @@ fn a_folder_without_a_run_cannot_be_reported() {
     let output = program().arg("report").arg(folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("holds no run"), "{}", stderr(&output));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], out: std::process::Stdio| {
+        let mut command = std::process::Command::new(program().get_program());
+        command.env("ROUTERGYM_MODELS", folder.path()).env("ROUTERGYM_OFFLINE", "1").args(arguments);
+        command.stdout(out).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    for arguments in [
+        &["doctor"][..],
+        &["doctor", "--json"],
+        &["tasks", "list"],
+        &["tasks", "show", "helpdesk", "--json"],
+        &["tasks", "check", "helpdesk"],
+        &["models", "list"],
+        &["models", "list", "--json"],
+        &["bench", "--dry-run"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = run(arguments, full.into());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+        let message = stderr(&output);
+        assert!(message.contains("standard output") && message.contains("No space left"), "{arguments:?}: {message}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = run(arguments, writer.into());
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! A language model as a folder of safetensors, through the program: registered, inspected, and run on both sides of a
-//! bench. The weights are generated, so the answers mean nothing.
+//! A language model as a folder of safetensors, and files that are refused, through the program: registered, inspected,
+//! and run on both sides of a bench. The weights are generated, so the answers mean nothing.
 
-use crate::support::{program, stderr, stdout, weights};
-use routergym_local::nn::testing::{Family, Half, write_folder};
+use crate::support::{patch, program, stderr, stdout, weights};
+use routergym_local::nn::testing::{Family, Half, Stored, write_checkpoint, write_folder};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Output;
@@ -80,4 +80,41 @@ fn a_folder_that_cannot_be_loaded_is_not_added() {
     let output = run(&store, &["models", "add", folder.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("model.safetensors") && stderr(&output).contains("cut short"));
+}
+
+#[test]
+fn a_model_that_speed_would_refuse_for_its_vocabulary_is_not_added() {
+    let place = tempfile::tempdir().unwrap();
+    let (store, folder, file) = (place.path().join("store"), place.path().join("tiny"), place.path().join("tiny.gguf"));
+    write_folder(&folder, Family::Llama, None, 1, 1).unwrap();
+    std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    write_checkpoint(&file, Family::Llama, Stored::Q8_0, 1).unwrap();
+    patch(&file, b"tokenizer.ggml.model", b"tokenizer.ggml.modem");
+    for (path, missing) in [(&folder, "tokenizer.json"), (&file, "tokenizer.ggml.model")] {
+        let path = path.to_str().unwrap();
+        let speed = run(&store, &["speed", "--model", path]);
+        let add = run(&store, &["models", "add", path, "--name", "tiny"]);
+        assert_eq!(add.status.code(), speed.status.code(), "{}", stderr(&add));
+        assert_ne!(add.status.code(), Some(0));
+        assert!(stderr(&add).contains("cannot add") && stderr(&add).contains(missing), "{}", stderr(&add));
+    }
+    assert!(!stdout(&run(&store, &["models", "list"])).contains("in place"));
+}
+
+#[test]
+fn texts_of_a_file_cannot_steer_the_terminal() {
+    let place = tempfile::tempdir().unwrap();
+    let (store, file) = (place.path().join("store"), place.path().join("tiny.gguf"));
+    write_checkpoint(&file, Family::Llama, Stored::Q8_0, 1).unwrap();
+    patch(&file, b"Generated Llama", b"\x1b]0;owned\x07\nx: y");
+    let path = file.to_str().unwrap();
+    let text = stdout(&run(&store, &["models", "inspect", path]));
+    assert!(text.contains("file: name         \\x1b]0;owned\\x07 x: y\n") && !text.contains('\u{1b}'), "{text:?}");
+
+    let architecture = b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0";
+    patch(&file, &[architecture, &b"llama"[..]].concat(), &[architecture, &b"\x1b[31m"[..]].concat());
+    for verb in ["inspect", "add"] {
+        let message = stderr(&run(&store, &["models", verb, path]));
+        assert!(message.contains("architecture \\x1b[31m is not") && !message.contains('\u{1b}'), "{message:?}");
+    }
 }

