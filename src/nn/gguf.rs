@@ -31,6 +31,9 @@ pub(crate) enum Value {
     Texts(Vec<String>),
 }
 
+/// What helps where a header says something impossible.
+pub(crate) const MEND: &str = "download it again, or convert the model again with a current converter";
+
 const MAGIC: &[u8; 4] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// A tensor entry takes at least a name length, a dimension count, one dimension, a type and an offset.

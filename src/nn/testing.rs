@@ -93,8 +93,22 @@ impl Family {
 
 /// Writes a checkpoint.
 pub fn write_checkpoint(path: &Path, family: Family, stored: Stored, seed: u64) -> Result<()> {
+    write(path, &metadata(family), family, stored, seed)
+}
+
+/// Writes a checkpoint of which some metadata is another; `None` takes a key away.
+#[cfg(test)]
+pub(crate) fn write_changed(path: &Path, family: Family, changes: &[(&str, Option<Value>)]) -> Result<()> {
+    let mut metadata = metadata(family);
+    for (key, value) in changes {
+        metadata.retain(|(known, _)| known != key);
+        metadata.extend(value.iter().map(|value| ((*key).to_owned(), value.clone())));
+    }
+    write(path, &metadata, family, Stored::Q8_0, 11)
+}
+
+fn write(path: &Path, metadata: &[(String, Value)], family: Family, stored: Stored, seed: u64) -> Result<()> {
     let attempt = || format!("writing the generated checkpoint {}", path.display());
-    let metadata = metadata(family);
     let tensors = tensors(family, stored, seed).with_context(attempt)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
