@@ -2,7 +2,7 @@
 //!
 //! GGUF files and folders of safetensors both come down to this; the decoder knows no other source.
 
-use crate::error::{Context, Result, bail};
+use crate::error::{Context, Result, bail, ensure};
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,6 +40,26 @@ impl TensorEntry {
     pub(crate) fn elements(&self) -> u64 {
         self.shape.iter().map(|&d| d as u64).product()
     }
+}
+
+/// The name that users know a type of tensors by: candle writes `Q4K` where everyone else writes `Q4_K`.
+pub(crate) fn kind_name(kind: GgmlDType) -> String {
+    format!("{kind:?}").replace('K', "_K")
+}
+
+/// Checks that tensors, by their names, offsets and lengths in one file, do not overlap.
+pub(crate) fn stand_apart<'a>(tensors: impl Iterator<Item = (&'a str, u64, u64)>) -> Result<()> {
+    let mut ranges: Vec<_> = tensors.map(|(name, offset, bytes)| (offset, bytes, name)).collect();
+    ranges.sort_unstable();
+    for pair in ranges.windows(2) {
+        if let [(start, bytes, name), (next, _, other)] = pair {
+            ensure!(
+                start + bytes <= *next,
+                "tensors {name} and {other} overlap: the file is damaged; download it again"
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Source {

@@ -5,6 +5,7 @@
 //! memory, and its errors do not say which tensor is wrong; the format is one JSON object.
 
 use crate::error::{Context, Result, bail, ensure};
+use crate::nn::source::stand_apart;
 use candle_core::quantized::GgmlDType;
 use serde::Deserialize;
 use serde_json::Value;
@@ -79,7 +80,7 @@ impl Header {
                 .with_context(|| format!("tensor {name}"))?;
             tensors.insert(name, entry);
         }
-        stand_apart(&tensors)?;
+        stand_apart(tensors.iter().map(|(name, stored)| (name.as_str(), stored.offset, stored.bytes)))?;
         Ok(Self { file_bytes, tensors })
     }
 }
@@ -104,20 +105,6 @@ fn place(entry: Entry, data: u64, file_bytes: u64) -> Result<Stored> {
     }
     let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>()?;
     Ok(Stored { shape, dtype, offset: data + begin, bytes })
-}
-
-fn stand_apart(tensors: &BTreeMap<String, Stored>) -> Result<()> {
-    let mut ranges: Vec<_> = tensors.iter().map(|(name, t)| (t.offset, t.bytes, name)).collect();
-    ranges.sort_unstable();
-    for pair in ranges.windows(2) {
-        if let [(start, bytes, name), (next, _, other)] = pair {
-            ensure!(
-                start + bytes <= *next,
-                "tensors {name} and {other} overlap: the file is damaged; download it again"
-            );
-        }
-    }
-    Ok(())
 }
 
 /// The types that can be loaded; one element of each is a block of its own.
