@@ -87,7 +87,9 @@ impl Source {
     }
 
     pub(crate) fn tensor(&self, name: &str) -> Result<&TensorEntry> {
-        self.tensors.get(name).with_context(|| format!("{} has no tensor {name}", self.path.display()))
+        self.tensors.get(name).with_context(|| {
+            format!("{} lacks the tensor {name}: download it again, or take another model", self.path.display())
+        })
     }
 
     /// A tensor of which a shape is expected.
@@ -95,7 +97,7 @@ impl Source {
         let entry = self.tensor(name)?;
         if entry.shape != shape {
             bail!(
-                "{}: tensor {} has the shape {:?}, not {shape:?}",
+                "{}: tensor {} has the shape {:?}, not {shape:?}: download it again, or take another model",
                 self.path.display(),
                 entry.stored_as.as_deref().unwrap_or(name),
                 entry.shape

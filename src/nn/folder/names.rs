@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::header::{Header, Stored, kind_of};
-use super::json::Object;
+use super::json::{MEND, Object, said};
 use crate::error::{Context, Result, bail, ensure};
 use crate::nn::source::{Source, TensorEntry};
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub(super) fn source(folder: &Path, family: Family, layers: usize, tied: Option<
         let path = folder.join(file);
         let mut header = Header::open(&path)?;
         if let Some(missing) = wanted.iter().find(|name| !header.tensors.contains_key(*name)) {
-            bail!("{} lacks the tensor {missing}, which {INDEX} says it holds", path.display());
+            bail!("{} lacks the tensor {missing}, which {INDEX} says it holds: {MEND}", path.display());
         }
         // An index decides which file a tensor is read from.
         header.tensors.retain(|name, _| wanted.is_empty() || wanted.contains(name));
@@ -35,7 +35,7 @@ pub(super) fn source(folder: &Path, family: Family, layers: usize, tied: Option<
     let stored: usize = headers.iter().map(|(_, header)| header.tensors.len()).sum();
     ensure!(
         layers <= stored / FEWEST_OF_A_LAYER,
-        "{}: num_hidden_layers is {layers}, but there are {stored} tensors only",
+        "{}: num_hidden_layers is {layers}, but there are {stored} tensors only: {MEND}",
         folder.join("config.json").display()
     );
     let mut needed = needed(family, layers, tied);
@@ -60,7 +60,11 @@ pub(super) fn source(folder: &Path, family: Family, layers: usize, tied: Option<
         files.push(path);
     }
     if let Some(missing) = needed.keys().find(|here| tied.is_some() || *here != OUTPUT) {
-        bail!("{} lacks the tensor {missing} of a {} model of {layers} layers", folder.display(), family.name());
+        bail!(
+            "{} lacks the tensor {missing} of a {} model of {layers} layers: {MEND}",
+            folder.display(),
+            family.name()
+        );
     }
     Ok(Source::new(folder, files, file_bytes, tensors))
 }
@@ -72,7 +76,7 @@ fn entry(stored: Stored, stored_as: &str, file: usize, shift: f32) -> Result<Ten
     };
     ensure!(
         (1..=2).contains(&shape.len()) && bytes > 0,
-        "it has the shape {shape:?}; vectors and matrices are possible"
+        "it has the shape {shape:?}; vectors and matrices are possible: {MEND}"
     );
     Ok(TensorEntry { shape, kind, file, offset, bytes, shift, stored_as: Some(stored_as.to_owned()) })
 }
@@ -90,13 +94,13 @@ fn shards(folder: &Path) -> Result<BTreeMap<String, BTreeSet<String>>> {
     for (tensor, file) in map.fields() {
         let file = match file {
             Value::String(file) if is_plain(file) => file,
-            other => bail!("{}: {tensor} is in {other}, which is not the name of a file", map.origin()),
+            other => bail!("{}: {tensor} is in {}, which is not the name of a file: {MEND}", map.origin(), said(other)),
         };
         shards.entry(file.clone()).or_default().insert(tensor.clone());
     }
     ensure!(
         (1..=MOST_SHARDS).contains(&shards.len()),
-        "{} names {} files; 1 to {MOST_SHARDS} are possible",
+        "{} names {} files; 1 to {MOST_SHARDS} are possible: {MEND}",
         map.origin(),
         shards.len()
     );

@@ -103,12 +103,12 @@ fn configurations_that_lack_something_or_ask_for_more_are_refused_by_name() {
         ("model_type", json!("gemma3"), "images and text"),
         ("model_type", json!("llama"), "self_attn.k_norm.weight is not part of a llama model"),
         ("hidden_size", json!(null), "lacks hidden_size"),
-        ("hidden_size", json!(-64), "hidden_size is not a whole number"),
+        ("hidden_size", json!(-64), "hidden_size is -64, not a whole number"),
         ("hidden_size", json!(32), "model.embed_tokens.weight has the shape [263, 64], not [263, 32]"),
         ("num_hidden_layers", json!(2), "of 2 layers"),
         ("num_hidden_layers", json!(4), "lacks the tensor model.layers.3.input_layernorm.weight"),
         ("num_hidden_layers", json!(16_000_000), "num_hidden_layers is 16000000"),
-        ("num_hidden_layers", json!(0), "num_hidden_layers is not a whole number"),
+        ("num_hidden_layers", json!(0), "num_hidden_layers is 0, not a whole number"),
         ("num_attention_heads", json!(null), "lacks num_attention_heads"),
         ("num_attention_heads", json!(3), "num_attention_heads 3 do not divide"),
         ("head_dim", json!(null), "lacks head_dim"),
@@ -117,19 +117,32 @@ fn configurations_that_lack_something_or_ask_for_more_are_refused_by_name() {
         ("intermediate_size", json!(95), "mlp.gate_proj.weight has the shape [96, 64], not [95, 64]"),
         ("vocab_size", json!(264), "has the shape [263, 64], not [264, 64]"),
         ("rms_norm_eps", json!(null), "lacks rms_norm_eps"),
+        ("rms_norm_eps", json!(-1), "rms_norm_eps is -1; numbers between 0 and 1"),
+        ("rms_norm_eps", json!(1e30), "rms_norm_eps is 1000000000000000000000000000000; numbers between 0 and 1"),
+        ("rms_norm_eps", json!(vec![1; 50]), "rms_norm_eps is a list of 50, not a finite number"),
+        ("rope_theta", json!(0), "rope_theta is 0, not a positive number"),
         ("max_position_embeddings", json!(null), "lacks max_position_embeddings"),
         ("attention_bias", json!(true), "attention_bias is true"),
         ("hidden_act", json!("gelu"), "hidden_act is gelu"),
         ("quantization_config", json!({"quant_method": "gptq"}), "quantised safetensors are not supported"),
-        ("rope_scaling", json!({"rope_type": "dynamic", "factor": 2}), "rope scaling dynamic is not supported"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "dynamic", "factor": 2}),
+            "rope_scaling: rope_type is dynamic; default, linear",
+        ),
         ("rope_scaling", json!({"rope_type": "llama3", "factor": 2}), "lacks original_max_position_embeddings"),
+        ("rope_scaling", json!({"type": "yarn"}), "rope_scaling lacks factor"),
+        ("rope_scaling", json!({"factor": 2}), "rope_scaling has a factor, but lacks rope_type"),
         ("rope_scaling", json!([]), "rope_scaling is not an object"),
-        ("tie_word_embeddings", json!("yes"), "tie_word_embeddings is not true or false"),
+        ("tie_word_embeddings", json!("yes"), "tie_word_embeddings is \"yes\", not true or false"),
         ("tie_word_embeddings", json!(false), "lacks the tensor lm_head.weight"),
         ("eos_token_id", json!(100_000), "eos_token_id is 100000"),
     ] {
         set(&config, key, value.clone());
-        assert!(message(&path).contains(said), "{key} {value}: {}", message(&path));
+        let message = message(&path);
+        assert!(message.contains(said), "{key} {value}: {message}");
+        let mends = ["download it again", "take another model", "take a model for text", "take a GGUF file"];
+        assert!(mends.iter().any(|mend| message.contains(mend)), "no mend: {message}");
         fs::write(&config, &good).expect("written");
     }
     for garbage in ["", "[]", "{", "null"] {
