@@ -2,6 +2,7 @@
 
 use super::Device;
 use crate::error::{Context as _, Result, anyhow, bail, ensure};
+use crate::files;
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
@@ -15,6 +16,8 @@ use tokenizers::{Tokenizer, TruncationParams};
 const DEFAULT_MAX_TOKENS: usize = 256;
 /// Room for the two tokens that frame a text, and for some text.
 const LEAST_MAX_TOKENS: usize = 4;
+/// The largest encoders of this kind have a third of a billion weights.
+const LONGEST_FILE: u64 = 4 << 30;
 
 /// A sentence encoder.
 pub struct SentenceEncoder {
@@ -58,8 +61,8 @@ impl SentenceEncoder {
         let tokenizer = tokenizer(&folder.join("tokenizer.json"), max_tokens)?;
 
         let path = folder.join("model.safetensors");
+        let bytes = read(&path)?;
         let weights = || -> candle_core::Result<BertModel> {
-            let bytes = std::fs::read(&path)?;
             let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &device.0)?;
             BertModel::load(weights, &config)
         };
@@ -155,7 +158,7 @@ fn tokenizer(path: &Path, max_tokens: usize) -> Result<Tokenizer> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| {
+    files::read(path, LONGEST_FILE).with_context(|| {
         format!("reading {} of a sentence encoder: check the folder, or pull the model again", path.display())
     })
 }
@@ -166,7 +169,7 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    if path.is_file() { json(path).map(Some) } else { Ok(None) }
+    if files::exists(path)? { json(path).map(Some) } else { Ok(None) }
 }
 
 /// Cosine of two unit-length vectors.

@@ -6,10 +6,10 @@
 
 use super::source::{Source, TensorEntry, kind_name, stand_apart};
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -58,7 +58,7 @@ impl Gguf {
     /// Reads the header of a file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let attempt = || format!("reading the GGUF header of {}", path.display());
-        let file = File::open(path).with_context(attempt)?;
+        let file = files::open(path).with_context(attempt)?;
         let file_bytes = file.metadata().with_context(attempt)?.len();
         Self::parse(BufReader::with_capacity(1 << 16, file), file_bytes, path).with_context(attempt)
     }

@@ -3,9 +3,9 @@
 //! GGUF files and folders of safetensors both come down to this; the decoder knows no other source.
 
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ impl Source {
     fn read_at(&self, name: &str, entry: &TensorEntry, offset: u64, bytes: u64) -> Result<Vec<u8>> {
         let path = self.files.get(entry.file).unwrap_or(&self.path);
         let attempt = || format!("reading tensor {} of {}", entry.stored_as.as_deref().unwrap_or(name), path.display());
-        let mut file = File::open(path).with_context(attempt)?;
+        let mut file = files::open(path).with_context(attempt)?;
         file.seek(SeekFrom::Start(offset)).with_context(attempt)?;
         let mut data = vec![0; usize::try_from(bytes)?];
         file.read_exact(&mut data).with_context(attempt)?;

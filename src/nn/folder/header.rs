@@ -5,12 +5,12 @@
 //! memory, and its errors do not say which tensor is wrong; the format is one JSON object.
 
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use crate::nn::source::stand_apart;
 use candle_core::quantized::GgmlDType;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -47,7 +47,7 @@ struct Entry {
 impl Header {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let attempt = || format!("reading the safetensors header of {}", path.display());
-        let file = File::open(path).with_context(attempt)?;
+        let file = files::open(path).with_context(attempt)?;
         let file_bytes = file.metadata().with_context(attempt)?.len();
         Self::parse(file, file_bytes).with_context(attempt)
     }

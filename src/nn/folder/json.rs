@@ -1,10 +1,9 @@
 //! Typed reading of the JSON files of a folder. They are outside input: their size is bounded, and an error names the
 //! file and the key.
 
-use crate::error::{Context, Result, bail, ensure};
+use crate::error::{Context, Result, bail};
+use crate::files;
 use serde_json::{Map, Value};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// What helps where a file is not what it has to be.
@@ -21,18 +20,9 @@ pub(super) struct Object {
     fields: Map<String, Value>,
 }
 
-/// The bytes of a file of at most `limit` bytes.
-pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let attempt = || format!("reading {}", path.display());
-    let mut bytes = Vec::new();
-    File::open(path).with_context(attempt)?.take(limit + 1).read_to_end(&mut bytes).with_context(attempt)?;
-    ensure!(bytes.len() as u64 <= limit, "{} is longer than the {limit} bytes that are accepted", path.display());
-    Ok(bytes)
-}
-
 impl Object {
     pub(super) fn read(path: &Path, limit: u64) -> Result<Self> {
-        Self::parse(&read_bounded(path, limit)?, path.display().to_string())
+        Self::parse(&files::read(path, limit)?, path.display().to_string())
     }
 
     fn parse(json: &[u8], origin: String) -> Result<Self> {
@@ -45,7 +35,7 @@ impl Object {
 
     /// An empty object where there is no such file.
     pub(super) fn optional(path: &Path, limit: u64) -> Result<Self> {
-        if path.is_file() {
+        if files::exists(path)? {
             Self::read(path, limit)
         } else {
             Ok(Self { origin: path.display().to_string(), fields: Map::new() })

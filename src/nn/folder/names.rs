@@ -4,6 +4,7 @@ use super::Family;
 use super::header::{Header, Stored, kind_of};
 use super::json::{MEND, Object, said};
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use crate::nn::source::{Source, TensorEntry};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,11 +84,11 @@ fn entry(stored: Stored, stored_as: &str, file: usize, shift: f32) -> Result<Ten
 
 /// The files, and the tensors that an index wants from each; none where there is no index.
 fn shards(folder: &Path) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    if folder.join(SINGLE).is_file() {
+    if files::exists(&folder.join(SINGLE))? {
         return Ok(BTreeMap::from([(SINGLE.to_owned(), BTreeSet::new())]));
     }
     let path = folder.join(INDEX);
-    ensure!(path.is_file(), "{} has neither {SINGLE} nor {INDEX}", folder.display());
+    ensure!(files::exists(&path)?, "{} has neither {SINGLE} nor {INDEX}: download it again", folder.display());
     let index = Object::read(&path, LONGEST_INDEX)?;
     let map = index.required("weight_map", index.inner("weight_map")?)?;
     let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -1,7 +1,8 @@
 //! What a folder says of its vocabulary and its chat format.
 
-use super::json::{MEND, Object, read_bounded, said};
+use super::json::{MEND, Object, said};
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use crate::nn::chat::ChatTemplate;
 use crate::nn::tokenizer::TextTokenizer;
 use crate::nn::vocabulary::{Vocabulary, add_known_ends};
@@ -17,7 +18,7 @@ const LONGEST_TEMPLATE: u64 = 1 << 20;
 /// has.
 pub(super) fn read(folder: &Path, config: &Object, rows: usize) -> Result<Vocabulary> {
     let path = folder.join("tokenizer.json");
-    let tokenizer = TextTokenizer::from_json(&read_bounded(&path, LONGEST_TOKENIZER)?, rows)
+    let tokenizer = TextTokenizer::from_json(&files::read(&path, LONGEST_TOKENIZER)?, rows)
         .with_context(|| format!("reading the tokenizer {}", path.display()))?;
     let settings = settings(folder)?;
     let generation = Object::optional(&folder.join("generation_config.json"), LONGEST_CONFIG)?;
@@ -63,9 +64,9 @@ fn settings(folder: &Path) -> Result<Object> {
 /// several with names.
 pub(super) fn template(folder: &Path) -> Result<Option<String>> {
     let path = folder.join("chat_template.jinja");
-    if path.is_file() {
-        let source = String::from_utf8(read_bounded(&path, LONGEST_TEMPLATE)?);
-        return source.with_context(|| format!("{} is not UTF-8", path.display())).map(Some);
+    if files::exists(&path)? {
+        let source = String::from_utf8(files::read(&path, LONGEST_TEMPLATE)?);
+        return source.with_context(|| format!("{} is not UTF-8: {MEND}", path.display())).map(Some);
     }
     let settings = settings(folder)?;
     let origin = settings.origin();

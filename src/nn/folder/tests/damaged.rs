@@ -240,3 +240,35 @@ fn a_tokenizer_that_would_end_the_program_is_refused() {
     assert!(refused("/normalizer", json!({"type": "Prepend", "prepend": "x".repeat(100)})).contains("times as long"));
     assert!(refused("/model", json!({"type": "BPE", "vocab": {"a": 0}, "merges": ["x y"]})).contains("again"));
 }
+
+#[cfg(unix)]
+#[test]
+fn what_stands_in_the_place_of_a_file_is_called_what_it_is() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = write(folder.path(), Generated::Llama, None, 1);
+    let names =
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
+    for name in names.into_iter().chain(["chat_template.jinja", "model.safetensors.index.json"]) {
+        let (file, kept) = (path.join(name), path.join("kept"));
+        let was_there = fs::rename(&file, &kept).is_ok();
+        // The index is looked for only where there is no such file.
+        let weights = path.join("model.safetensors");
+        let hidden = name.ends_with("index.json") && fs::rename(&weights, path.join("hidden")).is_ok();
+        fs::create_dir(&file).expect("made");
+        assert!(message(&path).contains(&format!("{name} is a folder, not a file")), "{}", message(&path));
+        fs::remove_dir(&file).expect("removed");
+        std::os::unix::fs::symlink("nowhere", &file).expect("linked");
+        assert!(message(&path).contains(&format!("{name} is a link to nowhere")), "{}", message(&path));
+        fs::remove_file(&file).expect("removed");
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().expect("mkfifo").success());
+        assert!(message(&path).contains(&format!("{name} is a named pipe, not a file")), "{}", message(&path));
+        fs::remove_file(&file).expect("removed");
+        if was_there {
+            fs::rename(&kept, &file).expect("put back");
+        }
+        if hidden {
+            fs::rename(path.join("hidden"), &weights).expect("put back");
+        }
+    }
+    try_load(&path).expect("it was right before");
+}
