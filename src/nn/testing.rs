@@ -183,6 +183,20 @@ pub(crate) fn vocabulary() -> Vec<(String, i32)> {
     normal.chain(special.into_iter().map(|token| (token.to_owned(), CONTROL))).collect()
 }
 
+/// Tokens of the generated vocabulary without a meaning.
+#[cfg(test)]
+pub(crate) fn prompt(length: usize) -> Vec<u32> {
+    (0..length as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u32 % 250).collect()
+}
+
+/// How alike two vectors of logits are.
+#[cfg(test)]
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
 fn tensors(family: Family, stored: Stored, seed: u64) -> Result<Vec<(String, QTensor)>> {
     let kind = match stored {
         Stored::F32 => GgmlDType::F32,
