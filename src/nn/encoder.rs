@@ -1,6 +1,8 @@
 //! The sentence encoder: BERT with mean pooling and L2 norm, loaded from safetensors.
 
 use super::Device;
+use super::folder::check_weights;
+use super::tokenizer::read_file;
 use crate::error::{Context as _, Result, anyhow, bail, ensure};
 use crate::files;
 use candle_core::{DType, Tensor};
@@ -62,6 +64,8 @@ impl SentenceEncoder {
 
         let path = folder.join("model.safetensors");
         let bytes = read(&path)?;
+        // Its errors say which tensor is wrong.
+        check_weights(&path).context("looking at a sentence encoder's weights; pull the model again")?;
         let weights = || -> candle_core::Result<BertModel> {
             let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &device.0)?;
             BertModel::load(weights, &config)
@@ -147,14 +151,13 @@ fn config(path: &Path) -> Result<Config> {
 }
 
 fn tokenizer(path: &Path, max_tokens: usize) -> Result<Tokenizer> {
-    let bytes = read(path)?;
-    let load = || -> tokenizers::Result<Tokenizer> {
-        let mut tokenizer = Tokenizer::from_bytes(bytes)?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(Some(TruncationParams { max_length: max_tokens, ..TruncationParams::default() }))?;
-        Ok(tokenizer)
-    };
-    load().map_err(|error| anyhow!("loading the tokenizer {}: {error}; pull the model again", path.display()))
+    const KINDS: [&str; 4] = ["WordPiece", "BPE", "Unigram", "WordLevel"];
+    let attempt = || format!("loading the tokenizer {}", path.display());
+    let mut tokenizer = read_file(&read(path)?, &KINDS).with_context(attempt)?;
+    tokenizer.with_padding(None);
+    let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
+    tokenizer.with_truncation(Some(truncation)).map_err(|error| anyhow!("{error}")).with_context(attempt)?;
+    Ok(tokenizer)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -51,7 +51,10 @@ fn wrong_headers_are_refused_and_name_the_tensor() {
         ("[24,32]", "[-1,7]", "tensor b"),
         ("[2,3]", "[4294967296,4294967296]", "tensor a: the shape [4294967296, 4294967296] is impossible"),
         ("[2,3]", "[2.5]", "tensor a"),
-        ("\"shape\":[4],", "", "tensor b: missing field `shape`"),
+        ("\"shape\":[4],", "", "tensor b: its shape is missing or not a list of whole numbers"),
+        ("[24,32]", "[24]", "tensor b: its data_offsets are missing or not two whole numbers"),
+        ("\"BF16\"", "7", "tensor b: its dtype is missing or not a text"),
+        ("{\"dtype\":\"BF16\",\"shape\":[4],\"data_offsets\":[24,32]}", "[]", "tensor b: its dtype is missing"),
         ("{\"__", "[{\"__", "not a JSON object"),
     ] {
         let header = GOOD.replace(from, to);
@@ -206,6 +209,8 @@ fn types_that_cannot_be_loaded_and_tokenizers_of_another_model_are_refused() {
     file["model"]["vocab"]["beyond"] = json!(1000);
     fs::write(&tokenizer, file.to_string()).expect("written");
     assert!(message(&path).contains("do not belong together"), "{}", message(&path));
+    set(&tokenizer, "decoder", json!(null));
+    assert!(message(&path).contains("it has no decoder"), "{}", message(&path));
     set(&tokenizer, "decoder", json!({"type": "WordPiece", "prefix": "##", "cleanup": true}));
     assert!(message(&path).contains("WordPiece"), "{}", message(&path));
     fs::write(&tokenizer, &good[..good.len() / 2]).expect("written");
