@@ -7,6 +7,7 @@ mod folder;
 
 #[cfg(test)]
 pub(crate) use folder::config as folder_config;
+pub(crate) use folder::tokenizer_json;
 pub use folder::{Half, write_folder};
 
 use crate::error::{Context, Result};
