@@ -51,6 +51,9 @@ pub fn check(path: &Path) -> Result<()> {
             Ok(_) => Err(anyhow!(
                 "{shown} is a link that leads to no file ({error}): put the file there, or download it again"
             )),
+            Err(_) if error.kind() == ErrorKind::NotFound => {
+                bail!("there is no file {shown}: put it there, or download it again")
+            }
             Err(_) => Err(error).with_context(|| format!("looking at {shown}")),
         },
     }
@@ -82,7 +85,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("file");
         assert!(!exists(&path).expect("looked at"));
-        assert!(format!("{:#}", open(&path).expect_err("absent")).starts_with("looking at "));
+        assert!(open(&path).expect_err("absent").to_string().starts_with("there is no file "));
         fs::write(&path, "abc").expect("written");
         assert!(exists(&path).expect("looked at"));
         assert_eq!(read(&path, 3).expect("read"), b"abc");

@@ -109,9 +109,10 @@ impl Config {
             "phi3" => Family::Phi3,
             "gemma3" => Family::Gemma3,
             other => bail!(
-                "{}: architecture {other} is not supported; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3: \
-                 take another model",
-                file.path().display()
+                "{}: metadata general.architecture is {}; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3: take \
+                 another model",
+                file.path().display(),
+                Value::Text(other.to_owned())
             ),
         };
         Reader { file, architecture, family }.read()
@@ -323,8 +324,9 @@ impl Reader<'_> {
             // "longrope" and llama 3's scaling act through factor tensors.
             (None | Some("none" | "linear" | "yarn" | "longrope"), _) => RopeScaling::None,
             (Some(other), _) => bail!(
-                "{path}: metadata {} is {other}; none, linear, yarn and longrope are supported: take another model",
-                self.key("rope.scaling.type")
+                "{path}: metadata {} is {}; none, linear, yarn and longrope are supported: take another model",
+                self.key("rope.scaling.type"),
+                Value::Text(other.to_owned())
             ),
         };
         let base = self.float("rope.freq_base")?.unwrap_or(10_000.0);

@@ -31,7 +31,11 @@ fn what_is_impossible_is_refused_by_file_key_and_mend() {
         ("rope.dimension_count", Value::U32(7), "llama.rope.dimension_count is 7; an even number up to 16"),
         ("rope.dimension_count", Value::U32(18), "llama.rope.dimension_count is 18; an even number up to 16"),
         ("rope.freq_base", Value::F32(0.0), "llama.rope.freq_base is 0; numbers above 0"),
-        ("rope.scaling.type", text("weird"), "llama.rope.scaling.type is weird; none, linear, yarn and longrope"),
+        (
+            "rope.scaling.type",
+            text("weird"),
+            "llama.rope.scaling.type is the text \"weird\"; none, linear, yarn and longrope",
+        ),
         ("rope.scaling.type", text("yarn"), "llama.rope.scaling.factor is missing or 0"),
         ("rope.scaling.factor", Value::F32(-1.0), "llama.rope.scaling.factor is -1; numbers above 0"),
         ("attention.layer_norm_rms_epsilon", Value::F32(-1.0), "llama.attention.layer_norm_rms_epsilon is -1; numbers"),
@@ -65,4 +69,15 @@ fn what_does_not_apply_may_be_zero() {
         ("qwen3.rope.scaling.type", Some(Value::String("none".to_owned()))),
     ];
     assert_eq!(refusal(Family::Qwen3, &changes), None);
+}
+
+#[test]
+fn an_unknown_architecture_is_told_without_its_control_characters_and_not_at_length() {
+    for (name, said) in [
+        ("\u{1b}[31mrwkv", "general.architecture is the text \"\\u{1b}[31mrwkv\"; supported are"),
+        (&"x".repeat(100_000), "general.architecture is a text of 100000 bytes; supported are"),
+    ] {
+        let refusal = refusal(Family::Llama, &[("general.architecture", Some(Value::String(name.to_owned())))]);
+        assert!(refusal.as_ref().is_some_and(|refusal| refusal.contains(said)), "{refusal:?}");
+    }
 }

@@ -26,8 +26,8 @@ pub(super) fn family(file: &Object) -> Result<Family> {
              (gemma-3-270m-it and gemma-3-1b-it are), or a GGUF file of the same model"
         ),
         other => bail!(
-            "{origin}: architecture {other} is not supported; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3: \
-             take another model"
+            "{origin}: model_type is {}; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3_text: take another model",
+            said(&other.into())
         ),
     })
 }

@@ -102,7 +102,7 @@ fn configurations_that_lack_something_or_ask_for_more_are_refused_by_name() {
     let good = fs::read(&config).expect("read");
     for (key, value, said) in [
         ("model_type", json!(null), "config.json lacks model_type"),
-        ("model_type", json!("mamba"), "architecture mamba is not supported"),
+        ("model_type", json!("mamba"), "model_type is \"mamba\"; supported are"),
         ("model_type", json!("gemma3"), "images and text"),
         ("model_type", json!("llama"), "self_attn.k_norm.weight is not part of a llama model"),
         ("hidden_size", json!(null), "lacks hidden_size"),
