@@ -32,18 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map_err(|_| "usage: logits MODEL.gguf REQUEST.json OUT")?;
     let request: Request = serde_json::from_slice(&std::fs::read(request)?)?;
     let mut model = LanguageModel::load(&model, &Device::open(DeviceChoice::Cpu)?, &LoadOptions::default())?;
-    let options = GenerateOptions {
-        max_tokens: request.steps,
-        temperature: 0.0,
-        top_k: 0,
-        top_p: 1.0,
-        min_p: 0.0,
-        seed: 0,
-        top_logprobs: 0,
-        stop: Vec::new(),
-        cache_scope: None,
-        constraint: None,
-    };
+    let options = GenerateOptions { max_tokens: request.steps, ..GenerateOptions::default() };
     let mut logits = std::io::BufWriter::new(std::fs::File::create(out.with_extension("logits"))?);
     let mut prompts = Vec::new();
     for prompt in &request.prompts {

@@ -8,6 +8,7 @@ pub mod units;
 
 pub mod clock;
 pub mod error;
+pub mod files;
 pub mod net;
 
 pub mod nn;

@@ -2,6 +2,7 @@
 
 use super::output::{Stdout, one_line};
 use crate::error::{Context, ExitStatus, Result, escaped, usage};
+use crate::files;
 use crate::models::{CacheState, Checked, Facts, FileCheck, Kind, Listed, Manifest, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, LanguageModel, ModelInfo, SentenceEncoder};
@@ -11,7 +12,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Lists, fetches, checks and registers models.
@@ -342,11 +343,8 @@ fn is_encoder(path: &Path) -> bool {
 }
 
 fn read_config(path: &Path) -> Result<Value> {
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(1 << 20).read_to_string(&mut text))
-        .map_err(|error| usage(format!("cannot add the folder: reading {}: {error}", path.display())))?;
-    serde_json::from_str(&text)
+    let text = files::read(path, 1 << 20).map_err(|error| usage(format!("cannot add the folder: {error:#}")))?;
+    serde_json::from_slice(&text)
         .map_err(|error| usage(format!("cannot add the folder: {} is not JSON: {error}", path.display())))
 }
 

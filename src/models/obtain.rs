@@ -7,6 +7,7 @@ use super::progress::Progress;
 use super::sums::{Sum, Sums, VERIFIED, hash_file, model_sum};
 use super::{Catalogue, LocalModel, Store};
 use crate::error::{Context, Error, Result, usage};
+use crate::files;
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -194,24 +195,31 @@ const BESIDE_WEIGHTS: [&str; 6] = [
 
 /// The files that make up the model at `path`: the GGUF file itself, or all that is read of a folder.
 pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.is_file() {
+    if !path.is_dir() {
+        files::check(path)?;
         return Ok(vec![path.to_owned()]);
     }
     let items = std::fs::read_dir(path).with_context(|| format!("reading the folder {}", path.display()))?;
-    let mut files: Vec<PathBuf> = items
+    let mut found: Vec<PathBuf> = items
         .filter_map(|item| Some(item.ok()?.path()))
-        .filter(|file| file.is_file() && file.extension().is_some_and(|extension| extension == "safetensors"))
+        .filter(|file| file.extension().is_some_and(|extension| extension == "safetensors"))
         .collect();
-    files.sort();
-    if files.is_empty() || !path.join("config.json").is_file() {
+    found.sort();
+    if found.is_empty() || !files::exists(&path.join("config.json"))? {
         return Err(usage(format!(
             "the folder {} is no model: it needs a config.json and a .safetensors file (for a GGUF file, give the path \
              of the file itself)",
             path.display()
         )));
     }
-    files.extend(BESIDE_WEIGHTS.iter().map(|name| path.join(name)).filter(|file| file.is_file()));
-    Ok(files)
+    for name in BESIDE_WEIGHTS {
+        let file = path.join(name);
+        if files::exists(&file)? {
+            found.push(file);
+        }
+    }
+    found.iter().try_for_each(|file| files::check(file))?;
+    Ok(found)
 }
 
 /// The sum of a file in the store, believed or computed, and whether it was computed; an error when it is the wrong one.

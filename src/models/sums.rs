@@ -5,6 +5,7 @@
 use super::place::explain;
 use super::progress::{Bar, Progress};
 use crate::error::{Context, Result};
+use crate::files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -102,7 +103,7 @@ fn stamp(path: &Path) -> Result<(u64, u64)> {
 /// SHA-256 of a file, in lower-case hexadecimal, with a progress bar for large ones.
 pub(super) fn hash_file(path: &Path, progress: Progress) -> Result<String> {
     let failed = || format!("reading {}", path.display());
-    let mut file = File::open(path).with_context(failed)?;
+    let mut file = files::open(path).with_context(failed)?;
     let bytes = file.metadata().with_context(failed)?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let bar = if bytes > 64 << 20 { progress.bytes(Some(bytes), &format!("checking {name}")) } else { Bar::hidden() };

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::folder::Folder;
 use super::gguf::Gguf;
 use super::model::ModelInfo;
-use super::source::{Source, TensorEntry};
+use super::source::{Source, TensorEntry, kind_name};
 use super::vocabulary::{Vocabulary, has_template};
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -73,9 +73,7 @@ impl Checkpoint {
 fn tensor_types(source: &Source) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for tensor in source.tensors().values() {
-        // candle writes `Q4K` where everyone else writes `Q4_K`.
-        let name = format!("{:?}", tensor.kind).replace('K', "_K");
-        *kinds.entry(name).or_default() += 1;
+        *kinds.entry(kind_name(tensor.kind)).or_default() += 1;
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -2,7 +2,7 @@
 //!
 //! The decoder has no code for a family: what sets llama, mistral, qwen2, qwen3, phi3 and gemma3 apart stands here.
 
-use super::gguf::{Gguf, Value};
+use super::gguf::{Gguf, MEND, Value};
 use crate::error::{Result, bail, ensure};
 
 /// Everything that the decoder needs to know of an architecture.
@@ -109,8 +109,10 @@ impl Config {
             "phi3" => Family::Phi3,
             "gemma3" => Family::Gemma3,
             other => bail!(
-                "{}: architecture {other} is not supported; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3",
-                file.path().display()
+                "{}: metadata general.architecture is {}; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3: take \
+                 another model",
+                file.path().display(),
+                Value::Text(other.to_owned())
             ),
         };
         Reader { file, architecture, family }.read()
@@ -121,6 +123,14 @@ impl Config {
         let window = self.window.as_ref()?;
         window.layers.get(layer).copied().unwrap_or(false).then_some(window.size)
     }
+}
+
+/// No size in a model's description is larger.
+const LARGEST_SIZE: usize = 1 << 24;
+
+/// Whether a number can be what the mean of squares is kept from being zero by. In single precision, as it is used.
+pub(crate) fn is_norm_eps(eps: f32) -> bool {
+    eps > 0.0 && eps < 1.0
 }
 
 struct Reader<'a> {
@@ -139,8 +149,8 @@ impl Reader<'_> {
         let key = self.key(name);
         let value = self.file.integer(&key)?.filter(|&v| v > 0);
         ensure!(
-            value.is_none_or(|v| v <= 1 << 24),
-            "{}: metadata {key} is {}, which is impossible",
+            value.is_none_or(|v| v <= LARGEST_SIZE),
+            "{}: metadata {key} is {}; at most {LARGEST_SIZE} is possible: {MEND}",
             self.file.path().display(),
             value.unwrap_or_default()
         );
@@ -148,7 +158,13 @@ impl Reader<'_> {
     }
 
     fn needed(&self, name: &str) -> Result<usize> {
-        self.file.required(&self.key(name), self.size(name)?)
+        let (key, size) = (self.key(name), self.size(name)?);
+        ensure!(
+            size.is_some() || self.file.get(&key).is_none(),
+            "{}: metadata {key} is 0; at least 1 is needed: {MEND}",
+            self.file.path().display()
+        );
+        self.file.required(&key, size)
     }
 
     fn float(&self, name: &str) -> Result<Option<f64>> {
@@ -165,31 +181,44 @@ impl Reader<'_> {
         let heads = self.needed("attention.head_count")?;
         let kv_heads = self.size("attention.head_count_kv")?.unwrap_or(heads);
         let head_dim = self.size("attention.key_length")?.unwrap_or(hidden / heads);
-        let layers = self.needed("block_count")?;
+        let layers = self.layers()?;
         ensure!(
-            layers <= self.file.source().tensors().len(),
-            "{path}: metadata {} is {layers}, but the file has only {} tensors",
-            self.key("block_count"),
-            self.file.source().tensors().len()
+            heads.is_multiple_of(kv_heads),
+            "{path}: metadata {} is {heads} and {} is {kv_heads}: heads do not divide into key-value heads; {MEND}",
+            self.key("attention.head_count"),
+            self.key("attention.head_count_kv")
         );
-        ensure!(heads.is_multiple_of(kv_heads), "{path}: {heads} heads do not divide into {kv_heads} key-value heads");
-        ensure!(head_dim > 0 && head_dim.is_multiple_of(2), "{path}: a head dimension of {head_dim} is impossible");
+        ensure!(
+            head_dim > 0 && head_dim.is_multiple_of(2),
+            "{path}: heads of {head_dim} elements, by the metadata {} or by {} over {}, are impossible, for elements turn \
+             in pairs; {MEND}",
+            self.key("attention.key_length"),
+            self.key("embedding_length"),
+            self.key("attention.head_count")
+        );
         ensure!(
             self.size("attention.value_length")?.is_none_or(|v| v == head_dim),
-            "{path}: values of another length than keys are not supported"
+            "{path}: by the metadata {} values have another length than keys ({head_dim}), which is not supported; take \
+             another model",
+            self.key("attention.value_length")
         );
         ensure!(
             self.size("expert_count")?.is_none(),
-            "{path}: mixture-of-experts models are not supported; use a dense model"
+            "{path}: by the metadata {} this is a mixture of experts, which is not supported; use a dense model",
+            self.key("expert_count")
         );
         let [vocabulary, width] = self.file.source().tensor("token_embd.weight")?.shape[..] else {
-            bail!("{path}: tensor token_embd.weight is not a matrix")
+            bail!("{path}: tensor token_embd.weight is not a matrix: {MEND}")
         };
-        ensure!(width == hidden, "{path}: tensor token_embd.weight has rows of {width}, not of {hidden}");
+        ensure!(
+            width == hidden,
+            "{path}: tensor token_embd.weight has rows of {width}, but metadata {} is {hidden}: {MEND}",
+            self.key("embedding_length")
+        );
         if let Some(Value::Texts(tokens)) = self.file.get("tokenizer.ggml.tokens") {
             ensure!(
                 tokens.len() <= vocabulary,
-                "{path}: tokenizer.ggml.tokens has {} entries but token_embd.weight only {vocabulary} rows",
+                "{path}: tokenizer.ggml.tokens has {} entries but token_embd.weight only {vocabulary} rows: {MEND}",
                 tokens.len()
             );
         }
@@ -202,10 +231,7 @@ impl Reader<'_> {
             head_dim,
             vocabulary,
             context_length: self.needed("context_length")?,
-            norm_eps: self.file.required(
-                &self.key("attention.layer_norm_rms_epsilon"),
-                self.float("attention.layer_norm_rms_epsilon")?,
-            )? as f32,
+            norm_eps: self.norm_eps()?,
             rope: self.rope(head_dim)?,
             local_rope: None,
             window: self.size("attention.sliding_window")?.map(|size| Window::new(size, layers, None)),
@@ -229,17 +255,63 @@ impl Reader<'_> {
         Ok(config)
     }
 
+    /// The number of layers, which tensors must not go beyond: without the last layers the results would be wrong
+    /// unnoticed.
+    fn layers(&self) -> Result<usize> {
+        let layers = self.needed("block_count")?;
+        let (path, key, tensors) = (self.file.path().display(), self.key("block_count"), self.file.source().tensors());
+        ensure!(
+            layers <= tensors.len(),
+            "{path}: metadata {key} is {layers}, but the file has only {} tensors: {MEND}",
+            tensors.len()
+        );
+        let layer_of = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<usize>().ok();
+        if let Some(beyond) = tensors.keys().find(|name| layer_of(name).is_some_and(|layer| layer >= layers)) {
+            bail!(
+                "{path}: metadata {key} is {layers}, but there is a tensor {beyond}, of a layer beyond: loading the others \
+                 only would give wrong results; {MEND}"
+            );
+        }
+        Ok(layers)
+    }
+
+    fn norm_eps(&self) -> Result<f32> {
+        let key = self.key("attention.layer_norm_rms_epsilon");
+        let eps = self.file.required(&key, self.file.float(&key)?)?;
+        ensure!(
+            is_norm_eps(eps as f32),
+            "{}: metadata {key} is {eps}; numbers between 0 and 1 are possible: {MEND}",
+            self.file.path().display()
+        );
+        Ok(eps as f32)
+    }
+
     fn rope(&self, head_dim: usize) -> Result<Rope> {
         let path = self.file.path().display();
         let dims = self.size("rope.dimension_count")?.unwrap_or(head_dim);
         ensure!(
             dims <= head_dim && dims.is_multiple_of(2),
-            "{path}: rope over {dims} of {head_dim} elements is impossible"
+            "{path}: metadata {} is {dims}; an even number up to {head_dim}, the elements of a head, is possible: {MEND}",
+            self.key("rope.dimension_count")
         );
-        let factor = self.float("rope.scaling.factor")?.filter(|&f| f > 0.0);
+        let factor_key = self.key("rope.scaling.factor");
+        let factor = self.float("rope.scaling.factor")?;
+        ensure!(
+            factor.is_none_or(|f| f >= 0.0),
+            "{path}: metadata {factor_key} is {}; numbers above 0 are possible: {MEND}",
+            factor.unwrap_or_default()
+        );
+        // Converters write 0 for what does not apply.
+        let factor = factor.filter(|&f| f > 0.0);
         let mut magnitude = self.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
-        let scaling = match (self.file.text(&self.key("rope.scaling.type"))?, factor) {
+        let kind = self.file.text(&self.key("rope.scaling.type"))?;
+        let scaling = match (kind, factor) {
             (None | Some("linear"), Some(factor)) if factor != 1.0 => RopeScaling::Linear { factor },
+            (Some("yarn"), None) => bail!(
+                "{path}: metadata {} is yarn, but {factor_key} is missing or 0: without it longer texts would give wrong \
+                 results; {MEND}",
+                self.key("rope.scaling.type")
+            ),
             (Some("yarn"), Some(factor)) if factor > 1.0 => {
                 magnitude *= 0.1 * factor.ln() + 1.0;
                 RopeScaling::Yarn {
@@ -251,10 +323,18 @@ impl Reader<'_> {
             }
             // "longrope" and llama 3's scaling act through factor tensors.
             (None | Some("none" | "linear" | "yarn" | "longrope"), _) => RopeScaling::None,
-            (Some(other), _) => bail!("{path}: rope scaling {other} is not supported"),
+            (Some(other), _) => bail!(
+                "{path}: metadata {} is {}; none, linear, yarn and longrope are supported: take another model",
+                self.key("rope.scaling.type"),
+                Value::Text(other.to_owned())
+            ),
         };
         let base = self.float("rope.freq_base")?.unwrap_or(10_000.0);
-        ensure!(base > 0.0, "{path}: a rope base of {base} is impossible");
+        ensure!(
+            base > 0.0,
+            "{path}: metadata {} is {base}; numbers above 0 are possible: {MEND}",
+            self.key("rope.freq_base")
+        );
         Ok(Rope {
             interleaved: self.family == Family::Llama,
             dims,
@@ -339,3 +419,6 @@ impl Rope {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! The sentence encoder: BERT with mean pooling and L2 norm, loaded from safetensors.
 
 use super::Device;
+use super::folder::check_weights;
+use super::tokenizer::read_file;
 use crate::error::{Context as _, Result, anyhow, bail, ensure};
+use crate::files;
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
@@ -15,6 +18,8 @@ use tokenizers::{Tokenizer, TruncationParams};
 const DEFAULT_MAX_TOKENS: usize = 256;
 /// Room for the two tokens that frame a text, and for some text.
 const LEAST_MAX_TOKENS: usize = 4;
+/// The largest encoders of this kind have a third of a billion weights.
+const LONGEST_FILE: u64 = 4 << 30;
 
 /// A sentence encoder.
 pub struct SentenceEncoder {
@@ -58,8 +63,10 @@ impl SentenceEncoder {
         let tokenizer = tokenizer(&folder.join("tokenizer.json"), max_tokens)?;
 
         let path = folder.join("model.safetensors");
+        let bytes = read(&path)?;
+        // Its errors say which tensor is wrong.
+        check_weights(&path).context("looking at a sentence encoder's weights; pull the model again")?;
         let weights = || -> candle_core::Result<BertModel> {
-            let bytes = std::fs::read(&path)?;
             let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &device.0)?;
             BertModel::load(weights, &config)
         };
@@ -144,18 +151,17 @@ fn config(path: &Path) -> Result<Config> {
 }
 
 fn tokenizer(path: &Path, max_tokens: usize) -> Result<Tokenizer> {
-    let bytes = read(path)?;
-    let load = || -> tokenizers::Result<Tokenizer> {
-        let mut tokenizer = Tokenizer::from_bytes(bytes)?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(Some(TruncationParams { max_length: max_tokens, ..TruncationParams::default() }))?;
-        Ok(tokenizer)
-    };
-    load().map_err(|error| anyhow!("loading the tokenizer {}: {error}; pull the model again", path.display()))
+    const KINDS: [&str; 4] = ["WordPiece", "BPE", "Unigram", "WordLevel"];
+    let attempt = || format!("loading the tokenizer {}", path.display());
+    let mut tokenizer = read_file(&read(path)?, &KINDS).with_context(attempt)?;
+    tokenizer.with_padding(None);
+    let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
+    tokenizer.with_truncation(Some(truncation)).map_err(|error| anyhow!("{error}")).with_context(attempt)?;
+    Ok(tokenizer)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| {
+    files::read(path, LONGEST_FILE).with_context(|| {
         format!("reading {} of a sentence encoder: check the folder, or pull the model again", path.display())
     })
 }
@@ -166,7 +172,7 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    if path.is_file() { json(path).map(Some) } else { Ok(None) }
+    if files::exists(path)? { json(path).map(Some) } else { Ok(None) }
 }
 
 /// Cosine of two unit-length vectors.

@@ -1,7 +1,11 @@
 //! What the fuzz targets in `fuzz/` run, and the valid inputs that they start from.
 //!
-//! Both readers take a file from a stranger: whatever is in it, the outcome is a value or an error, without a panic and
+//! The readers take files from a stranger: whatever is in it, the outcome is a value or an error, without a panic and
 //! without memory that the file only claims to need.
+
+mod folder;
+
+pub use folder::{fuzz_folder, fuzz_tokenizer_json};
 
 use super::chat::Message;
 use super::config::Config;
@@ -198,9 +202,14 @@ fn gguf_text(text: &[u8]) -> Vec<u8> {
     (text.len() as u64).to_le_bytes().into_iter().chain(text.iter().copied()).collect()
 }
 
-/// Writes the inputs that the targets start from into `gguf/` and `tokenizer/` below a folder.
+/// Writes the inputs that the targets start from into a folder for each target below a folder.
 pub fn write_seeds(folder: &Path) -> Result<()> {
-    let sets = [("gguf", gguf_seeds()?), ("tokenizer", tokenizer_seeds())];
+    let sets = [
+        ("gguf", gguf_seeds()?),
+        ("tokenizer", tokenizer_seeds()),
+        ("tokenizer_json", folder::tokenizer_json_seeds()),
+        ("folder", folder::folder_seeds()?),
+    ];
     for (target, seeds) in sets {
         let folder = folder.join(target);
         let attempt = || format!("writing seeds into {}", folder.display());

@@ -38,6 +38,24 @@ pub struct GenerateOptions {
     pub constraint: Option<Arc<Constraint>>,
 }
 
+/// The most probable token each time, until the model ends its turn or the context is full.
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            max_tokens: usize::MAX,
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: 0,
+            top_logprobs: 0,
+            stop: Vec::new(),
+            cache_scope: None,
+            constraint: None,
+        }
+    }
+}
+
 /// One generated token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Token {

@@ -1,13 +1,15 @@
 //! A bounded reader of GGUF headers.
 //!
-//! A header is outside input: every count in it is checked against the bytes that are left in the file before anything
-//! is allocated for it, and every tensor must lie inside the file. Tensor data is read later, by its range.
+//! A header is outside input: every count in it is checked against the bytes that are left in the file, and against what
+//! real files have, before anything is allocated for it; and every tensor must lie inside the file. Tensor data is read
+//! later, by its range.
 
-use super::source::{Source, TensorEntry};
+use super::source::{Source, TensorEntry, kind_name, stand_apart};
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -31,6 +33,9 @@ pub(crate) enum Value {
     Texts(Vec<String>),
 }
 
+/// What helps where a header says something impossible.
+pub(crate) const MEND: &str = "download it again, or convert the model again with a current converter";
+
 const MAGIC: &[u8; 4] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// A tensor entry takes at least a name length, a dimension count, one dimension, a type and an offset.
@@ -39,19 +44,28 @@ const SMALLEST_TENSOR_ENTRY: u64 = 8 + 4 + 8 + 4 + 8;
 const SMALLEST_METADATA_ENTRY: u64 = 8 + 4 + 1;
 /// Far above any real name; keeps error messages readable.
 const LONGEST_NAME: u64 = 4096;
+/// Real headers have some hundred entries of either kind.
+const MOST_ENTRIES: u64 = 1 << 16;
+/// The largest vocabularies have a quarter of a million tokens and half a million merges.
+const MOST_ITEMS: u64 = 1 << 22;
+/// Chat templates are the longest texts; they take some ten kilobytes.
+const LONGEST_TEXT: u64 = 16 << 20;
+/// What all metadata may take in memory: the largest vocabularies take about 40 MB.
+const MOST_MEMORY: u64 = 256 << 20;
+const LARGEST_ALIGNMENT: u64 = 1 << 20;
 
 impl Gguf {
     /// Reads the header of a file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let attempt = || format!("reading the GGUF header of {}", path.display());
-        let file = File::open(path).with_context(attempt)?;
+        let file = files::open(path).with_context(attempt)?;
         let file_bytes = file.metadata().with_context(attempt)?.len();
         Self::parse(BufReader::with_capacity(1 << 16, file), file_bytes, path).with_context(attempt)
     }
 
     /// Reads a header from its bytes; `path` stands in errors and is where tensors are read later.
     pub(super) fn parse(reader: impl Read, file_bytes: u64, path: &Path) -> Result<Self> {
-        let mut r = Cursor { reader, position: 0, end: file_bytes };
+        let mut r = Cursor { reader, position: 0, end: file_bytes, memory_left: MOST_MEMORY };
         let magic: [u8; 4] = r.bytes().context("magic")?;
         ensure!(
             &magic == MAGIC,
@@ -62,24 +76,30 @@ impl Gguf {
         ensure!((2..=3).contains(&version), "GGUF version {version} is not supported: convert the file to version 3");
         let tensor_count = r.u64().context("tensor count")?;
         let metadata_count = r.u64().context("metadata count")?;
-        r.fits(tensor_count, SMALLEST_TENSOR_ENTRY).context("tensor count")?;
-        r.fits(metadata_count, SMALLEST_METADATA_ENTRY).context("metadata count")?;
+        r.fits(tensor_count, SMALLEST_TENSOR_ENTRY, MOST_ENTRIES).context("tensor count")?;
+        r.fits(metadata_count, SMALLEST_METADATA_ENTRY, MOST_ENTRIES).context("metadata count")?;
 
         let mut metadata = BTreeMap::new();
+        let mut before = "the counts".to_owned();
         for index in 0..metadata_count {
-            let key = r.text(LONGEST_NAME).with_context(|| format!("key of metadata entry {index}"))?;
+            // Where a length is wrong, what follows it is taken for a key.
+            let key = r.text(LONGEST_NAME).with_context(|| format!("key of metadata entry {index}, after {before}"))?;
+            before = format!("metadata {key}");
             let value = r.value().with_context(|| format!("metadata {key}"))?;
             ensure!(metadata.insert(key.clone(), value).is_none(), "metadata {key} is given twice");
         }
         let alignment = match metadata.get("general.alignment") {
             None => DEFAULT_ALIGNMENT,
-            Some(&Value::Unsigned(a)) if a.is_power_of_two() && a <= 1 << 20 => a,
-            Some(other) => bail!("metadata general.alignment is {other:?}, not a power of two"),
+            Some(&Value::Unsigned(a)) if a.is_power_of_two() && a <= LARGEST_ALIGNMENT => a,
+            Some(other) => bail!(
+                "metadata general.alignment is {other}; powers of two from 1 to {LARGEST_ALIGNMENT} are possible: {MEND}"
+            ),
         };
 
         let mut tensors = BTreeMap::new();
         for index in 0..tensor_count {
-            let name = r.text(LONGEST_NAME).with_context(|| format!("name of tensor {index}"))?;
+            let name = r.text(LONGEST_NAME).with_context(|| format!("name of tensor {index}, after {before}"))?;
+            before = format!("tensor {name}");
             let entry = r.tensor(alignment).with_context(|| format!("tensor {name}"))?;
             ensure!(tensors.insert(name.clone(), entry).is_none(), "tensor {name} is given twice");
         }
@@ -106,7 +126,7 @@ impl Gguf {
         let Some(value) = self.metadata.get(key) else { return Ok(None) };
         match pick(value) {
             Some(picked) => Ok(Some(picked)),
-            None => bail!("{}: metadata {key} is not {what}", self.path().display()),
+            None => bail!("{}: metadata {key} is {value}, not {what}: {MEND}", self.path().display()),
         }
     }
 
@@ -135,13 +155,13 @@ impl Gguf {
         let Some(value) = self.metadata.get(key) else { return Ok(None) };
         match value {
             Value::Text(text) => Ok(Some(text)),
-            _ => bail!("{}: metadata {key} is not a text", self.path().display()),
+            _ => bail!("{}: metadata {key} is {value}, not a text: {MEND}", self.path().display()),
         }
     }
 
     /// Fails with the file and the key where a value is missing.
     pub(crate) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T> {
-        value.with_context(|| format!("{} lacks the metadata {key}", self.path().display()))
+        value.with_context(|| format!("{} lacks the metadata {key}: {MEND}", self.path().display()))
     }
 }
 
@@ -161,23 +181,34 @@ fn place_tensors(tensors: &mut BTreeMap<String, TensorEntry>, data_start: u64, f
             ),
         }
     }
-    let mut ranges: Vec<_> = tensors.iter().map(|(name, t)| (t.offset, t.bytes, name)).collect();
-    ranges.sort_unstable();
-    for pair in ranges.windows(2) {
-        if let [(start, bytes, name), (next, _, other)] = pair {
-            ensure!(
-                start + bytes <= *next,
-                "tensors {name} and {other} overlap: the file is damaged; download it again"
-            );
+    stand_apart(tensors.iter().map(|(name, entry)| (name.as_str(), entry.offset, entry.bytes)))
+}
+
+/// As it stands in an error: never a whole list.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 40;
+        match self {
+            Self::Unsigned(value) => write!(f, "{value}"),
+            Self::Signed(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Text(text) if text.chars().count() > LONGEST => write!(f, "a text of {} bytes", text.len()),
+            // With its control characters escaped.
+            Self::Text(text) => write!(f, "the text {text:?}"),
+            Self::Integers(items) => write!(f, "a list of {} integers", items.len()),
+            Self::Floats(items) => write!(f, "a list of {} numbers", items.len()),
+            Self::Texts(items) => write!(f, "a list of {} texts", items.len()),
         }
     }
-    Ok(())
 }
 
 struct Cursor<R> {
     reader: R,
     position: u64,
     end: u64,
+    /// How much more memory the metadata may take.
+    memory_left: u64,
 }
 
 impl<R: Read> Cursor<R> {
@@ -185,13 +216,30 @@ impl<R: Read> Cursor<R> {
         self.end.saturating_sub(self.position)
     }
 
-    fn fits(&self, count: u64, smallest: u64) -> Result<()> {
+    fn fits(&self, count: u64, smallest: u64, most: u64) -> Result<()> {
         let left = self.left();
         ensure!(
             count.checked_mul(smallest).is_some_and(|needed| needed <= left),
             "the file claims {count} of them, which cannot fit in the {left} bytes that are left: it is cut short or \
-             damaged"
+             damaged; download it again"
         );
+        ensure!(
+            count <= most,
+            "the file claims {count} of them; more than {most} are not accepted, and no real file has them: it is \
+             damaged; download it again"
+        );
+        Ok(())
+    }
+
+    fn take_memory(&mut self, count: u64, bytes: usize) -> Result<()> {
+        let needed = count.saturating_mul(bytes as u64);
+        match self.memory_left.checked_sub(needed) {
+            Some(left) => self.memory_left = left,
+            None => bail!(
+                "with it the metadata would take more than the {MOST_MEMORY} bytes that are accepted: the file is \
+                 damaged; download it again"
+            ),
+        }
         Ok(())
     }
 
@@ -228,7 +276,8 @@ impl<R: Read> Cursor<R> {
             "a text of {length} bytes is longer than the {longest} that are allowed here: the file is damaged; download it \
              again"
         );
-        self.fits(length, 1).context("length of a text")?;
+        self.fits(length, 1, longest).context("length of a text")?;
+        self.take_memory(length, 1)?;
         let mut buffer = vec![0; usize::try_from(length)?];
         self.fill(&mut buffer)?;
         // Vocabularies of some converters hold tokens that are not UTF-8; they must not make the file unreadable.
@@ -243,7 +292,7 @@ impl<R: Read> Cursor<R> {
             6 => Value::Float(f64::from(f32::from_le_bytes(self.bytes()?))),
             12 => Value::Float(f64::from_le_bytes(self.bytes()?)),
             7 => Value::Bool(self.integer(0)? != 0),
-            8 => Value::Text(self.text(u64::MAX)?),
+            8 => Value::Text(self.text(LONGEST_TEXT)?),
             9 => self.array()?,
             other => bail!("unknown value type {other}"),
         })
@@ -272,14 +321,20 @@ impl<R: Read> Cursor<R> {
             8 | 10..=12 => 8,
             other => bail!("arrays of value type {other} are not supported"),
         };
-        self.fits(count, smallest).context("length of an array")?;
+        self.fits(count, smallest, MOST_ITEMS).context("length of an array")?;
+        let bytes = match kind {
+            6 | 12 => size_of::<f32>(),
+            8 => size_of::<String>(),
+            _ => size_of::<i64>(),
+        };
+        self.take_memory(count, bytes)?;
         // Items are pushed one by one: memory grows with what was read, not with what is claimed.
         Ok(match kind {
             6 => Value::Floats((0..count).map(|_| Ok(f32::from_le_bytes(self.bytes()?))).collect::<Result<_>>()?),
             12 => {
                 Value::Floats((0..count).map(|_| Ok(f64::from_le_bytes(self.bytes()?) as f32)).collect::<Result<_>>()?)
             }
-            8 => Value::Texts((0..count).map(|_| self.text(u64::MAX)).collect::<Result<_>>()?),
+            8 => Value::Texts((0..count).map(|_| self.text(LONGEST_TEXT)).collect::<Result<_>>()?),
             _ => Value::Integers((0..count).map(|_| self.integer(kind)).collect::<Result<_>>()?),
         })
     }
@@ -304,7 +359,8 @@ impl<R: Read> Cursor<R> {
         let row = shape.first().copied().unwrap_or(1);
         ensure!(
             row.is_multiple_of(block),
-            "its rows of {row} do not divide into the blocks of {block} of type {kind:?}"
+            "its rows of {row} do not divide into the blocks of {block} of type {}",
+            kind_name(kind)
         );
         shape.reverse();
         let bytes = elements / block as u64 * kind.type_size() as u64;
@@ -335,103 +391,4 @@ fn tensor_kind(code: u32) -> Result<GgmlDType> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn put_text(out: &mut Vec<u8>, text: &str) {
-        out.extend((text.len() as u64).to_le_bytes());
-        out.extend(text.as_bytes());
-    }
-
-    /// Two metadata values and two tensors: `a` F32 [2, 32], `b` Q8_0 [1, 32].
-    fn small_file() -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        out.extend(3u32.to_le_bytes());
-        out.extend(2u64.to_le_bytes());
-        out.extend(2u64.to_le_bytes());
-        put_text(&mut out, "general.architecture");
-        out.extend(8u32.to_le_bytes());
-        put_text(&mut out, "llama");
-        put_text(&mut out, "tokens");
-        out.extend(9u32.to_le_bytes());
-        out.extend(8u32.to_le_bytes());
-        out.extend(2u64.to_le_bytes());
-        put_text(&mut out, "x");
-        put_text(&mut out, "yz");
-        for (name, dims, kind, offset) in [("a", vec![32u64, 2], 0u32, 0u64), ("b", vec![32], 8, 256)] {
-            put_text(&mut out, name);
-            out.extend((dims.len() as u32).to_le_bytes());
-            out.extend(dims.iter().flat_map(|d| d.to_le_bytes()));
-            out.extend(kind.to_le_bytes());
-            out.extend(offset.to_le_bytes());
-        }
-        out.resize(out.len().next_multiple_of(32) + 256 + 34, 0);
-        out
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Gguf> {
-        Gguf::parse(bytes, bytes.len() as u64, Path::new("small.gguf"))
-    }
-
-    fn message(bytes: &[u8]) -> String {
-        format!("{:#}", parse(bytes).expect_err("the file is damaged"))
-    }
-
-    #[test]
-    fn a_small_file_is_read() {
-        let file = parse(&small_file()).expect("readable");
-        assert_eq!(file.text("general.architecture").expect("text"), Some("llama"));
-        assert_eq!(file.get("tokens"), Some(&Value::Texts(vec!["x".into(), "yz".into()])));
-        let a = file.source().tensor("a").expect("a");
-        assert_eq!((a.shape.as_slice(), a.kind, a.bytes), ([2, 32].as_slice(), GgmlDType::F32, 256));
-        assert_eq!(file.source().tensor("b").expect("b").offset, a.offset + 256);
-    }
-
-    #[test]
-    fn every_truncation_is_an_error() {
-        let whole = small_file();
-        for length in 0..whole.len() {
-            assert!(parse(&whole[..length]).is_err(), "cut at {length}");
-        }
-    }
-
-    #[test]
-    fn errors_name_the_field() {
-        let whole = small_file();
-        assert!(message(b"GGML....").contains("not a GGUF file"));
-        let mut counts = whole.clone();
-        counts[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(message(&counts).contains("tensor count"));
-        assert!(message(&whole[..whole.len() - 1]).contains("tensor b"));
-    }
-
-    #[test]
-    fn an_unknown_tensor_type_and_a_crooked_offset_are_named() {
-        let whole = small_file();
-        let at = whole.windows(9).position(|w| w == b"\x01\0\0\0\0\0\0\0b").expect("entry of b") + 9 + 4 + 8;
-        let mut kind = whole.clone();
-        kind[at] = 99;
-        assert!(message(&kind).contains("tensor b: its type has the number 99"), "{}", message(&kind));
-        let mut offset = whole.clone();
-        offset[at + 4] = 7;
-        assert!(message(&offset).contains("multiple of 32"));
-        let mut overlap = whole;
-        overlap[at + 4..at + 12].copy_from_slice(&128u64.to_le_bytes());
-        assert!(message(&overlap).contains("overlap"));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
-        #[test]
-        fn mutations_never_panic(changes in proptest::collection::vec((0usize..1000, any::<u8>()), 1..8), cut in 0usize..1500) {
-            let mut bytes = small_file();
-            for (at, byte) in changes {
-                let at = at % bytes.len();
-                bytes[at] = byte;
-            }
-            bytes.truncate(cut);
-            let _ = parse(&bytes);
-        }
-    }
-}
+mod tests;

@@ -100,6 +100,11 @@ impl LanguageModel {
         prefix_store(&self.decoder, bytes)
     }
 
+    /// The file or folder that it was loaded from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the file says of itself.
     #[must_use]
     pub fn info(&self) -> &ModelInfo {

@@ -6,7 +6,7 @@ use super::decoder::{Decoder, Next};
 use super::generate::CHUNK;
 use super::gguf::Gguf;
 use super::kernels::PAGE;
-use super::testing::{self, Family, HEADS, HIDDEN, KV_HEADS, NORM_EPS, Stored, write_checkpoint};
+use super::testing::{self, Family, HEADS, HIDDEN, KV_HEADS, NORM_EPS, Stored, cosine, prompt, write_checkpoint};
 use super::{Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Prompt, Stop};
 use crate::clock::Clock;
 use candle_core::Tensor;
@@ -27,16 +27,6 @@ fn checkpoint(folder: &Path, family: Family, stored: Stored) -> PathBuf {
 
 fn load(path: &Path, options: &LoadOptions) -> LanguageModel {
     LanguageModel::load(path, &Device::open(DeviceChoice::Cpu).expect("cpu"), options).expect("loaded")
-}
-
-fn prompt(length: usize) -> Vec<u32> {
-    (0..length as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u32 % 250).collect()
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// A decoder written a second time: one position after the other, plain loops, weights dequantised by candle's reader.
@@ -258,18 +248,7 @@ fn a_prompt_in_blocks_gives_what_its_tokens_give_one_by_one() {
 }
 
 fn options(max_tokens: usize) -> GenerateOptions {
-    GenerateOptions {
-        max_tokens,
-        temperature: 0.0,
-        top_k: 0,
-        top_p: 1.0,
-        min_p: 0.0,
-        seed: 1,
-        top_logprobs: 3,
-        stop: Vec::new(),
-        cache_scope: None,
-        constraint: None,
-    }
+    GenerateOptions { max_tokens, top_logprobs: 3, seed: 1, ..GenerateOptions::default() }
 }
 
 fn generate(model: &mut LanguageModel, tokens: &[u32], options: &GenerateOptions) -> Generated {

@@ -2,10 +2,10 @@
 //!
 //! GGUF files and folders of safetensors both come down to this; the decoder knows no other source.
 
-use crate::error::{Context, Result, bail};
+use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,26 @@ impl TensorEntry {
     }
 }
 
+/// The name that users know a type of tensors by: candle writes `Q4K` where everyone else writes `Q4_K`.
+pub(crate) fn kind_name(kind: GgmlDType) -> String {
+    format!("{kind:?}").replace('K', "_K")
+}
+
+/// Checks that tensors, by their names, offsets and lengths in one file, do not overlap.
+pub(crate) fn stand_apart<'a>(tensors: impl Iterator<Item = (&'a str, u64, u64)>) -> Result<()> {
+    let mut ranges: Vec<_> = tensors.map(|(name, offset, bytes)| (offset, bytes, name)).collect();
+    ranges.sort_unstable();
+    for pair in ranges.windows(2) {
+        if let [(start, bytes, name), (next, _, other)] = pair {
+            ensure!(
+                start + bytes <= *next,
+                "tensors {name} and {other} overlap: the file is damaged; download it again"
+            );
+        }
+    }
+    Ok(())
+}
+
 impl Source {
     /// `path` is the model's file or folder, for messages.
     pub(crate) fn new(
@@ -67,7 +87,9 @@ impl Source {
     }
 
     pub(crate) fn tensor(&self, name: &str) -> Result<&TensorEntry> {
-        self.tensors.get(name).with_context(|| format!("{} has no tensor {name}", self.path.display()))
+        self.tensors.get(name).with_context(|| {
+            format!("{} lacks the tensor {name}: download it again, or take another model", self.path.display())
+        })
     }
 
     /// A tensor of which a shape is expected.
@@ -75,7 +97,7 @@ impl Source {
         let entry = self.tensor(name)?;
         if entry.shape != shape {
             bail!(
-                "{}: tensor {} has the shape {:?}, not {shape:?}",
+                "{}: tensor {} has the shape {:?}, not {shape:?}: download it again, or take another model",
                 self.path.display(),
                 entry.stored_as.as_deref().unwrap_or(name),
                 entry.shape
@@ -100,7 +122,7 @@ impl Source {
     fn read_at(&self, name: &str, entry: &TensorEntry, offset: u64, bytes: u64) -> Result<Vec<u8>> {
         let path = self.files.get(entry.file).unwrap_or(&self.path);
         let attempt = || format!("reading tensor {} of {}", entry.stored_as.as_deref().unwrap_or(name), path.display());
-        let mut file = File::open(path).with_context(attempt)?;
+        let mut file = files::open(path).with_context(attempt)?;
         file.seek(SeekFrom::Start(offset)).with_context(attempt)?;
         let mut data = vec![0; usize::try_from(bytes)?];
         file.read_exact(&mut data).with_context(attempt)?;

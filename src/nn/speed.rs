@@ -139,8 +139,10 @@ impl LanguageModel {
         for (what, tokens) in [decoded, prompt, reused].into_iter().flatten() {
             if tokens >= context {
                 return Err(usage(format!(
-                    "{what} of {tokens} tokens does not fit the context of {context} tokens of {}",
-                    self.info().name
+                    "{what} of {tokens} tokens does not fit the context of {context} tokens of {} ({}): ask for fewer tokens, or \
+                     take a model with a longer context",
+                    self.info().name,
+                    self.path().display()
                 )));
             }
         }
@@ -216,18 +218,7 @@ impl LanguageModel {
         let beginning = self.arbitrary(shared, 5);
         let prompt = |ending: Vec<u32>| beginning.iter().copied().chain(ending).collect::<Vec<u32>>();
         let earlier = prompt(self.arbitrary(own, 99));
-        let options = GenerateOptions {
-            max_tokens: 1,
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            seed: 0,
-            top_logprobs: 0,
-            stop: Vec::new(),
-            cache_scope: None,
-            constraint: None,
-        };
+        let options = GenerateOptions { max_tokens: 1, ..GenerateOptions::default() };
         let first_token = |model: &mut Self, prompt: &[u32]| -> Result<(usize, Seconds)> {
             let start = clock.now();
             let generated = model.generate(prompt, &options, clock, &mut |_| ControlFlow::Break(()))?;
@@ -358,7 +349,8 @@ mod tests {
             SpeedPlan { shared: Some((usize::MAX, 1)), ..plan() },
         ] {
             let error = model.measure_speed(&plan, &Clock::real(), &mut |_| (), &mut || ()).expect_err("too long");
-            assert!(error.to_string().contains("context of 32768"), "{error}");
+            let error = error.to_string();
+            assert!(error.contains("context of 32768") && error.contains("model.gguf"), "{error}");
         }
     }
 

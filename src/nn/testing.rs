@@ -7,6 +7,7 @@ mod folder;
 
 #[cfg(test)]
 pub(crate) use folder::config as folder_config;
+pub(crate) use folder::tokenizer_json;
 pub use folder::{Half, write_folder};
 
 use crate::error::{Context, Result};
@@ -93,8 +94,22 @@ impl Family {
 
 /// Writes a checkpoint.
 pub fn write_checkpoint(path: &Path, family: Family, stored: Stored, seed: u64) -> Result<()> {
+    write(path, &metadata(family), family, stored, seed)
+}
+
+/// Writes a checkpoint of which some metadata is another; `None` takes a key away.
+#[cfg(test)]
+pub(crate) fn write_changed(path: &Path, family: Family, changes: &[(&str, Option<Value>)]) -> Result<()> {
+    let mut metadata = metadata(family);
+    for (key, value) in changes {
+        metadata.retain(|(known, _)| known != key);
+        metadata.extend(value.iter().map(|value| ((*key).to_owned(), value.clone())));
+    }
+    write(path, &metadata, family, Stored::Q8_0, 11)
+}
+
+fn write(path: &Path, metadata: &[(String, Value)], family: Family, stored: Stored, seed: u64) -> Result<()> {
     let attempt = || format!("writing the generated checkpoint {}", path.display());
-    let metadata = metadata(family);
     let tensors = tensors(family, stored, seed).with_context(attempt)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -167,6 +182,20 @@ pub(crate) fn vocabulary() -> Vec<(String, i32)> {
     let special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
     let normal = bytes.into_iter().chain(merged).map(|token| (token, NORMAL));
     normal.chain(special.into_iter().map(|token| (token.to_owned(), CONTROL))).collect()
+}
+
+/// Tokens of the generated vocabulary without a meaning.
+#[cfg(test)]
+pub(crate) fn prompt(length: usize) -> Vec<u32> {
+    (0..length as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u32 % 250).collect()
+}
+
+/// How alike two vectors of logits are.
+#[cfg(test)]
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 fn tensors(family: Family, stored: Stored, seed: u64) -> Result<Vec<(String, QTensor)>> {

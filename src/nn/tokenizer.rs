@@ -6,6 +6,7 @@
 //! is put) differ from that crate's; and its regular expressions can abort on long outside input.
 
 mod bytes;
+mod file;
 mod hub;
 mod merge;
 mod pretokenizer;
@@ -13,6 +14,7 @@ mod special;
 mod vocabulary;
 
 use crate::error::{Result, bail};
+pub(crate) use file::read as read_file;
 use hub::Hub;
 use merge::{Merger, Symbol};
 use pretokenizer::PreTokenizer;

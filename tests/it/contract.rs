@@ -24,14 +24,10 @@ fn options(model: &LanguageModel, grammar: Option<&Grammar>, max_tokens: usize, 
     GenerateOptions {
         max_tokens,
         temperature: if seed == 0 { 0.0 } else { 1.0 },
-        top_k: 0,
-        top_p: 1.0,
-        min_p: 0.0,
         seed,
         top_logprobs: 2,
-        stop: Vec::new(),
-        cache_scope: None,
         constraint: grammar.map(|grammar| Arc::new(model.constraint(grammar).unwrap())),
+        ..GenerateOptions::default()
     }
 }
 

@@ -118,3 +118,27 @@ fn texts_of_a_file_cannot_steer_the_terminal() {
         assert!(message.contains("architecture \\x1b[31m is not") && !message.contains('\u{1b}'), "{message:?}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_device_a_pipe_and_a_broken_link_are_no_models_and_nobody_waits_for_them() {
+    let place = tempfile::tempdir().unwrap();
+    let (store, folder) = (place.path().join("store"), place.path().join("tiny"));
+    let pipe = place.path().join("pipe.gguf");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    write_folder(&folder, Family::Llama, None, 1, 1).unwrap();
+    let settings = folder.join("tokenizer_config.json");
+    std::fs::remove_file(&settings).unwrap();
+    std::os::unix::fs::symlink("nowhere", &settings).unwrap();
+    for (path, said) in [
+        ("/dev/null", "/dev/null is a device, not a file"),
+        (pipe.to_str().unwrap(), "pipe.gguf is a named pipe, not a file"),
+        (folder.to_str().unwrap(), "tokenizer_config.json is a link to nowhere, where nothing is"),
+    ] {
+        for verb in [&["speed", "--model", path][..], &["models", "inspect", path]] {
+            let output = run(&store, verb);
+            assert_eq!(output.status.code(), Some(1), "{verb:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains(said), "{verb:?}: {}", stderr(&output));
+        }
+    }
+}

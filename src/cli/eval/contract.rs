@@ -80,7 +80,7 @@ pub(in crate::cli) fn run(args: &ContractArgs, network: Network, common: &Common
         options.resources.extend(resources);
     }
     let found = agreement(&suites, &options);
-    output::data(&if args.json { serde_json::to_string(&found)? } else { agreement_text(&found) });
+    output::data(&if args.json { serde_json::to_string(&found)? } else { agreement_text(&found) })?;
     Ok(ExitStatus::Done)
 }
 
@@ -192,14 +192,9 @@ fn answers(args: &ContractArgs, name: &str, rows: &[Suite], network: Network, co
         let options = GenerateOptions {
             max_tokens: args.max_tokens,
             temperature: args.temperature,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
             seed: args.seed,
-            top_logprobs: 0,
-            stop: Vec::new(),
-            cache_scope: None,
             constraint: Some(Arc::new(constraint)),
+            ..GenerateOptions::default()
         };
         let answer = generate(&mut model, &prompt, &options, &clock)
             .with_context(|| format!("answering the schema of {}", row.place))?;
@@ -239,7 +234,7 @@ fn answers(args: &ContractArgs, name: &str, rows: &[Suite], network: Network, co
     found.mask_ms = Quantiles::of(&masks);
     found.compile_ms = Quantiles::of(&compiling);
     found.mask_share_of_step = found.mask_ms.p50.zip(found.time_per_token_ms.without).map(|(mask, step)| mask / step);
-    output::data(&if args.json { serde_json::to_string(&found)? } else { answers_text(&found) });
+    output::data(&if args.json { serde_json::to_string(&found)? } else { answers_text(&found) })?;
     Ok(ExitStatus::Done)
 }
 

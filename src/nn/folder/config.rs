@@ -4,10 +4,10 @@
 //! is worse than none.
 
 use super::Family;
-use super::json::Object;
+use super::json::{MEND, Object, said};
 use super::rope;
 use crate::error::{Result, bail, ensure};
-use crate::nn::config::{Activation, Config, Window};
+use crate::nn::config::{Activation, Config, Window, is_norm_eps};
 use crate::nn::source::Source;
 
 /// The family that a `config.json` describes.
@@ -26,7 +26,8 @@ pub(super) fn family(file: &Object) -> Result<Family> {
              (gemma-3-270m-it and gemma-3-1b-it are), or a GGUF file of the same model"
         ),
         other => bail!(
-            "{origin}: architecture {other} is not supported; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3"
+            "{origin}: model_type is {}; supported are llama, mistral, qwen2, qwen3, phi3 and gemma3_text: take another model",
+            said(&other.into())
         ),
     })
 }
@@ -41,19 +42,23 @@ pub(super) fn read(file: &Object, family: Family, source: &Source) -> Result<Con
         (Some(kv_heads), _) => kv_heads,
         (None, Family::Llama | Family::Phi3) => heads,
         // What they take where nothing is said is not one rule.
-        (None, _) => bail!("{origin} lacks num_key_value_heads"),
+        (None, _) => bail!("{origin} lacks num_key_value_heads: {MEND}"),
     };
     let head_dim = match (file.size("head_dim")?, family) {
         (Some(head_dim), _) => head_dim,
         // Their heads are not a share of the hidden size.
-        (None, Family::Qwen3 | Family::Gemma3) => bail!("{origin} lacks head_dim"),
+        (None, Family::Qwen3 | Family::Gemma3) => bail!("{origin} lacks head_dim: {MEND}"),
         (None, _) => hidden / heads,
     };
     ensure!(
         heads.is_multiple_of(kv_heads),
-        "{origin}: num_attention_heads {heads} do not divide into num_key_value_heads {kv_heads}"
+        "{origin}: num_attention_heads {heads} do not divide into num_key_value_heads {kv_heads}: {MEND}"
     );
-    ensure!(head_dim > 0 && head_dim.is_multiple_of(2), "{origin}: a head_dim of {head_dim} is impossible");
+    ensure!(
+        head_dim > 0 && head_dim.is_multiple_of(2),
+        "{origin}: a head_dim of {head_dim} is impossible, for elements turn in pairs (where it is not given, it is \
+         hidden_size over num_attention_heads): {MEND}"
+    );
     let layers = layers(file)?;
     let vocabulary = file.needed("vocab_size")?;
     source.shaped("token_embd.weight", &[vocabulary, hidden])?;
@@ -82,7 +87,7 @@ pub(super) fn read(file: &Object, family: Family, source: &Source) -> Result<Con
         head_dim,
         vocabulary,
         context_length,
-        norm_eps: file.required("rms_norm_eps", file.positive("rms_norm_eps")?)? as f32,
+        norm_eps: norm_eps(file)?,
         rope: ropes.global,
         local_rope: ropes.local,
         window,
@@ -98,6 +103,16 @@ pub(super) fn read(file: &Object, family: Family, source: &Source) -> Result<Con
         fused_gate_up: family == Family::Phi3,
         tied_embeddings: tied(file, family)?.unwrap_or(!source.tensors().contains_key("output.weight")),
     })
+}
+
+fn norm_eps(file: &Object) -> Result<f32> {
+    let eps = file.required("rms_norm_eps", file.float("rms_norm_eps")?)?;
+    ensure!(
+        is_norm_eps(eps as f32),
+        "{}: rms_norm_eps is {eps}; numbers between 0 and 1 are possible: {MEND}",
+        file.origin()
+    );
+    Ok(eps as f32)
 }
 
 pub(super) fn layers(file: &Object) -> Result<usize> {
@@ -118,18 +133,25 @@ fn refuse_unsupported(file: &Object, family: Family) -> Result<()> {
     // qwen2 has biases of queries, keys and values whatever it says; elsewhere the output would have one too.
     let biased = if family == Family::Qwen2 { &["mlp_bias"][..] } else { &["attention_bias", "mlp_bias"] };
     for key in biased {
-        ensure!(!file.boolean(key)?.unwrap_or(false), "{origin}: {key} is true, which is not supported");
+        ensure!(
+            !file.boolean(key)?.unwrap_or(false),
+            "{origin}: {key} is true, which is not supported: take another model"
+        );
     }
     ensure!(
         !file.boolean("use_bidirectional_attention")?.unwrap_or(false),
-        "{origin}: use_bidirectional_attention is true: this is no model that generates text"
+        "{origin}: use_bidirectional_attention is true: this is no model that generates text; take another model"
     );
     let (key, expected) = match family {
         Family::Gemma3 => ("hidden_activation", "gelu_pytorch_tanh"),
         _ => ("hidden_act", "silu"),
     };
     let found = file.text(key)?.unwrap_or(expected);
-    ensure!(found == expected, "{origin}: {key} is {found}; a {} model with {expected} is supported", family.name());
+    ensure!(
+        found == expected,
+        "{origin}: {key} is {found}; a {} model with {expected} is supported: take another model",
+        family.name()
+    );
     Ok(())
 }
 
@@ -142,11 +164,14 @@ fn window(file: &Object, family: Family, layers: usize) -> Result<Option<Window>
     }
     let Some(size) = file.size("sliding_window")? else { return Ok(None) };
     if let Some(kinds) = file.list("layer_types")? {
-        ensure!(kinds.len() == layers, "{origin}: layer_types has {} entries for {layers} layers", kinds.len());
+        ensure!(kinds.len() == layers, "{origin}: layer_types has {} entries for {layers} layers: {MEND}", kinds.len());
         let slides = |(layer, kind): (usize, &serde_json::Value)| match kind.as_str() {
             Some("sliding_attention") => Ok(true),
             Some("full_attention") => Ok(false),
-            _ => bail!("{origin}: layer_types entry {layer} is {kind}, not sliding_attention or full_attention"),
+            _ => bail!(
+                "{origin}: layer_types entry {layer} is {}, not sliding_attention or full_attention: {MEND}",
+                said(kind)
+            ),
         };
         let layers = kinds.iter().enumerate().map(slides).collect::<Result<_>>()?;
         return Ok(Some(Window { size, layers }));

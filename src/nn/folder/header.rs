@@ -5,11 +5,11 @@
 //! memory, and its errors do not say which tensor is wrong; the format is one JSON object.
 
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
+use crate::nn::source::stand_apart;
 use candle_core::quantized::GgmlDType;
-use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -18,6 +18,8 @@ const PREFIX: u64 = 8;
 /// A real header takes about a hundred bytes a tensor.
 const LONGEST_HEADER: u64 = 8 << 20;
 const METADATA: &str = "__metadata__";
+/// What helps where a header is not what it has to be.
+const MEND: &str = "the file is damaged; download it again";
 
 /// What a file holds.
 #[derive(Debug)]
@@ -36,7 +38,6 @@ pub(super) struct Stored {
     pub(super) bytes: u64,
 }
 
-#[derive(Deserialize)]
 struct Entry {
     dtype: String,
     shape: Vec<u64>,
@@ -46,7 +47,7 @@ struct Entry {
 impl Header {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let attempt = || format!("reading the safetensors header of {}", path.display());
-        let file = File::open(path).with_context(attempt)?;
+        let file = files::open(path).with_context(attempt)?;
         let file_bytes = file.metadata().with_context(attempt)?.len();
         Self::parse(file, file_bytes).with_context(attempt)
     }
@@ -66,21 +67,38 @@ impl Header {
         let mut header = Vec::new();
         reader.take(length).read_to_end(&mut header).context("the header")?;
         ensure!(header.len() as u64 == length, "the file ends within its header: it is cut short; download it again");
-        // The entries are looked into one by one, so that an error can say which tensor is wrong.
-        let entries: BTreeMap<String, Value> =
-            serde_json::from_slice(&header).context("the header is not a JSON object; download the file again")?;
+        let entries = match serde_json::from_slice(&header) {
+            Ok(Value::Object(entries)) => entries,
+            Ok(_) => bail!("the header is not a JSON object: download the file again"),
+            Err(error) => bail!("the header is not a JSON object: download the file again ({error})"),
+        };
 
         let data = PREFIX + length;
         let mut tensors = BTreeMap::new();
-        for (name, entry) in entries.into_iter().filter(|(name, _)| name != METADATA) {
-            let entry = serde_json::from_value::<Entry>(entry)
-                .map_err(Into::into)
+        for (name, described) in entries.into_iter().filter(|(name, _)| name != METADATA) {
+            let stored = Entry::read(&described)
                 .and_then(|entry| place(entry, data, file_bytes))
                 .with_context(|| format!("tensor {name}"))?;
-            tensors.insert(name, entry);
+            tensors.insert(name, stored);
         }
-        stand_apart(&tensors)?;
+        stand_apart(tensors.iter().map(|(name, stored)| (name.as_str(), stored.offset, stored.bytes)))?;
         Ok(Self { file_bytes, tensors })
+    }
+}
+
+impl Entry {
+    fn read(described: &Value) -> Result<Self> {
+        let numbers =
+            |key: &str| -> Option<Vec<u64>> { described.get(key)?.as_array()?.iter().map(Value::as_u64).collect() };
+        let Some(dtype) = described.get("dtype").and_then(Value::as_str) else {
+            bail!("its dtype is missing or not a text: {MEND}")
+        };
+        let Some(shape) = numbers("shape") else {
+            bail!("its shape is missing or not a list of whole numbers: {MEND}")
+        };
+        let offsets = numbers("data_offsets").unwrap_or_default();
+        let [begin, end] = offsets[..] else { bail!("its data_offsets are missing or not two whole numbers: {MEND}") };
+        Ok(Self { dtype: dtype.to_owned(), shape, data_offsets: (begin, end) })
     }
 }
 
@@ -93,31 +111,17 @@ fn place(entry: Entry, data: u64, file_bytes: u64) -> Result<Stored> {
          it again"
     );
     let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size).filter(|&p| p <= 1 << 48));
-    let Some(elements) = elements else { bail!("the shape {shape:?} is impossible") };
+    let Some(elements) = elements else { bail!("the shape {shape:?} is impossible: {MEND}") };
     let bytes = end - begin;
     if let Some(kind) = kind_of(&dtype) {
         ensure!(
             elements * kind.type_size() as u64 == bytes,
-            "data_offsets span {bytes} bytes, but {elements} elements of type {dtype} take {}",
+            "data_offsets span {bytes} bytes, but {elements} elements of type {dtype} take {}: {MEND}",
             elements * kind.type_size() as u64
         );
     }
     let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>()?;
     Ok(Stored { shape, dtype, offset: data + begin, bytes })
-}
-
-fn stand_apart(tensors: &BTreeMap<String, Stored>) -> Result<()> {
-    let mut ranges: Vec<_> = tensors.iter().map(|(name, t)| (t.offset, t.bytes, name)).collect();
-    ranges.sort_unstable();
-    for pair in ranges.windows(2) {
-        if let [(start, bytes, name), (next, _, other)] = pair {
-            ensure!(
-                start + bytes <= *next,
-                "tensors {name} and {other} overlap: the file is damaged; download it again"
-            );
-        }
-    }
-    Ok(())
 }
 
 /// The types that can be loaded; one element of each is a block of its own.

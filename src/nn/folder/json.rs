@@ -1,11 +1,13 @@
 //! Typed reading of the JSON files of a folder. They are outside input: their size is bounded, and an error names the
 //! file and the key.
 
-use crate::error::{Context, Result, bail, ensure};
+use crate::error::{Context, Result, bail};
+use crate::files;
 use serde_json::{Map, Value};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+
+/// What helps where a file is not what it has to be.
+pub(super) const MEND: &str = "download it again, or take another model";
 
 /// No size in a model's description is larger.
 const LARGEST_SIZE: u64 = 1 << 24;
@@ -18,25 +20,22 @@ pub(super) struct Object {
     fields: Map<String, Value>,
 }
 
-/// The bytes of a file of at most `limit` bytes.
-pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let attempt = || format!("reading {}", path.display());
-    let mut bytes = Vec::new();
-    File::open(path).with_context(attempt)?.take(limit + 1).read_to_end(&mut bytes).with_context(attempt)?;
-    ensure!(bytes.len() as u64 <= limit, "{} is longer than the {limit} bytes that are accepted", path.display());
-    Ok(bytes)
-}
-
 impl Object {
     pub(super) fn read(path: &Path, limit: u64) -> Result<Self> {
-        let fields = serde_json::from_slice(&read_bounded(path, limit)?)
-            .with_context(|| format!("{} is not a JSON object: download it again", path.display()))?;
-        Ok(Self { origin: path.display().to_string(), fields })
+        Self::parse(&files::read(path, limit)?, path.display().to_string())
+    }
+
+    fn parse(json: &[u8], origin: String) -> Result<Self> {
+        match serde_json::from_slice(json) {
+            Ok(Value::Object(fields)) => Ok(Self { origin, fields }),
+            Ok(_) => bail!("{origin} is not a JSON object: download it again"),
+            Err(error) => bail!("{origin} is not a JSON object: download it again ({error})"),
+        }
     }
 
     /// An empty object where there is no such file.
     pub(super) fn optional(path: &Path, limit: u64) -> Result<Self> {
-        if path.is_file() {
+        if files::exists(path)? {
             Self::read(path, limit)
         } else {
             Ok(Self { origin: path.display().to_string(), fields: Map::new() })
@@ -58,13 +57,13 @@ impl Object {
 
     pub(super) fn inner(&self, key: &str) -> Result<Option<Self>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let Value::Object(fields) = value else { bail!("{}: {key} is not an object", self.origin) };
+        let Value::Object(fields) = value else { bail!("{}: {key} is not an object: {MEND}", self.origin) };
         Ok(Some(Self { origin: format!("{}: {key}", self.origin), fields: fields.clone() }))
     }
 
     fn typed<T>(&self, key: &str, what: &str, pick: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        pick(value).with_context(|| format!("{}: {key} is not {what}", self.origin)).map(Some)
+        pick(value).with_context(|| format!("{}: {key} is {}, not {what}: {MEND}", self.origin, said(value))).map(Some)
     }
 
     /// A number of things, one at least.
@@ -88,21 +87,37 @@ impl Object {
 
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_str().with_context(|| format!("{}: {key} is not a text", self.origin)).map(Some)
+        value
+            .as_str()
+            .with_context(|| format!("{}: {key} is {}, not a text: {MEND}", self.origin, said(value)))
+            .map(Some)
     }
 
     pub(super) fn list(&self, key: &str) -> Result<Option<&[Value]>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let items = value.as_array().with_context(|| format!("{}: {key} is not a list", self.origin))?;
+        let items = value
+            .as_array()
+            .with_context(|| format!("{}: {key} is {}, not a list: {MEND}", self.origin, said(value)))?;
         Ok(Some(items))
     }
 
     /// Fails with the file and the key where a value is missing.
     pub(super) fn required<T>(&self, key: &str, value: Option<T>) -> Result<T> {
-        value.with_context(|| format!("{} lacks {key}", self.origin))
+        value.with_context(|| format!("{} lacks {key}: {MEND}", self.origin))
     }
 
     pub(super) fn needed(&self, key: &str) -> Result<usize> {
         self.required(key, self.size(key)?)
+    }
+}
+
+/// A value as it stands in an error: never a whole list or object.
+pub(super) fn said(value: &Value) -> String {
+    const LONGEST: usize = 40;
+    match value {
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "an object".to_owned(),
+        Value::String(text) if text.chars().count() > LONGEST => format!("a text of {} bytes", text.len()),
+        other => other.to_string(),
     }
 }

@@ -2,8 +2,9 @@
 
 use super::Family;
 use super::header::{Header, Stored, kind_of};
-use super::json::Object;
+use super::json::{MEND, Object, said};
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use crate::nn::source::{Source, TensorEntry};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ pub(super) fn source(folder: &Path, family: Family, layers: usize, tied: Option<
         let path = folder.join(file);
         let mut header = Header::open(&path)?;
         if let Some(missing) = wanted.iter().find(|name| !header.tensors.contains_key(*name)) {
-            bail!("{} lacks the tensor {missing}, which {INDEX} says it holds", path.display());
+            bail!("{} lacks the tensor {missing}, which {INDEX} says it holds: {MEND}", path.display());
         }
         // An index decides which file a tensor is read from.
         header.tensors.retain(|name, _| wanted.is_empty() || wanted.contains(name));
@@ -35,7 +36,7 @@ pub(super) fn source(folder: &Path, family: Family, layers: usize, tied: Option<
     let stored: usize = headers.iter().map(|(_, header)| header.tensors.len()).sum();
     ensure!(
         layers <= stored / FEWEST_OF_A_LAYER,
-        "{}: num_hidden_layers is {layers}, but there are {stored} tensors only",
+        "{}: num_hidden_layers is {layers}, but there are {stored} tensors only: {MEND}",
         folder.join("config.json").display()
     );
     let mut needed = needed(family, layers, tied);
@@ -60,7 +61,11 @@ pub(super) fn source(folder: &Path, family: Family, layers: usize, tied: Option<
         files.push(path);
     }
     if let Some(missing) = needed.keys().find(|here| tied.is_some() || *here != OUTPUT) {
-        bail!("{} lacks the tensor {missing} of a {} model of {layers} layers", folder.display(), family.name());
+        bail!(
+            "{} lacks the tensor {missing} of a {} model of {layers} layers: {MEND}",
+            folder.display(),
+            family.name()
+        );
     }
     Ok(Source::new(folder, files, file_bytes, tensors))
 }
@@ -72,31 +77,31 @@ fn entry(stored: Stored, stored_as: &str, file: usize, shift: f32) -> Result<Ten
     };
     ensure!(
         (1..=2).contains(&shape.len()) && bytes > 0,
-        "it has the shape {shape:?}; vectors and matrices are possible"
+        "it has the shape {shape:?}; vectors and matrices are possible: {MEND}"
     );
     Ok(TensorEntry { shape, kind, file, offset, bytes, shift, stored_as: Some(stored_as.to_owned()) })
 }
 
 /// The files, and the tensors that an index wants from each; none where there is no index.
 fn shards(folder: &Path) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    if folder.join(SINGLE).is_file() {
+    if files::exists(&folder.join(SINGLE))? {
         return Ok(BTreeMap::from([(SINGLE.to_owned(), BTreeSet::new())]));
     }
     let path = folder.join(INDEX);
-    ensure!(path.is_file(), "{} has neither {SINGLE} nor {INDEX}", folder.display());
+    ensure!(files::exists(&path)?, "{} has neither {SINGLE} nor {INDEX}: download it again", folder.display());
     let index = Object::read(&path, LONGEST_INDEX)?;
     let map = index.required("weight_map", index.inner("weight_map")?)?;
     let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (tensor, file) in map.fields() {
         let file = match file {
             Value::String(file) if is_plain(file) => file,
-            other => bail!("{}: {tensor} is in {other}, which is not the name of a file", map.origin()),
+            other => bail!("{}: {tensor} is in {}, which is not the name of a file: {MEND}", map.origin(), said(other)),
         };
         shards.entry(file.clone()).or_default().insert(tensor.clone());
     }
     ensure!(
         (1..=MOST_SHARDS).contains(&shards.len()),
-        "{} names {} files; 1 to {MOST_SHARDS} are possible",
+        "{} names {} files; 1 to {MOST_SHARDS} are possible: {MEND}",
         map.origin(),
         shards.len()
     );

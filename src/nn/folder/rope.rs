@@ -4,7 +4,7 @@
 //! `rope_parameters` object that holds both, with one such object for each kind of layer where kinds differ.
 
 use super::Family;
-use super::json::Object;
+use super::json::{MEND, Object};
 use crate::error::{Context, Result, bail, ensure};
 use crate::nn::config::{Factors, Rope, RopeScaling};
 use std::f64::consts::TAU;
@@ -42,7 +42,7 @@ pub(super) fn read(file: &Object, family: Family, head_dim: usize) -> Result<Rop
         let kind = local.text("rope_type")?.unwrap_or("default");
         ensure!(
             kind == "default",
-            "{}: a rope_type of {kind} for layers with a window is not supported",
+            "{}: a rope_type of {kind} for layers with a window is not supported: take another model",
             local.origin()
         );
     }
@@ -54,7 +54,7 @@ pub(super) fn read(file: &Object, family: Family, head_dim: usize) -> Result<Rop
     let dims = (head_dim as f64 * share.unwrap_or(1.0)) as usize;
     ensure!(
         dims > 0 && dims <= head_dim && dims.is_multiple_of(2),
-        "{}: partial_rotary_factor leaves {dims} of {head_dim} elements to turn, which is impossible",
+        "{}: partial_rotary_factor leaves {dims} of {head_dim} elements to turn, which is impossible: {MEND}",
         file.origin()
     );
     let plain =
@@ -68,11 +68,14 @@ pub(super) fn read(file: &Object, family: Family, head_dim: usize) -> Result<Rop
 }
 
 fn scaled(file: &Object, scaling: &Object, plain: Rope) -> Result<(Rope, Option<usize>)> {
-    let kind = match scaling.text("rope_type")? {
-        Some(kind) => kind,
-        None => scaling.text("type")?.unwrap_or("default"),
-    };
     let origin = scaling.origin();
+    let kind = match scaling.text("rope_type")? {
+        Some(kind) => Some(kind),
+        None => scaling.text("type")?,
+    };
+    // A factor of no kind would be left out, and longer texts would give wrong results.
+    ensure!(kind.is_some() || scaling.get("factor").is_none(), "{origin} has a factor, but lacks rope_type: {MEND}");
+    let kind = kind.unwrap_or("default");
     let factor = || scaling.required("factor", scaling.positive("factor")?);
     let original = || match scaling.size("original_max_position_embeddings")? {
         Some(original) => Ok(Some(original)),
@@ -86,14 +89,14 @@ fn scaled(file: &Object, scaling: &Object, plain: Rope) -> Result<(Rope, Option<
             let original = scaling.required("original_max_position_embeddings", original()?)? as f64;
             let needed = |key: &str| scaling.required(key, scaling.positive(key)?);
             let (low, high) = (needed("low_freq_factor")?, needed("high_freq_factor")?);
-            ensure!(high > low, "{origin}: high_freq_factor {high} is not above low_freq_factor {low}");
+            ensure!(high > low, "{origin}: high_freq_factor {high} is not above low_freq_factor {low}: {MEND}");
             let values = llama3(&plain, factor()?, low, high, original);
             (Rope { factors: Some(Factors::Values(values)), ..plain }, None)
         }
         "yarn" => {
             ensure!(
                 scaling.boolean("truncate")?.unwrap_or(true),
-                "{origin}: truncate is false, which is not supported"
+                "{origin}: truncate is false, which is not supported: take another model"
             );
             let factor = factor()?;
             let magnitude = match scaling.positive("attention_factor")? {
@@ -123,7 +126,9 @@ fn scaled(file: &Object, scaling: &Object, plain: Rope) -> Result<(Rope, Option<
             };
             (Rope { factors: Some(Factors::Values(values)), magnitude, ..plain }, Some(trained))
         }
-        other => bail!("{origin}: rope scaling {other} is not supported"),
+        other => bail!(
+            "{origin}: rope_type is {other}; default, linear, llama3, yarn and longrope are supported: take another model"
+        ),
     })
 }
 
@@ -151,10 +156,10 @@ fn yarn_magnitude(factor: f64, share: f64) -> f64 {
 fn short_factors(scaling: &Object, pairs: usize) -> Result<Vec<f32>> {
     let origin = scaling.origin();
     let list = scaling.required("short_factor", scaling.list("short_factor")?)?;
-    ensure!(list.len() == pairs, "{origin}: short_factor has {} entries for {pairs} pairs", list.len());
+    ensure!(list.len() == pairs, "{origin}: short_factor has {} entries for {pairs} pairs: {MEND}", list.len());
     let positive = |value: &serde_json::Value| {
         let value = value.as_f64().map(|value| value as f32).filter(|value| value.is_finite() && *value > 0.0);
-        value.with_context(|| format!("{origin}: short_factor holds a value that is not positive"))
+        value.with_context(|| format!("{origin}: short_factor holds a value that is not positive: {MEND}"))
     };
     list.iter().map(positive).collect()
 }

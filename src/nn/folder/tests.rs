@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::nn::chat::Message;
-use crate::nn::testing::{self, Half, Stored, folder_config, write_checkpoint, write_folder};
+use crate::nn::testing::{self, Half, Stored, cosine, folder_config, prompt, write_checkpoint, write_folder};
 use crate::nn::{Device, DeviceChoice, GenerateOptions, LanguageModel, LoadOptions, TextTokenizer};
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
@@ -33,29 +33,8 @@ fn try_load(path: &Path) -> Result<LanguageModel> {
     LanguageModel::load(path, &Device::open(DeviceChoice::Cpu)?, &LoadOptions::default())
 }
 
-fn prompt(length: usize) -> Vec<u32> {
-    (0..length as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u32 % 250).collect()
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
-
 fn greedy(model: &mut LanguageModel, tokens: &[u32]) -> Vec<u32> {
-    let options = GenerateOptions {
-        max_tokens: 32,
-        temperature: 0.0,
-        top_k: 0,
-        top_p: 1.0,
-        min_p: 0.0,
-        seed: 1,
-        top_logprobs: 0,
-        stop: Vec::new(),
-        cache_scope: None,
-        constraint: None,
-    };
+    let options = GenerateOptions { max_tokens: 32, ..GenerateOptions::default() };
     let generated = model.generate(tokens, &options, &Clock::fake(), &mut |_| ControlFlow::Continue(()));
     generated.expect("generated").tokens.iter().map(|token| token.id).collect()
 }

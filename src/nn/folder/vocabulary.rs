@@ -1,7 +1,8 @@
 //! What a folder says of its vocabulary and its chat format.
 
-use super::json::{Object, read_bounded};
+use super::json::{MEND, Object, said};
 use crate::error::{Context, Result, bail, ensure};
+use crate::files;
 use crate::nn::chat::ChatTemplate;
 use crate::nn::tokenizer::TextTokenizer;
 use crate::nn::vocabulary::{Vocabulary, add_known_ends};
@@ -17,7 +18,7 @@ const LONGEST_TEMPLATE: u64 = 1 << 20;
 /// has.
 pub(super) fn read(folder: &Path, config: &Object, rows: usize) -> Result<Vocabulary> {
     let path = folder.join("tokenizer.json");
-    let tokenizer = TextTokenizer::from_json(&read_bounded(&path, LONGEST_TOKENIZER)?, rows)
+    let tokenizer = TextTokenizer::from_json(&files::read(&path, LONGEST_TOKENIZER)?, rows)
         .with_context(|| format!("reading the tokenizer {}", path.display()))?;
     let settings = settings(folder)?;
     let generation = Object::optional(&folder.join("generation_config.json"), LONGEST_CONFIG)?;
@@ -63,9 +64,9 @@ fn settings(folder: &Path) -> Result<Object> {
 /// several with names.
 pub(super) fn template(folder: &Path) -> Result<Option<String>> {
     let path = folder.join("chat_template.jinja");
-    if path.is_file() {
-        let source = String::from_utf8(read_bounded(&path, LONGEST_TEMPLATE)?);
-        return source.with_context(|| format!("{} is not UTF-8", path.display())).map(Some);
+    if files::exists(&path)? {
+        let source = String::from_utf8(files::read(&path, LONGEST_TEMPLATE)?);
+        return source.with_context(|| format!("{} is not UTF-8: {MEND}", path.display())).map(Some);
     }
     let settings = settings(folder)?;
     let origin = settings.origin();
@@ -73,12 +74,12 @@ pub(super) fn template(folder: &Path) -> Result<Option<String>> {
         None => return Ok(None),
         Some(Value::String(source)) => return Ok(Some(source.clone())),
         Some(Value::Array(templates)) => templates,
-        Some(_) => bail!("{origin}: chat_template is neither a text nor a list of templates with names"),
+        Some(_) => bail!("{origin}: chat_template is neither a text nor a list of templates with names: {MEND}"),
     };
     let field = |template: &Value, key: &str| template.get(key).and_then(Value::as_str).map(str::to_owned);
     let default = templates.iter().find(|template| field(template, "name").as_deref() == Some("default"));
     let source = default.and_then(|template| field(template, "template"));
-    source.with_context(|| format!("{origin}: chat_template has no template of the name default")).map(Some)
+    source.with_context(|| format!("{origin}: chat_template has no template of the name default: {MEND}")).map(Some)
 }
 
 /// The text of a special token, which is written as such or within an object.
@@ -92,7 +93,7 @@ fn token_text(settings: &Object, key: &str) -> Result<Option<String>> {
         },
         Some(_) => None,
     };
-    let text = text.with_context(|| format!("{}: {key} is not a token's text", settings.origin()))?;
+    let text = text.with_context(|| format!("{}: {key} is not a token's text: {MEND}", settings.origin()))?;
     Ok(Some(text.clone()))
 }
 
@@ -106,8 +107,9 @@ fn ids(object: &Object, key: &str, rows: usize) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     for value in values {
         let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let id = id.with_context(|| format!("{}: {key} is {value}, not a token's number", object.origin()))?;
-        ensure!((id as usize) < rows, "{}: {key} is {id}, but there are {rows} tokens", object.origin());
+        let id = id
+            .with_context(|| format!("{}: {key} is {}, not a token's number: {MEND}", object.origin(), said(&value)))?;
+        ensure!((id as usize) < rows, "{}: {key} is {id}, but there are {rows} tokens: {MEND}", object.origin());
         ids.push(id);
     }
     Ok(ids)

@@ -29,7 +29,7 @@ pub fn write_folder(path: &Path, family: Family, halved: Option<Half>, shards: u
     write_weights(path, weights, shards).with_context(attempt)?;
     let write = |name: &str, value: &Value| std::fs::write(path.join(name), value.to_string()).with_context(attempt);
     write("config.json", &config(family))?;
-    write("tokenizer.json", &tokenizer())?;
+    write("tokenizer.json", &tokenizer_json())?;
     write(
         "tokenizer_config.json",
         &json!({
@@ -163,7 +163,7 @@ pub(crate) fn config(family: Family) -> Value {
 }
 
 /// The `tokenizer.json` of the generated vocabulary.
-fn tokenizer() -> Value {
+pub(crate) fn tokenizer_json() -> Value {
     const CONTROL: i32 = 3;
     // The words of qwen2, which the GGUF files name too.
     const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";

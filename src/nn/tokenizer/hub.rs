@@ -1,12 +1,13 @@
 //! The tokenizer that a `tokenizer.json` describes, run by the crate that defines that format.
 //!
 //! Such a file may combine its parts in ways that our own tokenizers do not know, and the ids that it gives there are by
-//! definition the right ones. The crate can panic, on a damaged file and where a regular expression gives up on a long
-//! text; that becomes an error here. What would make it do worse is refused before.
+//! definition the right ones. The crate can panic where a regular expression gives up on a long text; that becomes an error
+//! here.
 
+use super::file::{self, MEND};
 use super::vocabulary::{BYTE, CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocabulary};
 use super::{Encoder, SPM_SPACE, TextTokenizer, bytes};
-use crate::error::{Context, Error, Result, anyhow, bail, ensure};
+use crate::error::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -45,26 +46,24 @@ impl Hub {
 fn ids(tokenizer: &Tokenizer, text: &str, framed: bool) -> Result<Vec<u32>> {
     match catch_unwind(AssertUnwindSafe(|| tokenizer.encode_fast(text, framed))) {
         Ok(Ok(encoding)) => Ok(encoding.get_ids().to_vec()),
-        Ok(Err(error)) => Err(failure(error)),
+        Ok(Err(_)) => bail!(
+            "the tokenizer has no token for a part of a text of {} bytes, and none for what is unknown: take another model",
+            text.len()
+        ),
         Err(_) => bail!("the tokenizer gave up on a text of {} bytes: shorten it", text.len()),
     }
 }
 
-fn failure(error: tokenizers::Error) -> Error {
-    anyhow!("{error}; download the file again, or take another model")
-}
+/// The models of which tokens can become text again. WordPiece, which marks the middles of words, is that of encoders.
+const KINDS: [&str; 3] = ["BPE", "Unigram", "WordLevel"];
 
 impl TextTokenizer {
     /// Builds the tokenizer of a `tokenizer.json`, for a model that has so many tokens.
     pub(crate) fn from_json(json: &[u8], rows: usize) -> Result<Self> {
-        refuse_harmful(&serde_json::from_slice(json).context("it is not JSON")?)?;
-        let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(json)));
-        let mut tokenizer = match read {
-            Ok(read) => read.map_err(failure)?,
-            Err(_) => bail!("its parts do not fit each other; download the file again, or take another model"),
-        };
+        let mut tokenizer = file::read(json, &KINDS)?;
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(failure)?;
+        // Only the absence of a truncation, which is right for every tokenizer, is asked for.
+        tokenizer.with_truncation(None).map_err(|_| anyhow!("its truncation cannot be switched off: {MEND}"))?;
         let byte_level = is_byte_level(&tokenizer)?;
         let added = tokenizer.get_added_tokens_decoder();
 
@@ -113,35 +112,6 @@ impl TextTokenizer {
     }
 }
 
-/// How many times as long a text may become before it is cut into tokens. SentencePiece writes three bytes for a space.
-const MOST_GROWTH: usize = 64;
-
-/// Refuses what the crate is not safe from: a prefix that cuts characters, and replacements that multiply a text.
-fn refuse_harmful(file: &Value) -> Result<()> {
-    let prefix = file.pointer("/model/continuing_subword_prefix").and_then(Value::as_str).unwrap_or_default();
-    ensure!(
-        prefix.is_empty() || file.pointer("/model/type") == Some(&Value::from("WordPiece")),
-        "the prefix {prefix:?} of continued words is not supported; take another model"
-    );
-    let growth = file.get("normalizer").map_or(1, growth);
-    ensure!(growth <= MOST_GROWTH, "its normalizer can make a text {growth} times as long; take another model");
-    Ok(())
-}
-
-/// How many times as long a normalizer can make a text, at most and about.
-fn growth(normalizer: &Value) -> usize {
-    if let Some(all) = normalizer.get("normalizers").and_then(Value::as_array) {
-        return all.iter().map(growth).fold(1, usize::saturating_mul);
-    }
-    let length = |pointer: &str| normalizer.pointer(pointer).and_then(Value::as_str).map_or(0, str::len);
-    match normalizer.get("type").and_then(Value::as_str) {
-        // One letter has this much more before it.
-        Some("Prepend") => 1 + length("/prepend"),
-        Some("Replace") => length("/content").div_ceil(length("/pattern/String").max(1)).max(1),
-        _ => 1,
-    }
-}
-
 /// Whether tokens are bytes in the alphabet of byte-level BPE; else a space is written as SentencePiece does. Any other
 /// way of writing tokens would come out wrong.
 fn is_byte_level(tokenizer: &Tokenizer) -> Result<bool> {
@@ -154,9 +124,11 @@ fn is_byte_level(tokenizer: &Tokenizer) -> Result<bool> {
     if kinds.contains(&"ByteLevel") {
         return Ok(true);
     }
+    ensure!(!kinds.is_empty(), "it has no decoder, without which tokens cannot become text: {MEND}");
     ensure!(
         kinds.contains(&"Metaspace") || kinds.contains(&"Replace"),
-        "the decoder {kinds:?} is not supported: byte-level and SentencePiece vocabularies are; take another model"
+        "the decoder {} is not supported: byte-level and SentencePiece vocabularies are; take another model",
+        kinds.join(", ")
     );
     Ok(false)
 }

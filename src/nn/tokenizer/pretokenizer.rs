@@ -47,8 +47,8 @@ impl PreTokenizer {
             "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b" => {
                 (vec![plain(r"\p{N}")?, gpt2()?], false)
             }
-            // A file without a name gets what its converter's age gave to all.
-            "" | "default" => {
+            // What converters write where they know no better.
+            "default" => {
                 (vec![plain(r"[\p{P}\$\+<=>\^~\|]+")?, gpt2()?, plain(r"\p{N}+")?, plain("[0-9][0-9][0-9]")?], false)
             }
             "qwen2" | "deepseek-r1-qwen" | "stablelm2" | "hunyuan" | "megrez" => {

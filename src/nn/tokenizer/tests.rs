@@ -152,7 +152,7 @@ proptest::proptest! {
     ) {
         let scores = vec![0.0; tokens.len()];
         let model = if llama { "llama" } else { "gpt2" }.to_owned();
-        let spec = TokenizerSpec { model, pre: String::new(), tokens, scores, token_types: types, merges, add_space_prefix: true };
+        let spec = TokenizerSpec { model, pre: "default".to_owned(), tokens, scores, token_types: types, merges, add_space_prefix: true };
         if let Ok(tokenizer) = TextTokenizer::new(spec) {
             let _ = tokenizer.encode("aab b▁<0xé", true);
             (0..8).for_each(|id| drop(tokenizer.token_bytes(id)));

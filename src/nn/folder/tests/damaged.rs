@@ -51,7 +51,10 @@ fn wrong_headers_are_refused_and_name_the_tensor() {
         ("[24,32]", "[-1,7]", "tensor b"),
         ("[2,3]", "[4294967296,4294967296]", "tensor a: the shape [4294967296, 4294967296] is impossible"),
         ("[2,3]", "[2.5]", "tensor a"),
-        ("\"shape\":[4],", "", "tensor b: missing field `shape`"),
+        ("\"shape\":[4],", "", "tensor b: its shape is missing or not a list of whole numbers"),
+        ("[24,32]", "[24]", "tensor b: its data_offsets are missing or not two whole numbers"),
+        ("\"BF16\"", "7", "tensor b: its dtype is missing or not a text"),
+        ("{\"dtype\":\"BF16\",\"shape\":[4],\"data_offsets\":[24,32]}", "[]", "tensor b: its dtype is missing"),
         ("{\"__", "[{\"__", "not a JSON object"),
     ] {
         let header = GOOD.replace(from, to);
@@ -99,16 +102,16 @@ fn configurations_that_lack_something_or_ask_for_more_are_refused_by_name() {
     let good = fs::read(&config).expect("read");
     for (key, value, said) in [
         ("model_type", json!(null), "config.json lacks model_type"),
-        ("model_type", json!("mamba"), "architecture mamba is not supported"),
+        ("model_type", json!("mamba"), "model_type is \"mamba\"; supported are"),
         ("model_type", json!("gemma3"), "images and text"),
         ("model_type", json!("llama"), "self_attn.k_norm.weight is not part of a llama model"),
         ("hidden_size", json!(null), "lacks hidden_size"),
-        ("hidden_size", json!(-64), "hidden_size is not a whole number"),
+        ("hidden_size", json!(-64), "hidden_size is -64, not a whole number"),
         ("hidden_size", json!(32), "model.embed_tokens.weight has the shape [263, 64], not [263, 32]"),
         ("num_hidden_layers", json!(2), "of 2 layers"),
         ("num_hidden_layers", json!(4), "lacks the tensor model.layers.3.input_layernorm.weight"),
         ("num_hidden_layers", json!(16_000_000), "num_hidden_layers is 16000000"),
-        ("num_hidden_layers", json!(0), "num_hidden_layers is not a whole number"),
+        ("num_hidden_layers", json!(0), "num_hidden_layers is 0, not a whole number"),
         ("num_attention_heads", json!(null), "lacks num_attention_heads"),
         ("num_attention_heads", json!(3), "num_attention_heads 3 do not divide"),
         ("head_dim", json!(null), "lacks head_dim"),
@@ -117,19 +120,32 @@ fn configurations_that_lack_something_or_ask_for_more_are_refused_by_name() {
         ("intermediate_size", json!(95), "mlp.gate_proj.weight has the shape [96, 64], not [95, 64]"),
         ("vocab_size", json!(264), "has the shape [263, 64], not [264, 64]"),
         ("rms_norm_eps", json!(null), "lacks rms_norm_eps"),
+        ("rms_norm_eps", json!(-1), "rms_norm_eps is -1; numbers between 0 and 1"),
+        ("rms_norm_eps", json!(1e30), "rms_norm_eps is 1000000000000000000000000000000; numbers between 0 and 1"),
+        ("rms_norm_eps", json!(vec![1; 50]), "rms_norm_eps is a list of 50, not a finite number"),
+        ("rope_theta", json!(0), "rope_theta is 0, not a positive number"),
         ("max_position_embeddings", json!(null), "lacks max_position_embeddings"),
         ("attention_bias", json!(true), "attention_bias is true"),
         ("hidden_act", json!("gelu"), "hidden_act is gelu"),
         ("quantization_config", json!({"quant_method": "gptq"}), "quantised safetensors are not supported"),
-        ("rope_scaling", json!({"rope_type": "dynamic", "factor": 2}), "rope scaling dynamic is not supported"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "dynamic", "factor": 2}),
+            "rope_scaling: rope_type is dynamic; default, linear",
+        ),
         ("rope_scaling", json!({"rope_type": "llama3", "factor": 2}), "lacks original_max_position_embeddings"),
+        ("rope_scaling", json!({"type": "yarn"}), "rope_scaling lacks factor"),
+        ("rope_scaling", json!({"factor": 2}), "rope_scaling has a factor, but lacks rope_type"),
         ("rope_scaling", json!([]), "rope_scaling is not an object"),
-        ("tie_word_embeddings", json!("yes"), "tie_word_embeddings is not true or false"),
+        ("tie_word_embeddings", json!("yes"), "tie_word_embeddings is \"yes\", not true or false"),
         ("tie_word_embeddings", json!(false), "lacks the tensor lm_head.weight"),
         ("eos_token_id", json!(100_000), "eos_token_id is 100000"),
     ] {
         set(&config, key, value.clone());
-        assert!(message(&path).contains(said), "{key} {value}: {}", message(&path));
+        let message = message(&path);
+        assert!(message.contains(said), "{key} {value}: {message}");
+        let mends = ["download it again", "take another model", "take a model for text", "take a GGUF file"];
+        assert!(mends.iter().any(|mend| message.contains(mend)), "no mend: {message}");
         fs::write(&config, &good).expect("written");
     }
     for garbage in ["", "[]", "{", "null"] {
@@ -193,6 +209,8 @@ fn types_that_cannot_be_loaded_and_tokenizers_of_another_model_are_refused() {
     file["model"]["vocab"]["beyond"] = json!(1000);
     fs::write(&tokenizer, file.to_string()).expect("written");
     assert!(message(&path).contains("do not belong together"), "{}", message(&path));
+    set(&tokenizer, "decoder", json!(null));
+    assert!(message(&path).contains("it has no decoder"), "{}", message(&path));
     set(&tokenizer, "decoder", json!({"type": "WordPiece", "prefix": "##", "cleanup": true}));
     assert!(message(&path).contains("WordPiece"), "{}", message(&path));
     fs::write(&tokenizer, &good[..good.len() / 2]).expect("written");
@@ -226,4 +244,36 @@ fn a_tokenizer_that_would_end_the_program_is_refused() {
     assert!(refused("/normalizer", many).contains("times as long"));
     assert!(refused("/normalizer", json!({"type": "Prepend", "prepend": "x".repeat(100)})).contains("times as long"));
     assert!(refused("/model", json!({"type": "BPE", "vocab": {"a": 0}, "merges": ["x y"]})).contains("again"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_stands_in_the_place_of_a_file_is_called_what_it_is() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = write(folder.path(), Generated::Llama, None, 1);
+    let names =
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"];
+    for name in names.into_iter().chain(["chat_template.jinja", "model.safetensors.index.json"]) {
+        let (file, kept) = (path.join(name), path.join("kept"));
+        let was_there = fs::rename(&file, &kept).is_ok();
+        // The index is looked for only where there is no such file.
+        let weights = path.join("model.safetensors");
+        let hidden = name.ends_with("index.json") && fs::rename(&weights, path.join("hidden")).is_ok();
+        fs::create_dir(&file).expect("made");
+        assert!(message(&path).contains(&format!("{name} is a folder, not a file")), "{}", message(&path));
+        fs::remove_dir(&file).expect("removed");
+        std::os::unix::fs::symlink("nowhere", &file).expect("linked");
+        assert!(message(&path).contains(&format!("{name} is a link to nowhere")), "{}", message(&path));
+        fs::remove_file(&file).expect("removed");
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().expect("mkfifo").success());
+        assert!(message(&path).contains(&format!("{name} is a named pipe, not a file")), "{}", message(&path));
+        fs::remove_file(&file).expect("removed");
+        if was_there {
+            fs::rename(&kept, &file).expect("put back");
+        }
+        if hidden {
+            fs::rename(path.join("hidden"), &weights).expect("put back");
+        }
+    }
+    try_load(&path).expect("it was right before");
 }
