@@ -302,9 +302,9 @@ mod tests {
         let miss = |text: &str| find(text, &[]).unwrap_err();
         assert_eq!(miss("  \n"), Miss::Empty);
         assert_eq!(miss("I cannot help."), Miss::NoObject);
-        assert_eq!(miss("{\"a\": {\"b\": 1}"), Miss::Truncated);
+        assert_eq!(miss("{\"a\": {\"b\": 1"), Miss::Truncated);
         assert_eq!(miss("```json\n{\"a\": \"b"), Miss::Truncated);
-        assert!(matches!(miss("{'a': 1}"), Miss::Broken(_)));
+        assert!(matches!(miss("{nope}"), Miss::Broken(_)));
         assert_eq!(miss(&" ".repeat(LONGEST + 1)), Miss::TooLong);
     }
 

@@ -33,13 +33,16 @@ pub enum Mend {
 /// Reads the object that begins at the first `{`; `None` where it cannot be made out what was meant.
 pub(super) fn mend(text: &str) -> Option<(Value, Vec<Mend>)> {
     let start = text.find('{')?;
-    let mut reader = Reader { rest: text.get(start..)?, mends: BTreeSet::new() };
+    // A number or a word at the very end may have been cut.
+    let whole_end = text.trim_end().ends_with(['"', '\'', '}', ']', ',']);
+    let mut reader = Reader { rest: text.get(start..)?, whole_end, mends: BTreeSet::new() };
     let value = reader.value(0)?;
     Some((value, reader.mends.into_iter().collect()))
 }
 
 struct Reader<'a> {
     rest: &'a str,
+    whole_end: bool,
     mends: BTreeSet<Mend>,
 }
 
@@ -154,6 +157,9 @@ impl<'a> Reader<'a> {
         let comma = !first && self.take_if(',');
         self.skip()?;
         let Some(next) = self.peek() else {
+            if !self.whole_end {
+                return None;
+            }
             self.mends.insert(Mend::OpenEnd);
             return Some(false);
         };
@@ -238,7 +244,7 @@ mod tests {
             ("{\"a\": 1 // one\n, /* two */ \"b\": 2}", json!({"a": 1, "b": 2}), vec![Mend::Comment]),
             ("{\"a\": \"x\ny\"}", json!({"a": "x\ny"}), vec![Mend::RawControl]),
             ("{\"a\": 1 \"b\": [1 2]}", json!({"a": 1, "b": [1, 2]}), vec![Mend::MissingComma]),
-            ("{\"a\": {\"b\": [1", json!({"a": {"b": [1]}}), vec![Mend::OpenEnd]),
+            ("{\"a\": {\"b\": [1]", json!({"a": {"b": [1]}}), vec![Mend::OpenEnd]),
             ("{\"a\": \"\\ud83d\\ude00\\ud800\\u0041\"}", json!({"a": "😀\u{FFFD}A"}), vec![]),
         ] {
             assert_eq!(mend(text), Some((value, mends)), "{text}");
@@ -247,9 +253,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_made_out_is_left() {
-        for text in
-            ["", "no", "{\"a\": \"cut", "{\"a\"}", "{: 1}", "{\"a\": 1, \"a\": 2}", "{\"a\": nope}", "{\"a\": \"\\q\"}"]
-        {
+        for text in [
+            "",
+            "no",
+            "{\"a\": \"cut",
+            "{\"a\"}",
+            "{: 1}",
+            "{\"a\": 1, \"a\": 2}",
+            "{\"a\": nope}",
+            "{\"a\": 12",
+            "{\"a\": \"\\q\"}",
+        ] {
             assert_eq!(mend(text), None, "{text}");
         }
         assert_eq!(mend(&"{\"a\":".repeat(100_000)), None);

@@ -102,7 +102,7 @@ fn told(kind: RouterKind, settings: &RouterSettings, input: &str, answers: &[Ans
 
 #[test]
 fn slm_dominant_keeps_a_sure_answer_and_escalates_every_other() {
-    let settings = RouterSettings::default();
+    let settings = RouterSettings { max_repairs: 1, ..RouterSettings::default() };
     let low = (Some(0.3), Some(true), false);
     let unknown = (None, Some(true), false);
     let nan = (Some(f64::NAN), Some(true), false);
@@ -187,7 +187,7 @@ fn llm_first_downshifts_only_by_the_users_rule() {
 
 #[test]
 fn slm_only_never_escalates() {
-    let settings = RouterSettings::default();
+    let settings = RouterSettings { max_repairs: 1, ..RouterSettings::default() };
     let low = (Some(0.1), Some(true), false);
     assert_eq!(told(RouterKind::SlmOnly, &settings, "vpn", &[low]), ["Slm FirstChoice", "accept 0 Accepted"]);
     assert_eq!(told(RouterKind::SlmOnly, &settings, "vpn", &[FAILED]), ["Slm FirstChoice", "give up"]);
@@ -197,7 +197,8 @@ fn slm_only_never_escalates() {
 
 #[test]
 fn a_specialist_answers_its_domain_and_repairs_with_its_own_model() {
-    let router = router(RouterKind::HybridSpecialist, &RouterSettings::default());
+    let settings = RouterSettings { max_repairs: 1, ..RouterSettings::default() };
+    let router = router(RouterKind::HybridSpecialist, &settings);
     let (decisions, _) = run(&*router, "the vpn is down", &[], &[BROKEN, BROKEN, GOOD]);
     assert_eq!(story(&decisions), ["Slm Domain", "Slm ContractRepair", "Llm ContractFailure", "accept 2 Accepted"]);
     let calls: Vec<_> = decisions

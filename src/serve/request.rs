@@ -311,7 +311,12 @@ mod tests {
             (Some("frequency_penalty"), json!({"messages": user, "frequency_penalty": 1.5})),
             (Some("presence_penalty"), json!({"messages": user, "presence_penalty": "high"})),
             (Some("tools"), json!({"messages": user, "tools": [{}]})),
-            (Some("response_format"), json!({"messages": user, "response_format": {"type": "json_object"}})),
+            (Some("response_format"), json!({"messages": user, "response_format": {"type": "xml"}})),
+            (Some("response_format"), json!({"messages": user, "response_format": {"type": "json_schema"}})),
+            (
+                Some("response_format"),
+                json!({"messages": user, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "strin"}}}}),
+            ),
         ] {
             let error = parse(body.clone()).unwrap_err();
             assert_eq!((error.status, error.param), (StatusCode::BAD_REQUEST, param), "{body}");

@@ -152,7 +152,6 @@ fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
             json!({"$defs": {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}, "required": ["next"]}}, "$ref": "#/$defs/n"}),
             "does not end",
         ),
-        (json!({"type": "array", "minItems": 3_000_000, "items": {"type": "integer"}}), "grammar"),
     ] {
         let clock = Clock::real();
         let start = clock.now();

@@ -115,7 +115,10 @@ fn texts_of_a_file_cannot_steer_the_terminal() {
     patch(&file, &[architecture, &b"llama"[..]].concat(), &[architecture, &b"\x1b[31m"[..]].concat());
     for verb in ["inspect", "add"] {
         let message = stderr(&run(&store, &["models", verb, path]));
-        assert!(message.contains("architecture \\x1b[31m is not") && !message.contains('\u{1b}'), "{message:?}");
+        assert!(
+            message.contains("architecture is the text \"\\u{1b}[31m\"") && !message.contains('\u{1b}'),
+            "{message:?}"
+        );
     }
 }
 

@@ -97,7 +97,15 @@ fn parts_of_characters_reach_our_own_client_as_they_are_in_process() {
     let local = engine(&path);
     for seed in 0..4 {
         let messages = vec![Message::new("user", "Hello")];
-        let request = Request { messages, max_tokens: 80, temperature: 2.0, seed, top_logprobs: 3, cache_scope: None };
+        let request = Request {
+            messages,
+            max_tokens: 80,
+            temperature: 2.0,
+            seed,
+            top_logprobs: 3,
+            cache_scope: None,
+            grammar: None,
+        };
         let (there, here) = (remote.complete(&request).unwrap(), local.complete(&request).unwrap());
         assert_eq!((&there.text, &there.tokens), (&here.text, &here.tokens));
         assert!(here.tokens.iter().any(|token| token.bytes.is_some()));
