@@ -4,7 +4,7 @@ use super::bench::BenchArgs;
 use super::output;
 use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
-use crate::contract::Contract;
+use crate::contract::{Contract, ContractMode};
 use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret, without_secrets};
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
@@ -139,6 +139,11 @@ pub(super) fn prepare(
     let (memory, prompts, gate) = recollect(resolved, &embed, &engines.slm)?;
     let cells = build_cells(resolved, &embed, &memory, &prompts)?;
 
+    let left_out = if args.contract.contains(&ContractMode::Constrain) {
+        prepare_grammar(&engines, &contract, note)?
+    } else {
+        BTreeMap::new()
+    };
     note("warming up both models with the fixed part of the prompt");
     let warm_up = warm_up(&engines, &prompts, args.seed, clock)?;
     check_stop(stop)?;
@@ -155,7 +160,7 @@ pub(super) fn prepare(
         "prompt_lookup": args.prompt_lookup,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
         "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm_up,
-        "answer_schema": task.schema, "router": router_settings(args), "specialists": routed, "specialist_sha256": sums,
+        "grammar_leaves_out": left_out, "answer_schema": task.schema, "router": router_settings(args), "specialists": routed, "specialist_sha256": sums,
     });
     let samples = resolved.samples();
     let header = RunHeader {
@@ -364,6 +369,26 @@ fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
     }
     DomainClassifier::train(&examples, Arc::clone(embed))
         .context("training the domain classifier of hybrid-specialist on the train split")
+}
+
+/// Compiles the contract's grammar for each model, so that no measured trial pays for it, and says what it leaves out.
+fn prepare_grammar(
+    engines: &Engines,
+    contract: &Contract,
+    note: impl Fn(&str),
+) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut left_out = BTreeMap::new();
+    for engine in [&engines.slm, &engines.llm].into_iter().chain(engines.specialists.values()) {
+        let model = engine.info().model;
+        let notes = engine.prepare(contract.grammar()).map_err(|error| anyhow!("{error}"))?;
+        for what in &notes {
+            note(&format!("{model}: not held while it generates, but checked at the end: {what}"));
+        }
+        if !notes.is_empty() {
+            left_out.insert(model, notes);
+        }
+    }
+    Ok(left_out)
 }
 
 /// One short call of each model, so that no measured trial pays for first touches of memory, connections and the fixed

@@ -108,6 +108,8 @@ struct Closers {
     quotes: Vec<u32>,
     /// Those that begin with a bracket.
     brackets: Vec<u32>,
+    /// The beginnings of `null`, the shortest value.
+    nulls: Vec<u32>,
     /// Commas, where more must come.
     commas: Vec<u32>,
 }
@@ -144,8 +146,17 @@ impl Factory {
             };
             (0..end).filter(|&id| fits(&words[id as usize])).collect()
         };
-        let closers =
-            Arc::new(Closers { quotes: of(b"\"", b"\"]}"), brackets: of(b"]}", b"]}"), commas: of(b",", b", ") });
+        let begins_null = |id: &u32| {
+            let word = words[*id as usize].trim_ascii_start();
+            !word.is_empty() && b"null".starts_with(word)
+        };
+        let nulls = (0..end).filter(begins_null).collect();
+        let closers = Arc::new(Closers {
+            quotes: of(b"\"", b"\"]}"),
+            brackets: of(b"]}", b"]}"),
+            nulls,
+            commas: of(b",", b", "),
+        });
         let trie = TokTrie::from(&TokRxInfo::new(end + 1, end), &words);
         // A vocabulary that puts a space before every text cannot say how a text goes on; it forces no tokens.
         let bytes: Vec<u8> =
@@ -403,22 +414,32 @@ impl Guide {
             }
             only.iter().any(|logit| logit.is_finite()).then_some(only)
         };
-        let Closers { quotes, brackets, commas } = &*self.closers;
-        only(ends).or_else(|| if self.in_text() { only(quotes) } else { only(brackets).or_else(|| only(commas)) })
+        let Closers { quotes, brackets, nulls, commas } = &*self.closers;
+        only(ends).or_else(|| match self.open() {
+            (true, _) => only(quotes),
+            (false, _) => only(brackets).or_else(|| only(nulls)).or_else(|| only(commas)),
+        })
     }
 
-    /// Whether the JSON so far ends within a text.
-    fn in_text(&self) -> bool {
-        let (mut inside, mut escaped) = (false, false);
+    /// Tokens that closing all that is open takes at most.
+    pub(super) fn depth(&self) -> usize {
+        self.open().1
+    }
+
+    /// Whether the JSON so far ends within a text, and how many brackets are open.
+    fn open(&self) -> (bool, usize) {
+        let (mut inside, mut escaped, mut depth) = (false, false, 0usize);
         for byte in &self.bytes {
             match byte {
                 b'\\' if inside && !escaped => escaped = true,
                 b'"' if !escaped => inside = !inside,
+                b'{' | b'[' if !inside => depth += 1,
+                b'}' | b']' if !inside => depth = depth.saturating_sub(1),
                 // Whatever stands behind a backslash is a part of the text.
                 _ => escaped = false,
             }
         }
-        inside
+        (inside, depth)
     }
 
     /// Takes a chosen token.

@@ -457,7 +457,8 @@ impl Sequence {
         guide.restrict(&mut allowed, ends, clock)?;
         // Near the end of the budget, what is open is closed: an answer that is cut is none.
         let left = self.budget - self.tokens.len();
-        let mut closing = if left <= closing_from(self.budget) { guide.closing(&allowed, ends) } else { None };
+        let mut closing =
+            if left <= closing_from(self.budget) + guide.depth() { guide.closing(&allowed, ends) } else { None };
         while allowed.iter().any(|logit| logit.is_finite()) {
             let mut choice = self.sampler.choose(closing.as_deref().unwrap_or(&allowed), self.top)?;
             choice.top.retain(|(_, logprob)| logprob.is_finite());

@@ -122,6 +122,8 @@ struct Answers {
     valid_share: Option<f64>,
     /// Finished answers that break their schema.
     broken: Vec<Place>,
+    /// Answers that did not end.
+    unfinished: Vec<Place>,
     tokens: usize,
     forced_tokens: usize,
     /// Medians over the schemas of the time per generated token.
@@ -212,6 +214,15 @@ fn answers(args: &ContractArgs, name: &str, rows: &[Suite], network: Network, co
         found.tokens += answer.tokens.len();
         found.forced_tokens += answer.forced_tokens;
         found.stuck += usize::from(answer.stop == Stop::Stuck);
+        if answer.stop != Stop::EndOfTurn {
+            let why = if answer.stop == Stop::Stuck {
+                "nothing is left that the schema allows"
+            } else {
+                "the tokens came to an end"
+            };
+            let reason = format!("{why}; the answer so far: {}", answer.text);
+            found.unfinished.push(Place { place: row.place.clone(), reason });
+        }
         if answer.stop == Stop::EndOfTurn {
             found.finished += 1;
             found.closed_early += usize::from(answer.closed_early);
@@ -290,6 +301,7 @@ fn answers_text(found: &Answers) -> String {
     if found.with_notes > 0 {
         lines.push(format!("of {} schemas the grammar leaves something out", found.with_notes));
     }
+    lines.extend(found.unfinished.iter().map(|one| format!("unfinished: {}: {}", one.place, one.reason)));
     lines.extend(found.broken.iter().map(|one| format!("broken: {}: {}", one.place, one.reason)));
     lines.extend(found.refused.iter().map(|one| format!("refused: {}: {}", one.place, one.reason)));
     lines.join("\n")
