@@ -93,9 +93,11 @@ pub(super) fn find(text: &str, required: &[String]) -> Result<Found, Miss> {
             best = Some((held, found));
         }
     }
-    match best {
-        Some((_, found)) => Ok(found),
-        None => mended(text).ok_or(miss),
+    // An object within almost-JSON is a part of the answer, not the answer, where the whole holds more of what is required.
+    let most = best.as_ref().map(|(most, _)| *most);
+    match mended(text).filter(|found| most.is_none_or(|most| held(found) > most)) {
+        Some(found) => Ok(found),
+        None => best.map(|(_, found)| found).ok_or(miss),
     }
 }
 
@@ -295,6 +297,8 @@ mod tests {
         assert_eq!(value("```\n{\"x\": 1}\n```\nFinal: {\"category\": 1, \"answer\": 2}")["category"], 1);
         assert_eq!(value("{\"x\": 1} {\"category\": 2}")["category"], 2);
         assert_eq!(value("{\"x\": 1} {\"y\": 2}")["x"], 1);
+        // A part of almost-JSON is not the answer.
+        assert_eq!(value("{\"category\": 1, \"answer\": {\"x\": 1},}")["category"], 1);
     }
 
     #[test]

@@ -88,7 +88,10 @@ impl Contract {
                     && duplicate_keys(text).is_empty()
             }
         };
-        let grammar = Arc::new(Grammar::new(Rule::JsonSchema(whole)).checked_by(check));
+        let grammar = Arc::new(
+            Grammar::new(Rule::JsonSchema(whole))
+                .checked_by(if options.formats { "schema with formats" } else { "schema" }, check),
+        );
         Ok(Self { schema: schema.clone(), grammar, validator, required })
     }
 

@@ -35,7 +35,7 @@ impl Default for Sampling {
 pub struct LocalEngine {
     model: Mutex<LanguageModel>,
     /// Grammars that were compiled, the latest last.
-    constraints: Mutex<Vec<(Grammar, Arc<Constraint>)>>,
+    constraints: Mutex<Vec<(String, Arc<Constraint>)>>,
     info: EngineInfo,
     context_length: usize,
     clock: Clock,
@@ -121,12 +121,15 @@ impl LocalEngine {
             interrupted = self.stop.load(Ordering::Relaxed);
             if interrupted { ControlFlow::Break(()) } else { on_token(&shown(token)) }
         });
-        let generated = generated.map_err(|error| self.failed("generating", &error))?;
+        let generated = generated.map_err(|error| {
+            // A grammar that reached a limit may stay in that state for all who share it.
+            self.constraints.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.failed("generating", &error)
+        })?;
         drop(model);
         spans.add(Component::Prefill, generated.prefill);
-        let masking = generated.mask_times.iter().fold(Seconds::ZERO, |sum, &time| sum + time);
-        spans.add(Component::Constrain, masking);
-        spans.add(Component::Decode, generated.decode - masking);
+        spans.add(Component::Constrain, generated.constrain);
+        spans.add(Component::Decode, generated.decode);
         if interrupted {
             let message = format!("the call of {} was interrupted by the user", self.info.model);
             return Err(Box::new(EngineError::new(FailureKind::Interrupted, message)));
@@ -163,14 +166,15 @@ impl LocalEngine {
         /// A run has one contract; a server's clients may have a few each.
         const KEPT: usize = 32;
         let mut kept = self.constraints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, constraint)) = kept.iter().find(|(known, _)| known == grammar) {
+        let key = grammar.key();
+        if let Some((_, constraint)) = kept.iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(constraint));
         }
         let constraint = Arc::new(model.constraint(grammar)?);
         if kept.len() == KEPT {
             kept.remove(0);
         }
-        kept.push((grammar.clone(), Arc::clone(&constraint)));
+        kept.push((key, Arc::clone(&constraint)));
         Ok(constraint)
     }
 

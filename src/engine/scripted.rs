@@ -131,7 +131,7 @@ impl Engine for ScriptedEngine {
             stop: reply.stop,
             timing: Timing { ttft_s: Some(ttft), total_s: self.clock.since(start), spans },
             retries: 0,
-            held: if request.grammar.is_some() { Held::Grammar } else { Held::Not },
+            held: Held::Not,
             forced_tokens: 0,
         })
     }

@@ -104,8 +104,11 @@ pub(super) fn adjustment(body: &Value, param: &str, message: &str) -> Option<Dia
         return Some(Dialect::MaxCompletionTokens);
     }
     // A refusal of the schema names a place within it, or strict mode, or the option as a whole.
-    let of_format = param.starts_with("response_format")
-        || ["response_format", "json_schema", "strict"].iter().any(|word| message.contains(word));
+    let words = || message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let of_other = !param.starts_with("response_format") && body.get(param).is_some();
+    let of_format = !of_other
+        && (param.starts_with("response_format")
+            || words().any(|word| ["response_format", "json_schema", "strict"].contains(&word)));
     if let Some(format) = body.get("response_format").filter(|_| of_format) {
         let strict = format["json_schema"]["strict"] == Value::Bool(true);
         return Some(if strict { Dialect::NotStrict } else { Dialect::NoResponseFormat });

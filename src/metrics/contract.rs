@@ -19,9 +19,9 @@ pub struct ContractUse {
     pub first_try: usize,
     /// The first answer keeps it once its almost-JSON is mended, without asking a model again.
     pub mended: usize,
-    /// The same model mended it when it was asked again.
+    /// A model of the same tier mended it when it was asked again.
     pub repaired: usize,
-    /// Another model's answer keeps it.
+    /// An answer of the other tier keeps it.
     pub escalated: usize,
     /// No answer keeps it, and the trial is scored as wrong.
     pub failed: usize,
@@ -98,7 +98,7 @@ fn fate<'a>(record: &TrialRecord, counts: &'a mut ContractUse) -> Option<&'a mut
     }
     Some(if std::ptr::eq(accepted, first) {
         &mut counts.mended
-    } else if accepted.model == first.model {
+    } else if accepted.tier == first.tier {
         &mut counts.repaired
     } else {
         &mut counts.escalated
@@ -141,4 +141,63 @@ pub(super) fn contract_effects(cells: &[CellTrials<'_>]) -> Vec<ContractEffect> 
             Some(ContractEffect { cell: cell.cell.name.clone(), off: off.cell.name.clone(), accuracy })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::example;
+    use crate::metrics::summarise;
+    use crate::router::{PromptVariant, Reason, RouterKind, Tier};
+    use crate::units::Seconds;
+
+    #[test]
+    fn every_trial_is_counted_by_what_became_of_its_contract() {
+        let header = example::header();
+        let target = example::target();
+        let answer = |tier, valid| example::attempt(tier, "Access", valid, Reason::FirstChoice);
+        let mut mended = answer(Tier::Slm, true);
+        mended.verdict.as_mut().expect("a verdict").mended = vec![crate::contract::Mend::SingleQuotes];
+        let again = Attempt { variant: PromptVariant::Repair { of: 0 }, ..answer(Tier::Slm, true) };
+        let mut held = answer(Tier::Slm, false);
+        (held.held, held.forced_tokens) = (Held::Grammar, 25);
+        held.spans.add(Component::Constrain, Seconds(0.05));
+        let mut failed = example::trial(vec![answer(Tier::Slm, false), answer(Tier::Llm, false)]);
+        failed.outcome = Outcome::ContractFailed;
+        let trials = [
+            example::trial(vec![answer(Tier::Slm, true)]),
+            example::trial(vec![mended]),
+            example::trial(vec![answer(Tier::Slm, false), again]),
+            example::trial(vec![answer(Tier::Slm, false), answer(Tier::Llm, true)]),
+            failed,
+            example::trial(vec![held]),
+        ];
+        let records: Vec<TrialRecord> = (0..)
+            .zip(trials)
+            .map(|(i, trial)| example::record(RouterKind::SlmDominant, &format!("s{i}"), trial, &target, &header))
+            .collect();
+        let found = contract_use(&records.iter().collect::<Vec<_>>());
+        let fates = [found.first_try, found.mended, found.repaired, found.escalated, found.failed, found.let_pass];
+        assert_eq!(fates, [1; 6]);
+        assert_eq!(found.violations["required"], 5);
+        assert_eq!((found.held["not"], found.held["grammar"], found.disagreements), (8, 1, 1));
+        assert_eq!((found.forced_share, found.constrain_ms_per_token), (Some(0.25), Some(0.5)));
+        assert_eq!(found.constrain_ms_per_answer, Some(50.0));
+    }
+
+    #[test]
+    fn a_contract_is_set_beside_the_same_policy_without() {
+        let (mut header, trials) = example::run();
+        assert_eq!(summarise(&header, &trials).contract_effects, []);
+        let mut off = example::cell(RouterKind::SlmDominant);
+        (off.name, off.contract) = ("off".to_owned(), ContractMode::Off);
+        header.cells.push(off);
+        let mut all = trials.clone();
+        let of_slm = trials.iter().filter(|record| record.router == RouterKind::SlmDominant);
+        all.extend(of_slm.map(|record| TrialRecord { cell: "off".to_owned(), ..record.clone() }));
+        let effects = summarise(&header, &all).contract_effects;
+        assert_eq!(effects.len(), 1);
+        let difference = effects[0].accuracy.as_ref().expect("both answered");
+        assert_eq!((difference.value, difference.only_first, difference.only_second), (0.0, 0, 0));
+    }
 }

@@ -4,11 +4,13 @@
 //! not asked of the model at all but computed together with the next step. What the grammar cannot express of a schema is
 //! listed, and whoever asked for it checks the finished answer all the same.
 
+mod guide;
+
+pub(super) use guide::{Following, Guide};
+
 use super::sampler::Choice;
 use super::{LanguageModel, TextTokenizer};
-use crate::clock::Clock;
 use crate::error::{Result, anyhow, usage};
-use crate::units::Seconds;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
@@ -37,18 +39,21 @@ pub enum Rule {
 
 /// Whether a finished answer is right: asked before it may end, because a grammar cannot say all that a schema does.
 #[derive(Clone)]
-struct Check(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+struct Check {
+    /// Two checks of one name on one rule are the same.
+    name: &'static str,
+    accepts: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
 
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Check")
+        write!(f, "Check({})", self.name)
     }
 }
 
 impl PartialEq for Check {
-    /// The rule says what is asked for; its check goes with it.
-    fn eq(&self, _: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
@@ -56,13 +61,24 @@ impl Grammar {
     /// A rule with nothing to check beyond it.
     #[must_use]
     pub fn new(rule: Rule) -> Self {
-        Self { rule, check: Check(Arc::new(|_| true)) }
+        Self { rule, check: Check { name: "nothing", accepts: Arc::new(|_| true) } }
     }
 
-    /// The same rule; an answer ends only where `check` accepts it.
+    /// The same rule; an answer ends only where `accepts` does. Two grammars of one rule and one name are taken for the same.
     #[must_use]
-    pub fn checked_by(self, check: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self { check: Check(Arc::new(check)), ..self }
+    pub fn checked_by(self, name: &'static str, accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { check: Check { name, accepts: Arc::new(accepts) }, ..self }
+    }
+
+    /// What tells grammars apart. The order of properties counts: answers are written in it.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let rule = match &self.rule {
+            Rule::JsonSchema(schema) => format!("schema {schema}"),
+            Rule::Regex(pattern) => format!("regex {pattern}"),
+            Rule::Choice(texts) => format!("choice {}", Value::from(texts.clone())),
+        };
+        format!("{} {rule}", self.check.name)
     }
 }
 
@@ -163,7 +179,7 @@ impl Factory {
             tokenizer.encode(PROBE, false)?.into_iter().flat_map(|id| tokenizer.token_bytes(id)).collect();
         let canonical = bytes == PROBE.as_bytes();
         let environment: TokEnv = Arc::new(Environment { tokenizer: Arc::clone(tokenizer), trie, canonical });
-        let capabilities = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
+        let capabilities = InferenceCapabilities { ff_tokens: canonical, ..InferenceCapabilities::default() };
         let mut parsers =
             ParserFactory::new(&environment, capabilities, &llguidance::earley::SlicedBiasComputer::general_slices())
                 .map_err(|error| anyhow!("{error:#}"))?;
@@ -237,7 +253,16 @@ const DISPENSABLE: [&str; 4] = ["patternProperties", "multipleOf", "pattern", "f
 /// property or a definition is a schema, not a keyword.
 fn without(schema: &mut Value, keyword: &str) -> bool {
     let mut found = false;
-    each_schema(schema, &mut |object| found |= object.remove(keyword).is_some());
+    each_schema(schema, &mut |object| {
+        if object.remove(keyword).is_some() {
+            found = true;
+            if keyword == "patternProperties" {
+                // What the patterns allowed must not be forbidden now.
+                object.remove("additionalProperties");
+                object.remove("unevaluatedProperties");
+            }
+        }
+    });
     found
 }
 
@@ -346,154 +371,10 @@ impl TokenizerEnv for Environment {
     }
 }
 
-/// A constraint that follows one sequence.
-pub(super) struct Guide {
-    matcher: Matcher,
-    check: Check,
-    closers: Arc<Closers>,
-    end: TokenId,
-    /// What was generated.
-    bytes: Vec<u8>,
-    /// What each step took that asked which tokens may come.
-    pub(super) mask_times: Vec<Seconds>,
-    /// Tokens that the grammar left no choice about.
-    pub(super) forced: usize,
-}
-
-/// What follows a chosen token.
-pub(super) enum Following {
-    /// These tokens must, and then others may.
-    Forced(Vec<u32>),
-    /// These tokens must, and with them the answer ends.
-    End(Vec<u32>),
-    /// The answer would end here and is not right: the token is taken back, and another must be chosen.
-    Refused,
-}
-
-impl Guide {
-    pub(super) fn new(constraint: &Constraint) -> Self {
-        Self {
-            matcher: constraint.start.clone(),
-            check: constraint.check.clone(),
-            closers: Arc::clone(&constraint.closers),
-            end: constraint.end,
-            bytes: Vec::new(),
-            mask_times: Vec::new(),
-            forced: 0,
-        }
-    }
-
-    /// Takes away what may not come next. `ends` are tokens that end a turn: they may come where the answer may end.
-    pub(super) fn restrict(&mut self, logits: &mut [f32], ends: &[u32], clock: &Clock) -> Result<()> {
-        let start = clock.now();
-        let mask = self.matcher.compute_mask().map_err(|error| failed("finding the tokens that may come", &error))?;
-        let may_end = mask.is_allowed(self.end) && self.is_right(&[]);
-        let kept: Vec<(u32, f32)> = ends.iter().filter_map(|&id| Some((id, *logits.get(id as usize)?))).collect();
-        for (&word, logits) in mask.as_slice().iter().zip(logits.chunks_mut(u32::BITS as usize)) {
-            for (bit, logit) in logits.iter_mut().enumerate() {
-                if word >> bit & 1 == 0 {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
-        }
-        for (id, logit) in kept {
-            logits[id as usize] = if may_end { logit } else { f32::NEG_INFINITY };
-        }
-        self.mask_times.push(clock.since(start));
-        Ok(())
-    }
-
-    /// Of restricted logits, those of tokens that end the answer, or else that close something; `None` where there are none.
-    pub(super) fn closing(&self, logits: &[f32], ends: &[u32]) -> Option<Vec<f32>> {
-        let only = |ids: &[u32]| {
-            let mut only = vec![f32::NEG_INFINITY; logits.len()];
-            for &id in ids {
-                if let (Some(to), Some(from)) = (only.get_mut(id as usize), logits.get(id as usize)) {
-                    *to = *from;
-                }
-            }
-            only.iter().any(|logit| logit.is_finite()).then_some(only)
-        };
-        let Closers { quotes, brackets, nulls, commas } = &*self.closers;
-        only(ends).or_else(|| match self.open() {
-            (true, _) => only(quotes),
-            (false, _) => only(brackets).or_else(|| only(nulls)).or_else(|| only(commas)),
-        })
-    }
-
-    /// Tokens that closing all that is open takes at most.
-    pub(super) fn depth(&self) -> usize {
-        self.open().1
-    }
-
-    /// Whether the JSON so far ends within a text, and how many brackets are open.
-    fn open(&self) -> (bool, usize) {
-        let (mut inside, mut escaped, mut depth) = (false, false, 0usize);
-        for byte in &self.bytes {
-            match byte {
-                b'\\' if inside && !escaped => escaped = true,
-                b'"' if !escaped => inside = !inside,
-                b'{' | b'[' if !inside => depth += 1,
-                b'}' | b']' if !inside => depth = depth.saturating_sub(1),
-                // Whatever stands behind a backslash is a part of the text.
-                _ => escaped = false,
-            }
-        }
-        (inside, depth)
-    }
-
-    /// Takes a chosen token.
-    pub(super) fn take(&mut self, token: u32, tokenizer: &TextTokenizer) -> Result<Following> {
-        self.matcher.consume_token(token).map_err(|error| failed("following a token", &error))?;
-        let forced = self.forced()?;
-        let mut added = tokenizer.token_bytes(token);
-        added.extend(forced.iter().flat_map(|&id| tokenizer.token_bytes(id)));
-        if !self.is_done() {
-            self.bytes.extend(added);
-            return Ok(Following::Forced(forced));
-        }
-        if self.is_right(&added) {
-            return Ok(Following::End(forced));
-        }
-        self.forced -= forced.len();
-        self.matcher.rollback(1 + forced.len()).map_err(|error| failed("taking a token back", &error))?;
-        Ok(Following::Refused)
-    }
-
-    /// Takes the tokens that the grammar forces at the beginning.
-    pub(super) fn begin(&mut self, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
-        let forced = self.forced()?;
-        self.bytes.extend(forced.iter().flat_map(|&id| tokenizer.token_bytes(id)));
-        Ok(forced)
-    }
-
-    /// Whether what was generated, with some bytes more, is right as an answer.
-    fn is_right(&self, more: &[u8]) -> bool {
-        std::str::from_utf8(&[&self.bytes, more].concat()).is_ok_and(|text| (self.check.0)(text))
-    }
-
-    /// Takes the tokens that must come next.
-    fn forced(&mut self) -> Result<Vec<u32>> {
-        if self.is_done() {
-            return Ok(Vec::new());
-        }
-        let forced = self.matcher.compute_ff_tokens();
-        self.matcher.consume_tokens(&forced).map_err(|error| failed("following forced tokens", &error))?;
-        self.forced += forced.len();
-        Ok(forced)
-    }
-
-    /// Whether nothing can follow.
-    pub(super) fn is_done(&self) -> bool {
-        self.matcher.is_stopped()
-    }
-}
-
-fn failed(what: &str, error: &dyn fmt::Display) -> crate::error::Error {
-    anyhow!("constrained decoding: {what}: {}", first_line(&error.to_string()))
-}
-
 /// A token that was not chosen: under its grammar it is certain.
 pub(super) fn certain(id: u32, top: usize) -> Choice {
     Choice { id, logprob: 0.0, top: if top > 0 { vec![(id, 0.0)] } else { Vec::new() } }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,12 +103,14 @@ pub struct Generated {
     pub forced_tokens: usize,
     /// Whether a constrained answer was closed because its budget came to an end.
     pub closed_early: bool,
-    /// What each step took that asked a constraint which tokens may come; a part of `decode`.
+    /// What each step took that asked a constraint which tokens may come; a part of `constrain`.
     pub mask_times: Vec<Seconds>,
     /// Time of the forward pass over the prompt.
     pub prefill: Seconds,
     /// Time of all later steps, sampling and detokenising included.
     pub decode: Seconds,
+    /// Time of following a constraint; in none of the others.
+    pub constrain: Seconds,
 }
 
 /// A prompt and how to continue it.
@@ -271,13 +273,21 @@ impl LanguageModel {
         let sampler = Sampler::new(sampling, options.seed)?;
         let room = self.info().context_length.saturating_sub(prompt.tokens.len());
         let budget = options.max_tokens.min(room);
-        let start = clock.now();
         let mut guide = options.constraint.as_deref().map(Guide::new);
         let tokenizer = &self.vocabulary.tokenizer;
-        let mut forced = guide.as_mut().map(|guide| guide.begin(tokenizer)).transpose()?.unwrap_or_default();
+        let begun = guide.as_mut().map(|guide| guide.begin(tokenizer, clock)).transpose()?;
+        let stuck = matches!(begun, Some(Following::Refused));
+        let (mut forced, mut ends) = match begun {
+            Some(Following::Forced(forced)) => (forced, false),
+            Some(Following::End(forced)) => (forced, true),
+            Some(Following::Refused) | None => (Vec::new(), false),
+        };
+        // An answer that is cut does not end.
+        ends &= forced.len() <= budget;
         forced.truncate(budget);
+        let start = clock.now();
         // Where nothing can follow, the last token needs no logits.
-        let wanted = budget > forced.len() && !guide.as_ref().is_some_and(Guide::is_done);
+        let wanted = budget > forced.len() && !ends;
         let given = [prompt.tokens, if wanted { &forced } else { &[] }].concat();
         let Prefilled { cache, logits, reused } = self.prefill(&given, options.cache_scope.as_deref())?;
         let mut sequence = Sequence {
@@ -294,7 +304,7 @@ impl LanguageModel {
             pending: 0,
             guide,
             closed: false,
-            stop: None,
+            stop: stuck.then_some(Stop::Stuck),
             cached_tokens: reused.min(prompt.tokens.len()),
             drafted: 0,
             accepted: 0,
@@ -304,15 +314,17 @@ impl LanguageModel {
             prefill: clock.since(start),
             decode_start: clock.now(),
         };
-        sequence.push_forced(self, &forced, clock, on_token);
+        sequence.push_forced(self, &forced, ends, clock, on_token);
         if sequence.stop.is_none() {
             sequence.extend(self, &logits, clock, on_token)?;
         }
         Ok(sequence)
     }
 
-    fn finish(&mut self, sequence: Sequence, prompts: &[Prompt<'_>]) -> Result<(usize, Generated)> {
+    fn finish(&mut self, mut sequence: Sequence, prompts: &[Prompt<'_>]) -> Result<(usize, Generated)> {
         let prompt = &prompts[sequence.index];
+        // Forced tokens are computed before they are told, and a stop text or the caller may end the answer among them.
+        sequence.cache.truncate(sequence.cache.len().min(sequence.all.len()));
         // What was generated may be the beginning of the next prompt, as in a conversation.
         self.keep(prompt.options.cache_scope.as_deref(), &sequence.all, &sequence.cache)?;
         let guide = sequence.guide;
@@ -325,9 +337,10 @@ impl LanguageModel {
             accepted_tokens: sequence.accepted,
             closed_early: sequence.closed,
             forced_tokens: guide.as_ref().map_or(0, |guide| guide.forced),
-            mask_times: guide.map(|guide| guide.mask_times).unwrap_or_default(),
             prefill: sequence.prefill,
-            decode: sequence.decode,
+            decode: sequence.decode - guide.as_ref().map_or(Seconds::ZERO, Guide::time_after_begin),
+            constrain: guide.as_ref().map_or(Seconds::ZERO, |guide| guide.time),
+            mask_times: guide.map(|guide| guide.mask_times).unwrap_or_default(),
         };
         Ok((sequence.index, generated))
     }
@@ -465,9 +478,9 @@ impl Sequence {
             let following = if ends.contains(&choice.id) {
                 Following::End(Vec::new())
             } else {
-                guide.take(choice.id, &model.vocabulary.tokenizer)?
+                guide.take(choice.id, &model.vocabulary.tokenizer, clock)?
             };
-            let (forced, last) = match following {
+            let (forced, ends_here) = match following {
                 Following::Forced(forced) => (forced, false),
                 Following::End(forced) => (forced, true),
                 Following::Refused => {
@@ -477,8 +490,8 @@ impl Sequence {
                 }
             };
             self.closed |= closing.is_some();
-            self.push(model, choice, last && forced.is_empty(), on_token);
-            self.push_forced(model, &forced, clock, on_token);
+            self.push(model, choice, ends_here && forced.is_empty(), on_token);
+            self.push_forced(model, &forced, ends_here, clock, on_token);
             return Ok(());
         }
         self.stop = Some(Stop::Stuck);
@@ -486,11 +499,12 @@ impl Sequence {
         Ok(())
     }
 
-    /// Adds tokens that were not chosen.
+    /// Adds tokens that were not chosen; `ends` says that nothing can follow them.
     fn push_forced(
         &mut self,
         model: &LanguageModel,
         forced: &[u32],
+        ends: bool,
         clock: &Clock,
         on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
     ) {
@@ -498,7 +512,10 @@ impl Sequence {
             if self.stop.is_some() {
                 break;
             }
-            let last = index + 1 == forced.len() && self.guide.as_ref().is_some_and(Guide::is_done);
+            let last = ends && index + 1 == forced.len();
+            if let Some(guide) = &mut self.guide {
+                guide.forced += 1;
+            }
             self.push(model, certain(id, self.top), last, on_token);
         }
         self.decode = clock.since(self.decode_start);

@@ -81,6 +81,8 @@ impl Sampler {
         let Sampling { temperature, top_k, top_p, min_p } = self.sampling;
         let mut kept =
             if top_k > 0 && top_k < logits.len() { best(logits, top_k) } else { candidates(logits).collect() };
+        // What a constraint took away.
+        kept.retain(|c| c.logit.is_finite());
         let highest = f64::from(kept.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max));
         let weight = |c: &Candidate| ((f64::from(c.logit) - highest) / temperature).exp();
         let all: f64 = if top_p < 1.0 { kept.iter().map(weight).sum() } else { 0.0 };

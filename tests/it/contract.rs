@@ -1,9 +1,11 @@
 //! Contracts as they are held: answers under constrained decoding, and verdicts beside other people's.
 
 use crate::support::{program, shared, stderr, stdout, weights, write_files};
-use routergym_local::clock::Clock;
+use routergym_local::clock::{Clock, Component};
 use routergym_local::contract::Contract;
 use routergym_local::contract::suite::read_rows;
+use routergym_local::engine::{Engine, FailureKind, Held, LocalEngine, Request};
+use routergym_local::nn::chat::Message;
 use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
 use routergym_local::nn::{
     Device, DeviceChoice, GenerateOptions, Generated, Grammar, LanguageModel, LoadOptions, Prompt, Rule, Stop,
@@ -141,6 +143,46 @@ fn an_answer_that_nears_the_end_of_its_tokens_is_closed() {
 }
 
 #[test]
+fn an_answer_may_end_among_its_forced_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let schema = json!({"type": "object", "properties": {"category": {"enum": ["Access", "Storage"]}},
+                        "required": ["category"], "additionalProperties": false});
+    let contract = Contract::new("s", &schema).unwrap();
+    let prompt = model.tokenize("Which?").unwrap();
+    let held = options(&model, Some(contract.grammar()), 60, 0);
+    let stopping = GenerateOptions { stop: vec!["cat".to_owned()], ..held.clone() };
+    let stopped = generate(&mut model, &prompt, &stopping);
+    assert_eq!((&*stopped.text, stopped.stop), ("{\"", Stop::EndOfTurn));
+    let clock = Clock::real();
+    let left = model.generate(&prompt, &held, &clock, &mut |_| ControlFlow::Break(())).unwrap();
+    assert_eq!((left.tokens.len(), left.stop, left.forced_tokens), (1, Stop::Cancelled, 1));
+    // Nothing of it is left over.
+    let whole = generate(&mut model, &prompt, &held);
+    assert!(
+        contract.check(&whole.text).valid_as_written() && whole.forced_tokens < whole.tokens.len(),
+        "{}",
+        whole.text
+    );
+}
+
+#[test]
+fn an_answer_that_is_forced_as_a_whole_ends_only_when_it_is_whole_and_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let prompt = model.tokenize("Which?").unwrap();
+    let mut answer = |schema: Value, tokens: usize| {
+        let contract = Contract::new("s", &schema).unwrap();
+        let held = options(&model, Some(contract.grammar()), tokens, 0);
+        let answer = generate(&mut model, &prompt, &held);
+        (answer.text, answer.stop)
+    };
+    assert_eq!(answer(json!({"const": "fixed"}), 50), ("\"fixed\"".to_owned(), Stop::EndOfTurn));
+    assert_eq!(answer(json!({"const": "fixed"}), 3).1, Stop::MaxTokens);
+    assert_eq!(answer(json!({"const": 1, "not": {"const": 1}}), 50), (String::new(), Stop::Stuck));
+}
+
+#[test]
 fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), Family::Llama, &LoadOptions::default());
@@ -164,6 +206,37 @@ fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
     assert!(model.constraint(&Grammar::new(Rule::JsonSchema(json!({"enum": many})))).is_ok());
     assert!(model.constraint(&Grammar::new(Rule::Choice(Vec::new()))).is_err());
     assert!(model.constraint(&Grammar::new(Rule::Regex("(".to_owned()))).is_err());
+}
+
+#[test]
+fn an_engine_holds_answers_to_the_grammar_of_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::real();
+    let loaded = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let engine = LocalEngine::new(loaded, "tiny".to_owned(), None, "cpu".to_owned(), clock);
+    let schema = json!({"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"],
+                        "additionalProperties": false});
+    let contract = Contract::new("s", &schema).unwrap();
+    let ask = |grammar: Option<Arc<Grammar>>| Request {
+        messages: vec![Message { role: "user".to_owned(), content: "Sure?".to_owned() }],
+        max_tokens: 30,
+        temperature: 0.0,
+        seed: 1,
+        top_logprobs: 2,
+        cache_scope: None,
+        grammar,
+    };
+    assert_eq!(engine.prepare(contract.grammar()).unwrap(), Vec::<String>::new());
+    let held = engine.complete(&ask(Some(Arc::clone(contract.grammar())))).unwrap();
+    assert!(["{\"sure\": true}", "{\"sure\": false}"].contains(&&*held.text), "{}", held.text);
+    assert!(
+        held.held == Held::Grammar && held.forced_tokens > 0 && held.timing.spans.get(Component::Constrain).0 > 0.0
+    );
+    let free = engine.complete(&ask(None)).unwrap();
+    assert_eq!((free.held, free.forced_tokens), (Held::Not, 0));
+    let endless = json!({"$defs": {"n": {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}, "$ref": "#/$defs/n"});
+    let refused = engine.complete(&ask(Some(Arc::new(Grammar::new(Rule::JsonSchema(endless)))))).unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Grammar);
 }
 
 #[test]

@@ -108,16 +108,16 @@ struct Answers {
     schemas: usize,
     /// Schemas that no grammar can be made of, with the reason.
     refused: Vec<Place>,
-    /// Schemas of which the grammar leaves something out.
-    with_notes: usize,
+    /// What the grammar leaves out of schemas: it is checked at the end alone.
+    left_out: Vec<Place>,
     /// Answers that ended.
     finished: usize,
     /// Of those, answers that were closed because their tokens came to an end.
     closed_early: usize,
+    /// Of those that ended, answers that keep their schema.
+    valid: usize,
     /// Answers for which nothing was left that the schema allows.
     stuck: usize,
-    /// Of those, answers that keep their schema.
-    valid: usize,
     /// `valid / finished`; null where none finished.
     valid_share: Option<f64>,
     /// Finished answers that break their schema.
@@ -126,7 +126,7 @@ struct Answers {
     unfinished: Vec<Place>,
     tokens: usize,
     forced_tokens: usize,
-    /// Medians over the schemas of the time per generated token.
+    /// Medians over the schemas of the time for each token that was chosen.
     time_per_token_ms: WithAndWithout,
     mask_ms: Quantiles,
     /// Median time of finding the tokens that may come, beside the median time of a step without a constraint.
@@ -189,7 +189,9 @@ fn answers(args: &ContractArgs, name: &str, rows: &[Suite], network: Network, co
             }
         };
         compiling.push(clock.since(start).0 * 1e3);
-        found.with_notes += usize::from(!constraint.notes().is_empty());
+        if !constraint.notes().is_empty() {
+            found.left_out.push(Place { place: row.place.clone(), reason: constraint.notes().join("; ") });
+        }
         let prompt = prompt(&model, row)?;
         let options = GenerateOptions {
             max_tokens: args.max_tokens,
@@ -198,15 +200,21 @@ fn answers(args: &ContractArgs, name: &str, rows: &[Suite], network: Network, co
             constraint: Some(Arc::new(constraint)),
             ..GenerateOptions::default()
         };
-        let answer = generate(&mut model, &prompt, &options, &clock)
-            .with_context(|| format!("answering the schema of {}", row.place))?;
-        // The first token's time is that of the prompt.
-        let rate = |answer: &Generated| answer.decode.0 * 1e3 / (answer.tokens.len() - 1) as f64;
-        if answer.tokens.len() > 1 {
+        let answer = match generate(&mut model, &prompt, &options, &clock) {
+            Ok(answer) => answer,
+            Err(error) => {
+                found.unfinished.push(Place { place: row.place.clone(), reason: format!("{error:#}") });
+                continue;
+            }
+        };
+        // Forced tokens are computed beside others, and the first chosen token's time is that of the prompt.
+        let steps = |answer: &Generated| (answer.tokens.len() - answer.forced_tokens).saturating_sub(1);
+        let rate = |answer: &Generated| (answer.decode + answer.constrain).0 * 1e3 / steps(answer) as f64;
+        if steps(&answer) > 0 {
             with.push(rate(&answer));
             let free = GenerateOptions { max_tokens: answer.tokens.len(), constraint: None, ..options };
             let free = generate(&mut model, &prompt, &free, &clock)?;
-            if free.tokens.len() > 1 {
+            if steps(&free) > 0 {
                 without.push(rate(&free));
             }
         }
@@ -287,7 +295,7 @@ fn answers_text(found: &Answers) -> String {
         ),
         format!("{} tokens, {} of them forced by the grammar", found.tokens, found.forced_tokens),
         format!(
-            "time per token {} with the constraint, {} without; finding the tokens that may come {} at the median, {} at \
+            "time per chosen token {} with the constraint, {} without; finding the tokens that may come {} at the median, {} at \
              the 99th percentile, {} of a step; compiling a schema {}, {}",
             ms(found.time_per_token_ms.with),
             ms(found.time_per_token_ms.without),
@@ -298,9 +306,13 @@ fn answers_text(found: &Answers) -> String {
             ms(found.compile_ms.p99)
         ),
     ];
-    if found.with_notes > 0 {
-        lines.push(format!("of {} schemas the grammar leaves something out", found.with_notes));
+    if !found.left_out.is_empty() {
+        lines.push(format!(
+            "of {} schemas the grammar leaves something out, which is checked at the end:",
+            found.left_out.len()
+        ));
     }
+    lines.extend(found.left_out.iter().map(|one| format!("left out: {}: {}", one.place, one.reason)));
     lines.extend(found.unfinished.iter().map(|one| format!("unfinished: {}: {}", one.place, one.reason)));
     lines.extend(found.broken.iter().map(|one| format!("broken: {}: {}", one.place, one.reason)));
     lines.extend(found.refused.iter().map(|one| format!("refused: {}: {}", one.place, one.reason)));

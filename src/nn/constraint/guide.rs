@@ -1,0 +1,190 @@
+//! A constraint beside one sequence: which tokens may come next, and what follows the one that was chosen.
+
+use super::{Check, Closers, Constraint, first_line};
+use crate::clock::Clock;
+use crate::error::{Result, anyhow};
+use crate::nn::TextTokenizer;
+use crate::units::Seconds;
+use llguidance::Matcher;
+use llguidance::toktrie::TokenId;
+use std::fmt;
+use std::sync::Arc;
+
+/// A constraint that follows one sequence.
+pub(in crate::nn) struct Guide {
+    matcher: Matcher,
+    check: Check,
+    closers: Arc<Closers>,
+    end: TokenId,
+    /// What was generated.
+    bytes: Vec<u8>,
+    place: Place,
+    /// What all of its work took, and what of that came before the prompt was computed.
+    pub(in crate::nn) time: Seconds,
+    begin_time: Seconds,
+    /// What each step took that asked which tokens may come.
+    pub(in crate::nn) mask_times: Vec<Seconds>,
+    /// Tokens that the grammar left no choice about.
+    pub(in crate::nn) forced: usize,
+}
+
+/// What follows a chosen token.
+pub(in crate::nn) enum Following {
+    /// These tokens must, and then others may.
+    Forced(Vec<u32>),
+    /// These tokens must, and with them the answer ends.
+    End(Vec<u32>),
+    /// The answer would end here and is not right: the token is taken back, and another must be chosen.
+    Refused,
+}
+
+impl Guide {
+    pub(in crate::nn) fn new(constraint: &Constraint) -> Self {
+        Self {
+            matcher: constraint.start.clone(),
+            check: constraint.check.clone(),
+            closers: Arc::clone(&constraint.closers),
+            end: constraint.end,
+            bytes: Vec::new(),
+            place: Place::default(),
+            time: Seconds::ZERO,
+            begin_time: Seconds::ZERO,
+            mask_times: Vec::new(),
+            forced: 0,
+        }
+    }
+
+    /// Takes away what may not come next. `ends` are tokens that end a turn: they may come where the answer may end.
+    pub(in crate::nn) fn restrict(&mut self, logits: &mut [f32], ends: &[u32], clock: &Clock) -> Result<()> {
+        let start = clock.now();
+        let mask = self.matcher.compute_mask().map_err(|error| failed("finding the tokens that may come", &error))?;
+        let may_end = mask.is_allowed(self.end) && self.is_right(&[]);
+        let kept: Vec<(u32, f32)> = ends.iter().filter_map(|&id| Some((id, *logits.get(id as usize)?))).collect();
+        for (&word, logits) in mask.as_slice().iter().zip(logits.chunks_mut(u32::BITS as usize)) {
+            for (bit, logit) in logits.iter_mut().enumerate() {
+                if word >> bit & 1 == 0 {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        for (id, logit) in kept {
+            logits[id as usize] = if may_end { logit } else { f32::NEG_INFINITY };
+        }
+        let took = clock.since(start);
+        self.time += took;
+        self.mask_times.push(took);
+        Ok(())
+    }
+
+    /// Of restricted logits, those of tokens that end the answer, or else that close something; `None` where there are none.
+    pub(in crate::nn) fn closing(&self, logits: &[f32], ends: &[u32]) -> Option<Vec<f32>> {
+        let only = |ids: &[u32]| {
+            let mut only = vec![f32::NEG_INFINITY; logits.len()];
+            for &id in ids {
+                if let (Some(to), Some(from)) = (only.get_mut(id as usize), logits.get(id as usize)) {
+                    *to = *from;
+                }
+            }
+            only.iter().any(|logit| logit.is_finite()).then_some(only)
+        };
+        let Closers { quotes, brackets, nulls, commas } = &*self.closers;
+        only(ends).or_else(|| {
+            if self.place.inside {
+                only(quotes)
+            } else {
+                only(brackets).or_else(|| only(nulls)).or_else(|| only(commas))
+            }
+        })
+    }
+
+    /// Tokens that closing all that is open takes at most.
+    pub(in crate::nn) fn depth(&self) -> usize {
+        self.place.depth
+    }
+
+    /// Takes a chosen token.
+    pub(in crate::nn) fn take(&mut self, token: u32, tokenizer: &TextTokenizer, clock: &Clock) -> Result<Following> {
+        let start = clock.now();
+        self.matcher.consume_token(token).map_err(|error| failed("following a token", &error))?;
+        let following = self.follow(&[token], tokenizer);
+        self.time += clock.since(start);
+        following
+    }
+
+    /// Takes what the grammar forces at the beginning.
+    pub(in crate::nn) fn begin(&mut self, tokenizer: &TextTokenizer, clock: &Clock) -> Result<Following> {
+        let start = clock.now();
+        let following = self.follow(&[], tokenizer);
+        self.time += clock.since(start);
+        self.begin_time = self.time;
+        following
+    }
+
+    /// What its work took since the prompt was computed.
+    pub(in crate::nn) fn time_after_begin(&self) -> Seconds {
+        self.time - self.begin_time
+    }
+
+    /// Takes what is forced after some tokens that were consumed, or takes those back where the end is not right.
+    fn follow(&mut self, consumed: &[u32], tokenizer: &TextTokenizer) -> Result<Following> {
+        let forced = self.forced()?;
+        let added: Vec<u8> = consumed.iter().chain(&forced).flat_map(|&id| tokenizer.token_bytes(id)).collect();
+        let done = self.matcher.is_stopped();
+        if done && !self.is_right(&added) {
+            let taken = consumed.len() + forced.len();
+            self.matcher.rollback(taken).map_err(|error| failed("taking a token back", &error))?;
+            return Ok(Following::Refused);
+        }
+        self.place.add(&added);
+        self.bytes.extend(added);
+        Ok(if done { Following::End(forced) } else { Following::Forced(forced) })
+    }
+
+    /// Whether what was generated, with some bytes more, is right as an answer.
+    fn is_right(&self, more: &[u8]) -> bool {
+        std::str::from_utf8(&[&self.bytes, more].concat()).is_ok_and(|text| (self.check.accepts)(text))
+    }
+
+    /// Takes the tokens that must come next.
+    fn forced(&mut self) -> Result<Vec<u32>> {
+        if self.matcher.is_stopped() {
+            return Ok(Vec::new());
+        }
+        let forced = self.matcher.compute_ff_tokens();
+        self.matcher.consume_tokens(&forced).map_err(|error| failed("following forced tokens", &error))?;
+        Ok(forced)
+    }
+}
+
+/// Where in JSON a text ends.
+#[derive(Default)]
+pub(super) struct Place {
+    /// Within a text.
+    pub(super) inside: bool,
+    escaped: bool,
+    /// Brackets that are open.
+    pub(super) depth: usize,
+}
+
+impl Place {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\\' if self.inside && !self.escaped => {
+                    self.escaped = true;
+                    continue;
+                }
+                b'"' if !self.escaped => self.inside = !self.inside,
+                b'{' | b'[' if !self.inside => self.depth += 1,
+                b'}' | b']' if !self.inside => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            // Whatever stands behind a backslash is a part of the text.
+            self.escaped = false;
+        }
+    }
+}
+
+fn failed(what: &str, error: &dyn fmt::Display) -> crate::error::Error {
+    anyhow!("constrained decoding: {what}: {}", first_line(&error.to_string()))
+}
