@@ -102,7 +102,7 @@ fn list(as_json: bool) -> Result<ExitStatus> {
 
 fn show(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     let task = load(&find(name_or_dir)?)?;
-    Contract::new("the answer's schema", &task.schema)?;
+    Contract::of_task(&task)?;
     if as_json {
         output::data(&describe(&task).to_string())?;
     } else {
@@ -129,11 +129,13 @@ fn describe(task: &Task) -> Value {
         .iter()
         .map(|sample| json!({"query": sample.query, "target": sample.target, "split": sample.split}))
         .collect();
+    let references: Vec<&String> = task.schema_references.iter().map(|(address, _)| address).collect();
     json!({
         "name": task.name, "description": task.description, "path": task.dir, "sha256": task.sha256,
         "samples": task.samples.len(), "articles": task.articles.len(), "labels": labels,
         "system_prompt": task.system_prompt, "examples_per_label": task.examples_per_label,
-        "schema": task.schema, "specialists": specialists, "first_samples": samples,
+        "schema": task.schema, "schema_formats": task.schema_formats, "schema_references": references,
+        "specialists": specialists, "first_samples": samples,
     })
 }
 
@@ -185,7 +187,7 @@ fn check_all(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     let task = if problems.is_empty() { Some(load(&path)?) } else { None };
     // The schema as such is judged by the contract; the task only knows how it fits the labels.
     if let Some(task) = &task
-        && let Err(error) = Contract::new("the answer's schema", &task.schema)
+        && let Err(error) = Contract::of_task(task)
     {
         let file = if path.is_dir() { path.join("task.toml") } else { path.clone() };
         problems.push(Problem { file, line: None, reason: format!("{error:#}") });

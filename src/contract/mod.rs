@@ -4,6 +4,7 @@
 //! violation; [`Contract::repair_instruction`] turns them into a message that a small model can act on. Whether to try
 //! again or to escalate is the router's business.
 
+mod bounds;
 mod duplicates;
 mod extract;
 mod mend;

@@ -1,11 +1,13 @@
 //! Validation against a JSON Schema, with no access to network or files.
 
+use super::bounds;
 use super::duplicates::duplicate_keys;
 use super::extract::{Found, LONGEST, Miss, find};
 use super::message::{place, sentence, shorten};
 use super::{Extraction, Verdict, Violation};
 use crate::error::{Result, usage};
 use crate::nn::{Grammar, Rule};
+use crate::task::Task;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ReferencingError};
 use serde_json::Value;
@@ -17,8 +19,6 @@ const MOST_VIOLATIONS: usize = 16;
 
 /// Steps that matching a pattern may take back; one that wants more does not match.
 const MOST_BACKTRACKING: usize = 100_000;
-/// Bytes of a compiled pattern.
-const LARGEST_PATTERN: usize = 4 << 20;
 
 /// How a schema is read.
 #[derive(Debug, Clone, Default)]
@@ -47,15 +47,25 @@ impl Contract {
         Self::with_options(name, schema, &ContractOptions::default())
     }
 
+    /// The contract of a task's answers: its schema, what that may refer to, and whether formats are asserted.
+    pub fn of_task(task: &Task) -> Result<Self> {
+        let options =
+            ContractOptions { formats: task.schema_formats, resources: task.schema_references.clone(), draft: None };
+        Self::with_options(&format!("the answer's schema of task {}", task.name), &task.schema, &options)
+    }
+
     /// As [`Contract::new`], with schemas that it may refer to, and with or without assertions of formats.
     pub fn with_options(name: &str, schema: &Value, options: &ContractOptions) -> Result<Self> {
+        let unusable = |reason: String| usage(format!("{name} is not a JSON Schema that can be used: {reason}"));
+        let largest_pattern = bounds::check(schema).map_err(unusable)?;
         let refuse = |error: &dyn Display| usage(format!("{name} refers to a schema that cannot be used: {error}"));
         let mut registry = jsonschema::Registry::new();
         for (uri, schema) in &options.resources {
+            bounds::check(schema).map_err(|reason| refuse(&format!("{uri}: {reason}")))?;
             registry = registry.add(uri, schema).map_err(|error| refuse(&error))?;
         }
         let registry = registry.prepare().map_err(|error| refuse(&error))?;
-        let patterns = PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING).size_limit(LARGEST_PATTERN);
+        let patterns = PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING).size_limit(largest_pattern);
         let mut compiler = jsonschema::options()
             .offline()
             .with_registry(&registry)
@@ -174,7 +184,10 @@ impl Contract {
 fn refused_reference(error: &ReferencingError) -> String {
     match error {
         ReferencingError::Unretrievable { uri, .. } => {
-            format!("it refers to {uri}, and nothing is fetched from network or files; copy it into \"$defs\"")
+            format!(
+                "it refers to {uri}, and nothing is fetched from network or files; copy it into \"$defs\", or list its file in \
+                 answer.references of task.toml"
+            )
         }
         other => other.to_string(),
     }

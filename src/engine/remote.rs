@@ -7,7 +7,7 @@ use super::endpoint::{Endpoint, RemoteOptions};
 use super::failure::{Fault, Remedy};
 use super::reader::{Reader, Received, late};
 use super::wire::{Dialect, body, cut, held, transcript};
-use super::{Completion, Engine, EngineError, EngineInfo, FailureKind, Request, Timing};
+use super::{Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, Timing};
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::error::{Context, Result};
 use crate::net::Network;
@@ -65,7 +65,8 @@ impl RemoteEngine {
         }
     }
 
-    fn call(&self, request: &Request, start: Moment, retries: &AtomicU32) -> Result<Received, Fault> {
+    /// The answer, and how the endpoint was asked to hold it.
+    fn call(&self, request: &Request, start: Moment, retries: &AtomicU32) -> Result<(Received, Held), Fault> {
         let purpose = format!("call {} at {}", self.options.model, self.endpoint.shown);
         if let Err(refusal) = self.network.permit(&self.endpoint.host, &purpose) {
             return Err(Fault::new(FailureKind::Offline, format!("was not made: {refusal:#}")));
@@ -104,7 +105,7 @@ impl RemoteEngine {
         start: Moment,
         retries: &AtomicU32,
         refused: &Mutex<Option<Fault>>,
-    ) -> Result<Received, Fault> {
+    ) -> Result<(Received, Held), Fault> {
         let mut waits = backon::ExponentialBuilder::new()
             .with_min_delay(self.options.backoff)
             .with_max_delay(self.options.max_wait)
@@ -115,7 +116,7 @@ impl RemoteEngine {
         loop {
             let sent = body(&self.options, request, &self.dialect());
             let mut fault = match self.try_once(&sent, start).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok((answer, held(&sent))),
                 Err(fault) => fault,
             };
             match fault.remedy {
@@ -226,7 +227,7 @@ impl Engine for RemoteEngine {
         spans.add(Component::Network, self.clock.since(sending));
         let retries = retries.into_inner();
         match result {
-            Ok(Received { mut answer, ttft_s }) => {
+            Ok((Received { mut answer, ttft_s }, held)) => {
                 let (usage, usage_source) = answer.usage();
                 let tokens = answer.tokens();
                 Ok(Completion {
@@ -239,7 +240,7 @@ impl Engine for RemoteEngine {
                     text: answer.text,
                     timing: Timing { ttft_s, total_s: self.clock.since(start), spans },
                     retries,
-                    held: held(request, &self.dialect()),
+                    held,
                     forced_tokens: 0,
                 })
             }

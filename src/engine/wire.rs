@@ -68,8 +68,9 @@ pub(super) fn body(options: &RemoteOptions, request: &Request, dialect: &[Dialec
     if let Some(scope) = request.cache_scope.as_deref().filter(|_| options.stand_in) {
         set("prompt_cache_key", scope.into());
     }
-    if let Some(Rule::JsonSchema(schema)) = rule(request)
-        && held(request, dialect) != Held::Not
+    // The protocol has no word for other grammars.
+    if let Some(Rule::JsonSchema(schema)) = request.grammar.as_deref().map(|grammar| &grammar.rule)
+        && !without(Dialect::NoResponseFormat)
     {
         let strict = !without(Dialect::NotStrict);
         let format = json!({"name": "answer", "strict": strict, "schema": schema});
@@ -81,19 +82,13 @@ pub(super) fn body(options: &RemoteOptions, request: &Request, dialect: &[Dialec
     body
 }
 
-/// How an endpoint of this dialect is asked to hold an answer to the request's grammar.
-pub(super) fn held(request: &Request, dialect: &[Dialect]) -> Held {
-    match rule(request) {
-        Some(Rule::JsonSchema(_)) if dialect.contains(&Dialect::NoResponseFormat) => Held::Not,
-        Some(Rule::JsonSchema(_)) if dialect.contains(&Dialect::NotStrict) => Held::ResponseFormat,
-        Some(Rule::JsonSchema(_)) => Held::ResponseFormatStrict,
-        // The protocol has no word for other grammars.
-        Some(Rule::Regex(_) | Rule::Choice(_)) | None => Held::Not,
+/// How a request with this body asks the endpoint to hold the answer to its grammar.
+pub(super) fn held(body: &Value) -> Held {
+    match body.get("response_format").map(|format| &format["json_schema"]["strict"]) {
+        None => Held::Not,
+        Some(Value::Bool(true)) => Held::ResponseFormatStrict,
+        Some(_) => Held::ResponseFormat,
     }
-}
-
-fn rule(request: &Request) -> Option<&Rule> {
-    request.grammar.as_deref().map(|grammar| &grammar.rule)
 }
 
 /// Which change of dialect a refusal asks for, if it names an option that `body` holds.

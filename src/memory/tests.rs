@@ -53,6 +53,8 @@ fn task() -> Task {
         system_prompt: String::new(),
         examples_per_label: 0,
         schema: serde_json::Value::Null,
+        schema_references: vec![],
+        schema_formats: false,
         label_field: "category".into(),
         answer_field: None,
         citations_field: None,

@@ -473,7 +473,7 @@ impl Sequence {
         let mut closing =
             if left <= closing_from(self.budget) + guide.depth() { guide.closing(&allowed, ends) } else { None };
         while allowed.iter().any(|logit| logit.is_finite()) {
-            let mut choice = self.sampler.choose(closing.as_deref().unwrap_or(&allowed), self.top)?;
+            let mut choice = self.sampler.choose_among(closing.as_deref(), &allowed, self.top)?;
             choice.top.retain(|(_, logprob)| logprob.is_finite());
             let following = if ends.contains(&choice.id) {
                 Following::End(Vec::new())

@@ -65,10 +65,20 @@ impl Sampler {
 
     /// Chooses a token and reports the `top` most probable ones.
     pub(crate) fn choose(&mut self, logits: &[f32], top: usize) -> Result<Choice> {
+        self.choose_among(None, logits, top)
+    }
+
+    /// As [`Sampler::choose`], of those tokens alone that are finite in `offered`, whose logits are the same: the
+    /// probabilities that are told stay those among all of `logits`.
+    pub(crate) fn choose_among(&mut self, offered: Option<&[f32]>, logits: &[f32], top: usize) -> Result<Choice> {
         let normaliser = log_sum_exp(logits)?;
         let logprob = |logit: f32| f64::from(logit) - normaliser;
         let leaders = best(logits, top.max(1));
-        let chosen = if self.sampling.temperature == 0.0 { leaders.first().copied() } else { self.draw(logits) };
+        let chosen = match offered {
+            None if self.sampling.temperature == 0.0 => leaders.first().copied(),
+            Some(offered) if self.sampling.temperature == 0.0 => best(offered, 1).first().copied(),
+            offered => self.draw(offered.unwrap_or(logits)),
+        };
         let Some(chosen) = chosen else { bail!("there are no logits to choose a token from") };
         Ok(Choice {
             id: chosen.id,
@@ -165,6 +175,19 @@ fn best(logits: &[f32], count: usize) -> Vec<Candidate> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_offered_limits_the_choice_and_not_the_probabilities() {
+        let logits = [3.0, 1.0, 2.0, f32::NEG_INFINITY];
+        let offered = [f32::NEG_INFINITY, 1.0, 2.0, f32::NEG_INFINITY];
+        for temperature in [0.0, 0.01] {
+            let all = sampler(temperature, 0, 1.0).choose(&logits, 2).expect("a choice");
+            let few = sampler(temperature, 0, 1.0).choose_among(Some(&offered), &logits, 2).expect("a choice");
+            assert_eq!((all.id, few.id), (0, 2));
+            assert_eq!(all.top, few.top);
+            assert!((all.logprob - few.logprob - 1.0).abs() < 1e-6);
+        }
+    }
 
     fn sampler(temperature: f64, top_k: usize, top_p: f64) -> Sampler {
         Sampler::new(Sampling { temperature, top_k, top_p, min_p: 0.0 }, 7).expect("possible settings")

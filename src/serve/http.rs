@@ -98,7 +98,9 @@ async fn chat(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) 
         status => ApiError::new(status, format!("the body could not be read: {rejection}")),
     })?;
     let number = app.next.fetch_add(1, Ordering::Relaxed);
-    let ask = Ask::parse(&body, number)?;
+    // Compiling a schema takes time, and other requests are not to wait for it.
+    let ask = tokio::task::spawn_blocking(move || Ask::parse(&body, number)).await;
+    let ask = ask.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be read"))??;
     let envelope = Envelope { id: format!("chatcmpl-{number}"), created: unix_time(), model, logprobs: ask.logprobs };
     let (streamed, include_usage, stops) = (ask.stream, ask.include_usage, ask.sampling.stop.clone());
     // Whoever drops this receiver, the client that goes away included, ends the generation.

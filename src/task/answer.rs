@@ -6,7 +6,7 @@ use super::problem::{Problems, listed, quoted, suggestion};
 use super::spec::AnswerSpec;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// A schema file may not be larger, in bytes.
 const LARGEST_SCHEMA: u64 = 1 << 20;
@@ -22,15 +22,7 @@ pub(super) fn schema(
 ) -> Option<Value> {
     let Some(path) = &spec.schema else { return generate(spec, spec_file, labels, problems) };
     let file = dir.join(path);
-    let text = files::read_text(&file, LARGEST_SCHEMA, problems)?;
-    fingerprint.add("schema", text.as_bytes());
-    let schema: Value = match serde_json::from_str(&text) {
-        Ok(schema) => schema,
-        Err(error) => {
-            problems.push(&file, Some(error.line()), format!("the schema is not JSON: {error}"));
-            return None;
-        }
-    };
+    let schema = read(&file, fingerprint, problems)?;
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
         let reason = "is not the schema of an object: write {\"type\": \"object\", \"properties\": {…}}";
         problems.push(&file, None, reason);
@@ -47,6 +39,67 @@ pub(super) fn schema(
         compare_labels(&file, &spec.label, label, labels, problems);
     }
     Some(schema)
+}
+
+fn read(file: &Path, fingerprint: &mut Fingerprint, problems: &mut Problems) -> Option<Value> {
+    let text = files::read_text(file, LARGEST_SCHEMA, problems)?;
+    fingerprint.add("schema", text.as_bytes());
+    match serde_json::from_str(&text) {
+        Ok(schema) => Some(schema),
+        Err(error) => {
+            problems.push(file, Some(error.line()), format!("the schema is not JSON: {error}"));
+            None
+        }
+    }
+}
+
+/// The schemas that `schema` may refer to, each by the address that a `$ref` with the file's path relative to the schema's
+/// folder resolves to.
+pub(super) fn references(
+    spec: &AnswerSpec,
+    schema: &Value,
+    spec_file: &Path,
+    dir: &Path,
+    fingerprint: &mut Fingerprint,
+    problems: &mut Problems,
+) -> Vec<(String, Value)> {
+    let Some(path) = &spec.schema else {
+        if !spec.references.is_empty() {
+            problems.push(
+                spec_file,
+                None,
+                "answer.references needs answer.schema: a schema made of the labels refers to nothing",
+            );
+        }
+        return Vec::new();
+    };
+    // The schema's own address without its last part is what relative references are relative to.
+    let base = schema.get("$id").and_then(Value::as_str).and_then(|id| id.rsplit_once('/'));
+    let base = base.map_or_else(String::new, |(folder, last)| match folder {
+        "http:/" | "https:/" => format!("{folder}/{last}/"),
+        _ => format!("{folder}/"),
+    });
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut found = Vec::new();
+    for reference in &spec.references {
+        let inside = reference
+            .strip_prefix(folder)
+            .ok()
+            .filter(|inside| inside.components().all(|part| matches!(part, Component::Normal(_))));
+        let Some(inside) = inside else {
+            let reason = format!(
+                "answer.references names {}, which is not in the folder of the schema {}: copy it there",
+                reference.display(),
+                path.display()
+            );
+            problems.push(spec_file, None, reason);
+            continue;
+        };
+        let Some(schema) = read(&dir.join(reference), fingerprint, problems) else { continue };
+        let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy().replace(' ', "%20")).collect();
+        found.push((format!("{base}{}", parts.join("/")), schema));
+    }
+    found
 }
 
 /// The fields that the specification names, with the key that names each.

@@ -78,6 +78,7 @@ fn read(file: &Path, problems: &mut Problems) -> Option<Task> {
         0
     };
     let schema = answer::schema(&spec.answer, file, &dir, &labels, &mut fingerprint, problems)?;
+    let schema_references = answer::references(&spec.answer, &schema, file, &dir, &mut fingerprint, problems);
     Some(Task {
         name: spec.name,
         description: spec.description,
@@ -90,6 +91,8 @@ fn read(file: &Path, problems: &mut Problems) -> Option<Task> {
         system_prompt: spec.prompt.system.trim().to_owned(),
         examples_per_label,
         schema,
+        schema_references,
+        schema_formats: spec.answer.formats,
         label_field: spec.answer.label,
         answer_field: spec.answer.answer,
         citations_field: spec.answer.citations,

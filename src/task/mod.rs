@@ -137,7 +137,7 @@ pub struct Task {
     pub description: String,
     /// The folder of `task.toml`.
     pub dir: PathBuf,
-    /// SHA-256 over the specification, the data, the knowledge and the schema, in hexadecimal.
+    /// SHA-256 over the specification, the data, the knowledge and the schemas, in hexadecimal.
     pub sha256: String,
     /// The label set, in the order of `task.toml`.
     pub labels: Vec<Label>,
@@ -154,6 +154,10 @@ pub struct Task {
     pub examples_per_label: usize,
     /// The answer's JSON Schema; where the task gives none, one generated from the label set.
     pub schema: serde_json::Value,
+    /// The schemas that it may refer to, by their addresses.
+    pub schema_references: Vec<(String, serde_json::Value)>,
+    /// Whether `format` in it is asserted.
+    pub schema_formats: bool,
     /// The schema's property that holds the label.
     pub label_field: String,
     /// The schema's property that holds the free-text answer, where there is one.

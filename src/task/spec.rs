@@ -137,6 +137,10 @@ pub struct PromptSpec {
 pub struct AnswerSpec {
     /// A JSON Schema file; where it is missing, an object with the properties named here.
     pub schema: Option<PathBuf>,
+    /// Schema files that `$ref` may name, in the folder of `schema` or below it; no other file is read.
+    pub references: Vec<PathBuf>,
+    /// Whether `format` is asserted; else it is a note, as the draft has it.
+    pub formats: bool,
     /// The property that holds the label.
     pub label: String,
     /// The property that holds the free-text answer.
@@ -149,7 +153,15 @@ pub struct AnswerSpec {
 
 impl Default for AnswerSpec {
     fn default() -> Self {
-        Self { schema: None, label: "category".to_owned(), answer: None, citations: None, needs_human: None }
+        Self {
+            schema: None,
+            references: Vec::new(),
+            formats: false,
+            label: "category".to_owned(),
+            answer: None,
+            citations: None,
+            needs_human: None,
+        }
     }
 }
 

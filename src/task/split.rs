@@ -88,6 +88,8 @@ mod tests {
             system_prompt: String::new(),
             examples_per_label: 0,
             schema: serde_json::Value::Null,
+            schema_references: vec![],
+            schema_formats: false,
             label_field: String::new(),
             answer_field: None,
             citations_field: None,

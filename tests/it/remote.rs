@@ -2,10 +2,12 @@
 
 use routergym_local::clock::{Clock, Component};
 use routergym_local::engine::{
-    Completion, Engine, EngineError, FailureKind, RemoteEngine, RemoteOptions, Request, Secret, StopReason, UsageSource,
+    Completion, Engine, EngineError, FailureKind, Held, RemoteEngine, RemoteOptions, Request, Secret, StopReason,
+    UsageSource,
 };
 use routergym_local::net::Network;
 use routergym_local::nn::chat::Message;
+use routergym_local::nn::{Grammar, Rule};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -229,6 +231,33 @@ fn options_that_the_endpoint_does_not_know_are_dropped_once() {
     for gone in ["max_tokens", "stream_options", "logprobs", "top_logprobs"] {
         assert_eq!(body.get(gone), None, "{gone}");
     }
+}
+
+#[test]
+fn a_schema_is_asked_for_strictly_then_loosely_then_by_the_prompt_alone() {
+    let endpoint = Endpoint::start(vec![
+        good(),
+        error("400 Bad Request", "Invalid schema for response_format 'answer': 'uniqueItems' is not permitted."),
+        good(),
+        error("400 Bad Request", "'json_schema' is not supported by this model"),
+        good(),
+    ]);
+    let mut options = endpoint.options();
+    options.max_retries = 0;
+    let engine = engine(options);
+    let schema = json!({"type": "array", "uniqueItems": true});
+    let grammar = Arc::new(Grammar::new(Rule::JsonSchema(schema.clone())));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let completion = engine.complete(&Request { grammar: Some(Arc::clone(&grammar)), ..request() }).unwrap();
+        held.push((completion.held, completion.retries));
+    }
+    assert_eq!(held, [(Held::ResponseFormatStrict, 0), (Held::ResponseFormat, 1), (Held::Not, 1)]);
+    let formats: Vec<Value> =
+        endpoint.requests().into_iter().map(|(_, body)| body["response_format"].clone()).collect();
+    let format = |strict: bool| json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": strict, "schema": schema}});
+    assert_eq!(formats, [format(true), format(true), format(false), format(false), Value::Null]);
+    assert_eq!(engine.adjustments(), ["response_format sent without strict mode", "response_format dropped"]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::{Server, hello, with};
 use crate::support::{patch, program};
 use routergym_local::clock::Clock;
-use routergym_local::engine::{Engine, LocalEngine, RemoteEngine, RemoteOptions, Request};
+use routergym_local::contract::Contract;
+use routergym_local::engine::{Engine, Held, LocalEngine, RemoteEngine, RemoteOptions, Request};
 use routergym_local::net::Network;
 use routergym_local::nn::chat::Message;
 use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
@@ -110,6 +111,61 @@ fn parts_of_characters_reach_our_own_client_as_they_are_in_process() {
         assert_eq!((&there.text, &there.tokens), (&here.text, &here.tokens));
         assert!(here.tokens.iter().any(|token| token.bytes.is_some()));
     }
+}
+
+#[test]
+fn a_response_format_holds_the_answer_whole_streamed_and_through_our_own_client() {
+    let (_place, path) = generated();
+    let server = Server::start(ServeOptions::default(), engine(&path));
+    let schema = json!({
+        "type": "object", "properties": {"sure": {"type": "boolean"}, "topic": {"enum": ["Access", "Storage"]}},
+        "required": ["sure", "topic"], "additionalProperties": false,
+    });
+    let contract = Contract::new("s", &schema).unwrap();
+    let ask = json!({
+        "max_tokens": 60, "temperature": 2, "seed": 5,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": true, "schema": schema}},
+    });
+    let (status, body) = server.chat(&with(hello(), ask.clone()));
+    assert_eq!(status, 200, "{body}");
+    let text = body["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(contract.check(text).valid, "{text}");
+    assert_eq!(body["choices"][0]["finish_reason"], "stop");
+
+    let (status, _, stream) = server.exchange(
+        "POST",
+        "/v1/chat/completions",
+        "",
+        &with(with(hello(), ask), json!({"stream": true})).to_string(),
+    );
+    assert_eq!(status, 200);
+    let pieces = stream.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    let streamed: String = pieces
+        .map(|data| serde_json::from_str::<Value>(data).unwrap())
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(streamed, text);
+
+    let object = with(hello(), json!({"max_tokens": 60, "response_format": {"type": "json_object"}}));
+    let (status, body) = server.chat(&object);
+    assert_eq!(status, 200, "{body}");
+    let text = body["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(body["choices"][0]["finish_reason"] == "length" || contract.check(text).value.is_some(), "{text}");
+
+    let options = RemoteOptions::new(format!("http://{}", server.address), "tiny");
+    let remote = RemoteEngine::new(options, Network::new(true), Clock::real(), Arc::default()).unwrap();
+    let request = Request {
+        messages: vec![Message::new("user", "Sure?")],
+        max_tokens: 60,
+        temperature: 0.0,
+        seed: 1,
+        top_logprobs: 0,
+        cache_scope: None,
+        grammar: Some(Arc::clone(contract.grammar())),
+    };
+    let completion = remote.complete(&request).unwrap();
+    assert!(contract.check(&completion.text).valid && completion.held == Held::ResponseFormatStrict, "{completion:?}");
+    assert_eq!(remote.adjustments(), Vec::<String>::new());
 }
 
 #[test]
