@@ -50,9 +50,9 @@ pub(super) struct BenchArgs {
         default_values = ["llm-first", "slm-dominant", "hybrid-specialist"]
     )]
     pub(super) router: Vec<RouterKind>,
-    /// The memory [default: salience; none where the task has no knowledge base]
-    #[arg(long, value_enum, env = "ROUTERGYM_MEMORY")]
-    pub(super) memory: Option<MemoryKind>,
+    /// The memory; several are compared [default: salience; none where the task has no knowledge base]
+    #[arg(long, value_enum, value_delimiter = ',', env = "ROUTERGYM_MEMORY")]
+    pub(super) memory: Vec<MemoryKind>,
     /// How answers are held to the task's JSON Schema; several settings are compared
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["validate"], env = "ROUTERGYM_CONTRACT")]
     pub(super) contract: Vec<ContractMode>,

@@ -113,7 +113,7 @@ pub(super) fn prepare(
             output::note(text);
         }
     };
-    let contract = Contract::new(&task.name, &task.schema)?;
+    let contract = Contract::of_task(task)?;
     let threads = nn::threads();
 
     note(&format!("loading {} on {}", weights.slm.name, device.name()));
@@ -136,8 +136,9 @@ pub(super) fn prepare(
 
     let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
     let engines = Engines { slm, llm, specialists };
-    let (memory, prompts, gate) = recollect(resolved, &embed, &engines.slm)?;
-    let cells = build_cells(resolved, &embed, &memory, &prompts)?;
+    let memories = recollect(resolved, &embed, &engines.slm)?;
+    let gate = memories.values().find_map(|one| one.memory.gate());
+    let cells = build_cells(resolved, &embed, &memories)?;
 
     let left_out = if args.contract.contains(&ContractMode::Constrain) {
         prepare_grammar(&engines, &contract, note)?
@@ -145,22 +146,27 @@ pub(super) fn prepare(
         BTreeMap::new()
     };
     note("warming up both models with the fixed part of the prompt");
-    let warm_up = warm_up(&engines, &prompts, args.seed, clock)?;
-    check_stop(stop)?;
+    let mut warm = serde_json::Map::new();
+    for (memory, Recollection { prompts, .. }) in &memories {
+        warm.insert((*memory).to_owned(), warm_up(&engines, prompts, args.seed, clock)?);
+        check_stop(stop)?;
+    }
 
     let routed =
         if args.router.contains(&RouterKind::HybridSpecialist) { used_specialists(task, note) } else { Vec::new() };
     let routed: BTreeMap<_, _> =
         routed.iter().map(|s| (&s.domain, json!({"model": s.model, "prompt": s.prompt}))).collect();
     let sums: BTreeMap<_, _> = weights.specialists.iter().map(|(name, model)| (name, &model.sha256)).collect();
+    let references: Vec<&String> = task.schema_references.iter().map(|(address, _)| address).collect();
     let settings = json!({
         "threshold": args.threshold, "max_repairs": args.max_repairs, "downshift": args.downshift,
         "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
         "max_tokens": args.max_tokens, "temperature": args.temperature, "prefix_cache": args.prefix_cache,
         "prompt_lookup": args.prompt_lookup,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
-        "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm_up,
-        "grammar_leaves_out": left_out, "answer_schema": task.schema, "router": router_settings(args), "specialists": routed, "specialist_sha256": sums,
+        "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm,
+        "grammar_leaves_out": left_out, "answer_schema": task.schema,
+        "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args), "specialists": routed, "specialist_sha256": sums,
     });
     let samples = resolved.samples();
     let header = RunHeader {
@@ -290,26 +296,39 @@ fn connect(
     Ok((Arc::new(engine), stand_in))
 }
 
-type Recollection = (Arc<dyn Memory>, Arc<PromptBuilder>, Option<f64>);
+/// A memory, and the prompts that hold its fixed text.
+struct Recollection {
+    memory: Arc<dyn Memory>,
+    prompts: Arc<PromptBuilder>,
+}
 
-fn recollect(resolved: &Resolved, embed: &Arc<dyn Embed>, slm: &Arc<dyn Engine>) -> Result<Recollection> {
+/// The memories of the run's cells, by name.
+fn recollect(
+    resolved: &Resolved,
+    embed: &Arc<dyn Embed>,
+    slm: &Arc<dyn Engine>,
+) -> Result<BTreeMap<&'static str, Recollection>> {
     let args = &resolved.args;
-    let spec =
-        MemorySpec { kind: resolved.memory, top_k: args.top_k, token_budget: args.token_budget, gate: args.gate };
     let counter = Arc::clone(slm);
-    let count_tokens = Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4));
-    let memory = memory::build(&spec, &resolved.task, Some(Arc::clone(embed)), count_tokens)?;
-    let memory: Arc<dyn Memory> = Arc::from(memory);
-    let prompts = Arc::new(PromptBuilder::new(&resolved.task, memory.fixed_text()));
-    let gate = memory.gate();
-    Ok((memory, prompts, gate))
+    let count_tokens: Arc<dyn Fn(&str) -> usize + Send + Sync> =
+        Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4));
+    let mut found = BTreeMap::new();
+    for kind in resolved.cells.iter().map(|cell| cell.memory) {
+        if !found.contains_key(kind.name()) {
+            let spec = MemorySpec { kind, top_k: args.top_k, token_budget: args.token_budget, gate: args.gate };
+            let memory = memory::build(&spec, &resolved.task, Some(Arc::clone(embed)), Arc::clone(&count_tokens))?;
+            let memory: Arc<dyn Memory> = Arc::from(memory);
+            let prompts = Arc::new(PromptBuilder::new(&resolved.task, memory.fixed_text()));
+            found.insert(kind.name(), Recollection { memory, prompts });
+        }
+    }
+    Ok(found)
 }
 
 fn build_cells(
     resolved: &Resolved,
     embed: &Arc<dyn Embed>,
-    memory: &Arc<dyn Memory>,
-    prompts: &Arc<PromptBuilder>,
+    memories: &BTreeMap<&'static str, Recollection>,
 ) -> Result<Vec<CellParts>> {
     let args = &resolved.args;
     let task = &resolved.task;
@@ -321,6 +340,8 @@ fn build_cells(
             RouterKind::HybridSpecialist => Some(classifier(task, embed)?),
             _ => None,
         };
+        let Recollection { memory, prompts } =
+            memories.get(cell.memory.name()).context("a cell names a memory that was not built")?;
         cells.push(CellParts {
             cell: cell.clone(),
             router: router::build(cell.router, &settings, &specialists, classifier)?,

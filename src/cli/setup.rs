@@ -35,7 +35,6 @@ pub(super) struct Resolved {
     pub(super) task: Task,
     pub(super) slm: String,
     pub(super) llm: Llm,
-    pub(super) memory: MemoryKind,
     pub(super) price: Option<Price>,
     pub(super) hardware: HardwarePrice,
     pub(super) cells: Vec<Cell>,
@@ -60,9 +59,9 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     };
     // A task without a knowledge base has nothing to retrieve from, whatever the usual default is.
     let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
-    let memory = args.memory.unwrap_or(usual);
-    let cells = grid::cells(&args.router, &[memory], &args.contract, &slm, llm_name, args.seed);
-    Ok(Resolved { task, args: args.clone(), network, slm, llm, memory, price, hardware, cells })
+    let memories = if args.memory.is_empty() { vec![usual] } else { args.memory.clone() };
+    let cells = grid::cells(&args.router, &memories, &args.contract, &slm, llm_name, args.seed);
+    Ok(Resolved { task, args: args.clone(), network, slm, llm, price, hardware, cells })
 }
 
 fn check_ranges(args: &BenchArgs) -> Result<()> {

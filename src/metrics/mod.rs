@@ -11,6 +11,7 @@ mod contract;
 #[cfg(test)]
 pub(crate) mod example;
 mod figure;
+mod memory;
 mod policy;
 mod price;
 mod score;
@@ -24,6 +25,7 @@ pub use alone::{ModelAlone, ModelsAlone};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};
 pub use figure::{Figure, significant};
+pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
 pub use policy::is_escalated;
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
 pub use score::{Ground, attempts_correct, score};

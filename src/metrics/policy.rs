@@ -3,6 +3,7 @@
 use super::components::{components, latency_s};
 use super::contract::contract_use;
 use super::figure::Figure;
+use super::memory::memory_use;
 use super::statistics::MIN_N_FOR_P99;
 use super::summary::{CellTrials, CostPer1000, Intervals, Latency, PolicySummary, TokenCount, TokensByTier};
 use crate::contract::Verdict as ContractVerdict;
@@ -85,6 +86,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         tokens: tokens(&cell.trials),
         components: components(measured.iter().copied()),
         contract_use: contract_use(measured),
+        memory_use: memory_use(measured),
         accuracy,
         intervals,
         not_available,

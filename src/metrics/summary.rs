@@ -4,6 +4,7 @@ use super::alone::{ModelsAlone, models_alone};
 use super::components::{ComponentSummary, components};
 use super::contract::{ContractEffect, ContractUse, contract_effects};
 use super::figure::Figure;
+use super::memory::{MemoryEffect, MemoryInteraction, MemoryUse, memory_effects, memory_interactions};
 use super::policy::policy;
 use super::verdict::{Verdict, verdict};
 use crate::contract::ContractMode;
@@ -47,6 +48,10 @@ pub struct Summary {
     pub models_alone: Vec<ModelsAlone>,
     /// Accuracy under a contract beside accuracy without, where the run has both.
     pub contract_effects: Vec<ContractEffect>,
+    /// Each policy with a memory beside the same policy without, where both were run.
+    pub memory_effects: Vec<MemoryEffect>,
+    /// Each memory under each pair of routers, where all four policies were run.
+    pub memory_interactions: Vec<MemoryInteraction>,
     /// The answer to the run's question.
     pub verdict: Verdict,
     /// What the reader of the figures must know.
@@ -127,6 +132,8 @@ pub struct PolicySummary {
     pub components: Vec<ComponentSummary>,
     /// What became of the contract, and what it cost.
     pub contract_use: ContractUse,
+    /// What the memory put beside the queries.
+    pub memory_use: MemoryUse,
     /// Why figures are null.
     pub not_available: BTreeMap<String, String>,
 }
@@ -255,6 +262,8 @@ pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
         components: components(cells.iter().flat_map(CellTrials::scored)),
         models_alone: models_alone(header, &cells),
         contract_effects: contract_effects(&cells),
+        memory_effects: memory_effects(&cells),
+        memory_interactions: memory_interactions(&cells),
         policies,
         verdict,
         notes,

@@ -1,14 +1,16 @@
 //! What stands in which table.
 
 use super::{Align, Cell, Column, Table, name_of};
-use crate::metrics::{Figure, PolicySummary, Summary, significant};
+use crate::memory::MemoryKind;
+use crate::metrics::statistics::PairedDifference;
+use crate::metrics::{Figure, MeanDifference, PolicySummary, Summary, significant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Policies that the breakdown by component shows side by side.
 const POLICIES_BESIDE: usize = 4;
 
-/// The tables of a summary: the comparison, the quality of answers, the latency by component, the contract, the models
-/// alone, and what led to escalation and failure.
+/// The tables of a summary: the comparison, the quality of answers, the latency by component, the memory, the contract, the
+/// models alone, and what led to escalation and failure.
 #[must_use]
 pub fn tables(summary: &Summary) -> Vec<Table> {
     let quality = quality(summary);
@@ -16,7 +18,11 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
     if quality.columns.len() > 1 {
         tables.push(quality);
     }
-    tables.extend([latency(summary), contracts(summary), alone(summary), causes(summary)]);
+    tables.push(latency(summary));
+    if summary.policies.iter().any(|policy| policy.memory != MemoryKind::None) {
+        tables.push(memory(summary));
+    }
+    tables.extend([contracts(summary), alone(summary), causes(summary)]);
     tables
 }
 
@@ -124,6 +130,81 @@ fn latency(summary: &Summary) -> Table {
     Table { title: "Where the time goes".into(), columns, rows, notes }
 }
 
+fn memory(summary: &Summary) -> Table {
+    let columns = vec![
+        Column::new("policy", Align::Left, None),
+        Column::new("passages", Align::Right, None),
+        Column::new("their tokens", Align::Right, None),
+        Column::new("none found", Align::Right, None),
+        Column::new("recall", Align::Right, Some("ms")),
+        Column::new("grounded", Align::Right, None),
+        Column::new("accuracy beside none", Align::Right, None),
+        Column::new("tokens beside none", Align::Right, None),
+        Column::new("latency beside none", Align::Right, Some("s")),
+    ];
+    let number = |value: Option<f64>| Cell::new(value.map_or_else(|| "–".into(), |value| significant(value, 3)));
+    let beside = |difference: Option<MeanDifference>| {
+        difference.map_or_else(
+            || Cell::new("–"),
+            |d| Cell::new(signed(d.value)).with(format!("[{}, {}]", signed(d.low), signed(d.high))),
+        )
+    };
+    let rows = summary
+        .policies
+        .iter()
+        .map(|policy| {
+            let used = &policy.memory_use;
+            let effect = summary.memory_effects.iter().find(|effect| effect.cell == policy.cell);
+            vec![
+                policy_cell(policy),
+                number(used.passages),
+                number(used.passage_tokens),
+                Cell::new(format!("{} of {}", used.without_passage, policy.n)),
+                number(used.recall_ms),
+                figure_cell(&policy.intervals.groundedness, Format::Share, policy.n),
+                accuracy_beside(effect.and_then(|effect| effect.accuracy.as_ref())),
+                beside(effect.and_then(|effect| effect.input_tokens)),
+                beside(effect.and_then(|effect| effect.latency_s)),
+            ]
+        })
+        .collect();
+    let mut notes = vec![
+        "Means over scored trials. Beside none: the same policy with no memory, over the same samples, where it was run \
+         (`--memory none,…`); tokens are those of all prompts of a trial."
+            .to_owned(),
+    ];
+    let found = &summary.memory_interactions;
+    notes.extend(found.iter().map(|one| {
+        let MeanDifference { value, low, high, n } = one.difference;
+        let [first, second] = one.routers.map(crate::router::RouterKind::name);
+        let shown = if one.is_shown() { "depends" } else { "cannot be shown to depend" };
+        format!(
+            "What {} memory brings {shown} on the routing: the gain in accuracy under {first} minus that under {second} is \
+             {value:+.2} (95 % interval {low:+.2} to {high:+.2}, n = {n}, contract {}).",
+            one.memory.name(),
+            one.contract.name()
+        )
+    }));
+    if found.len() > 1 {
+        notes.push(format!("Of {} such intervals, one in twenty leaves zero out by chance alone.", found.len()));
+    }
+    Table { title: "What the memory brought and cost".into(), columns, rows, notes }
+}
+
+/// A difference of accuracies.
+fn accuracy_beside(difference: Option<&PairedDifference>) -> Cell {
+    difference.map_or_else(
+        || Cell::new("–"),
+        |d| Cell::new(format!("{:+.2}", d.value)).with(format!("[{:+.2}, {:+.2}]", d.low, d.high)),
+    )
+}
+
+/// A number with its sign, to three significant digits.
+fn signed(value: f64) -> String {
+    let text = significant(value.abs(), 3);
+    if value < 0.0 { format!("−{text}") } else { format!("+{text}") }
+}
+
 fn contracts(summary: &Summary) -> Table {
     let columns = vec![
         Column::new("policy", Align::Left, None),
@@ -147,10 +228,7 @@ fn contracts(summary: &Summary) -> Table {
             let used = &policy.contract_use;
             let counts = [used.first_try, used.mended, used.repaired, used.escalated, used.failed, used.let_pass];
             let effect = summary.contract_effects.iter().find(|effect| effect.cell == policy.cell);
-            let effect = effect.and_then(|effect| effect.accuracy.as_ref()).map_or_else(
-                || Cell::new("–"),
-                |d| Cell::new(format!("{:+.2}", d.value)).with(format!("[{:+.2}, {:+.2}]", d.low, d.high)),
-            );
+            let effect = accuracy_beside(effect.and_then(|effect| effect.accuracy.as_ref()));
             let mut row = vec![policy_cell(policy)];
             row.extend(counts.iter().map(|count| Cell::new(count.to_string())));
             row.extend([counts_cell(&used.violations), counts_cell(&used.held)]);
