@@ -128,6 +128,8 @@ struct Closers {
     nulls: Vec<u32>,
     /// Commas, where more must come.
     commas: Vec<u32>,
+    /// Single characters other than quotes and backslashes: one of them may be what a text's pattern still asks for.
+    singles: Vec<u32>,
 }
 
 struct Factory {
@@ -167,11 +169,15 @@ impl Factory {
             !word.is_empty() && b"null".starts_with(word)
         };
         let nulls = (0..end).filter(begins_null).collect();
+        let is_single =
+            |id: &u32| matches!(&*words[*id as usize], [byte] if byte.is_ascii_graphic() && !b"\"\\".contains(byte));
+        let singles = (0..end).filter(is_single).collect();
         let closers = Arc::new(Closers {
             quotes: of(b"\"", b"\"]}"),
             brackets: of(b"]}", b"]}"),
             nulls,
             commas: of(b",", b", "),
+            singles,
         });
         let trie = TokTrie::from(&TokRxInfo::new(end + 1, end), &words);
         // A vocabulary that puts a space before every text cannot say how a text goes on; it forces no tokens.

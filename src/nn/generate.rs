@@ -471,7 +471,7 @@ impl Sequence {
         // Near the end of the budget, what is open is closed: an answer that is cut is none.
         let left = self.budget - self.tokens.len();
         let mut closing =
-            if left <= closing_from(self.budget) + guide.depth() { guide.closing(&allowed, ends) } else { None };
+            if left <= closing_from(self.budget) + guide.depth() { guide.closing(&allowed, ends, clock) } else { None };
         while allowed.iter().any(|logit| logit.is_finite()) {
             let mut choice = self.sampler.choose_among(closing.as_deref(), &allowed, self.top)?;
             choice.top.retain(|(_, logprob)| logprob.is_finite());

@@ -143,6 +143,26 @@ fn an_answer_that_nears_the_end_of_its_tokens_is_closed() {
 }
 
 #[test]
+fn a_text_whose_pattern_asks_for_one_more_character_is_closed_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    // Hundreds of digits may come, and each is as likely as the `Z` behind which alone the text may end.
+    let schema = json!({"type": "object", "properties": {"at": {"type": "string", "pattern": "^[0-9]{2}:[0-9]{30,}Z$"}},
+                        "required": ["at"], "additionalProperties": false});
+    let contract = Contract::new("s", &schema).unwrap();
+    let prompt = model.tokenize("When?").unwrap();
+    let mut closed = 0;
+    for seed in 0..8 {
+        let settings = options(&model, Some(contract.grammar()), 60, seed);
+        let answer = generate(&mut model, &prompt, &settings);
+        assert_eq!(answer.stop, Stop::EndOfTurn, "{}", answer.text);
+        assert!(contract.check(&answer.text).valid_as_written(), "{}", answer.text);
+        closed += usize::from(answer.closed_early);
+    }
+    assert!(closed > 0);
+}
+
+#[test]
 fn an_answer_may_end_among_its_forced_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());

@@ -76,8 +76,16 @@ impl Guide {
         Ok(())
     }
 
-    /// Of restricted logits, those of tokens that end the answer, or else that close something; `None` where there are none.
-    pub(in crate::nn) fn closing(&self, logits: &[f32], ends: &[u32]) -> Option<Vec<f32>> {
+    /// Of restricted logits, those of tokens that end the answer, or else that close something, or else after which a text
+    /// can be closed; `None` where there are none.
+    pub(in crate::nn) fn closing(&mut self, logits: &[f32], ends: &[u32], clock: &Clock) -> Option<Vec<f32>> {
+        let start = clock.now();
+        let closing = self.closers(logits, ends);
+        self.time += clock.since(start);
+        closing
+    }
+
+    fn closers(&self, logits: &[f32], ends: &[u32]) -> Option<Vec<f32>> {
         let only = |ids: &[u32]| {
             let mut only = vec![f32::NEG_INFINITY; logits.len()];
             for &id in ids {
@@ -87,14 +95,27 @@ impl Guide {
             }
             only.iter().any(|logit| logit.is_finite()).then_some(only)
         };
-        let Closers { quotes, brackets, nulls, commas } = &*self.closers;
+        let Closers { quotes, brackets, nulls, commas, singles } = &*self.closers;
         only(ends).or_else(|| {
             if self.place.inside {
-                only(quotes)
+                // A pattern may ask for one character more, as a time of day does for its zone.
+                let allowed = |id: &&u32| logits.get(**id as usize).is_some_and(|logit| logit.is_finite());
+                only(quotes).or_else(|| {
+                    let last: Vec<u32> =
+                        singles.iter().filter(allowed).copied().filter(|&id| self.closes_after(id)).collect();
+                    only(&last)
+                })
             } else {
                 only(brackets).or_else(|| only(nulls)).or_else(|| only(commas))
             }
         })
+    }
+
+    /// Whether the text that is open can be closed after this token.
+    fn closes_after(&self, token: u32) -> bool {
+        let mut ahead = self.matcher.clone();
+        ahead.consume_token(token).is_ok()
+            && ahead.compute_mask().is_ok_and(|mask| self.closers.quotes.iter().any(|&quote| mask.is_allowed(quote)))
     }
 
     /// Tokens that closing all that is open takes at most.
