@@ -9,6 +9,7 @@ use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOption
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
 use crate::memory::{self, Embed, Memory, MemorySpec, Passage};
+use crate::metrics::grounding;
 use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
@@ -189,7 +190,7 @@ pub(super) fn prepare(
         settings,
     };
     let ground: Grounder = Box::new(move |answer, passages| {
-        Ok(memory::groundedness(answer, passages, &*embed)?.map(|grounding| grounding.share))
+        Ok(grounding::groundedness(answer, passages, &*embed)?.map(|grounding| grounding.share))
     });
     Ok(Bench {
         header,

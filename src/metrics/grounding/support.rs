@@ -1,9 +1,9 @@
 //! Groundedness: the share of an answer's claims that the injected passages support.
 
 use super::facts::Facts;
-use super::text::sentences;
-use super::{Embed, Passage};
 use crate::error::{Context, Result, bail};
+use crate::memory::text::sentences;
+use crate::memory::{Embed, Passage};
 use crate::nn::dot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
