@@ -1,140 +1,158 @@
-//! Groundedness: the share of an answer's claims that the injected passages support.
+//! Support of claims by passages, as far as words and sentence vectors tell: a scorer that needs no model but the encoder.
 
 use super::facts::Facts;
+use super::{Claim, Grounding, Scorer, Stated, claims, is_taken, whole};
 use crate::error::{Context, Result, bail};
 use crate::memory::text::sentences;
 use crate::memory::{Embed, Passage};
 use crate::nn::dot;
-use serde::{Deserialize, Serialize};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// A claim is supported from this score on.
 const SUPPORTED: f64 = 0.5;
 
-/// The judgement of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Grounding {
-    /// Share of supported claims, 0..1.
-    pub share: f64,
-    /// Every claim, in the order of the answer; never empty.
-    pub claims: Vec<Claim>,
-}
+/// What is left of a claim's support where one of its numbers or codes is in no passage, where its sentence is contradicted,
+/// and where none of its names is in any passage.
+const DOUBTED: f64 = 0.5;
 
-/// The judgement of one claim.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Claim {
-    /// The sentence.
-    pub text: String,
-    /// Whether the passages support it.
-    pub supported: bool,
-    /// The id of the passage that supports it best, supported or not; `None` where none scores above zero.
-    pub passage: Option<String>,
-    /// The support by that passage, 0..1.
-    pub score: f64,
-}
+/// Sentences of all passages that are looked at, at most; of longer passages evenly spaced ones are.
+const MOST_SENTENCES: usize = 20_000;
 
-/// Groundedness of an answer; `None` (not applicable) without passages or without claims.
+/// Lexical and semantic support.
 ///
-/// A claim is a sentence of the answer with at least one content word that is not a question; "Please wait." and "Could
-/// you tell me the model?" claim nothing. The support of a claim by a passage is the mean of
+/// A window is a sentence of a passage, two neighbouring sentences of it, or its title. A window's support of a claim is the
+/// mean of
 ///
-/// - the best cosine of the claim with a sentence of the passage (its title counts as one), at least 0, and
-/// - the share of the claim's content words (lower-cased, plural endings removed) that the passage holds; 0 where the
-///   passage lacks one of the claim's numbers, codes or names.
+/// - the cosine of the two (of two sentences, of the sum of their vectors), at least 0, and
+/// - the share of the claim's content words, compared by stem, that the window holds.
 ///
-/// A claim is supported when its best passage gives it at least 0.5, every number and code in it occurs in some passage,
-/// and no word that it shares with the nearest sentence of its best passage is negated in one of the two alone.
-pub fn groundedness(answer: &str, passages: &[Passage], embed: &dyn Embed) -> Result<Option<Grounding>> {
-    let claims: Vec<(String, Facts)> = sentences(answer)
-        .into_iter()
-        .filter(|sentence| !sentence.ends_with('?'))
-        .map(|sentence| (Facts::of(&sentence), sentence))
-        .filter(|(facts, _)| !facts.content.is_empty())
-        .map(|(facts, sentence)| (sentence, facts))
-        .collect();
-    if claims.is_empty() || passages.is_empty() {
-        return Ok(None);
+/// Both are asked of the same window: words that are scattered over a passage support little. A claim's score is the
+/// support of its best window,
+///
+/// - halved where a number or code of the claim is in no passage,
+/// - halved where a word of the claim is negated in it and not in the nearest sentence, or the other way round,
+/// - and reduced by up to a half by the share of its names that no passage holds.
+///
+/// A claim is supported from a score of 0.5 on, where all of its numbers and codes are found and nothing is contradicted.
+pub struct Support<'a>(pub &'a dyn Embed);
+
+impl Scorer for Support<'_> {
+    fn name(&self) -> &'static str {
+        "support"
     }
-    let (claim_vectors, sources) = embed_all(&claims, passages, embed)?;
-    let judged: Vec<Claim> = claims
-        .into_iter()
-        .zip(&claim_vectors)
-        .map(|((text, facts), vector)| judge(text, &facts, vector, &sources))
-        .collect();
-    let supported = judged.iter().filter(|claim| claim.supported).count();
-    Ok(Some(Grounding { share: supported as f64 / judged.len() as f64, claims: judged }))
+
+    fn score(&self, answer: &str, passages: &[Passage]) -> Result<Option<Grounding>> {
+        let (stated, found) = claims(answer);
+        if stated.is_empty() || passages.iter().all(|passage| passage.text.trim().is_empty()) {
+            return Ok(None);
+        }
+        let (vectors, sources) = embed(&stated, passages, self.0)?;
+        let judged = stated.par_iter().zip(&vectors).map(|(stated, vector)| sources.judge(stated, vector)).collect();
+        Ok(Some(whole(&stated, judged, found)))
+    }
 }
 
-/// A passage, read.
-struct Source<'a> {
-    id: &'a str,
-    sentences: Vec<(Facts, Vec<f32>)>,
+/// The passages, read.
+struct Sources<'a> {
+    passages: &'a [Passage],
+    sentences: Vec<Sentence>,
     content: BTreeSet<String>,
 }
 
+struct Sentence {
+    passage: usize,
+    facts: Facts,
+    vector: Vec<f32>,
+    /// The length of the sum of its vector and the next one's, where the next sentence follows it in the same passage.
+    length_with_next: Option<f64>,
+}
+
 /// Embeds the claims and every sentence of the passages in one batch.
-fn embed_all<'a>(
-    claims: &[(String, Facts)],
-    passages: &'a [Passage],
-    embed: &dyn Embed,
-) -> Result<(Vec<Vec<f32>>, Vec<Source<'a>>)> {
-    let split: Vec<Vec<String>> = passages
-        .iter()
-        .map(|passage| {
-            let mut found = sentences(&passage.text);
-            found.extend(sentences(&passage.title));
-            found
-        })
+fn embed<'a>(stated: &[Stated], passages: &'a [Passage], embed: &dyn Embed) -> Result<(Vec<Vec<f32>>, Sources<'a>)> {
+    // A title stands apart from the text: no window spans both.
+    let mut parts: Vec<(usize, bool, String)> = Vec::new();
+    for (index, passage) in passages.iter().enumerate() {
+        let texts = sentences(&passage.text).into_iter().enumerate().map(|(i, text)| (index, i > 0, text));
+        parts.extend(texts);
+        parts.extend(sentences(&passage.title).into_iter().map(|text| (index, false, text)));
+    }
+    let all = parts.len();
+    let parts: Vec<_> = parts
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| is_taken(*i, all, MOST_SENTENCES))
+        .map(|(_, part)| part)
         .collect();
-    let texts: Vec<&str> =
-        claims.iter().map(|(text, _)| text.as_str()).chain(split.iter().flatten().map(String::as_str)).collect();
+    let claims = stated.iter().map(|stated| stated.text.as_str());
+    let texts: Vec<&str> = claims.chain(parts.iter().map(|(_, _, text)| text.as_str())).collect();
     let mut vectors = embed.embed(&texts).context("embedding an answer and its passages for groundedness")?;
     if vectors.len() != texts.len() {
         bail!("embedding for groundedness: {} vectors came back for {} sentences", vectors.len(), texts.len());
     }
-    let mut rest = vectors.split_off(claims.len()).into_iter();
-    let sources = passages
+    let rest = vectors.split_off(stated.len());
+    let follows: Vec<bool> = parts.iter().skip(1).map(|(_, follows, _)| *follows).chain([false]).collect();
+    let lengths: Vec<Option<f64>> = follows
         .iter()
-        .zip(split)
-        .map(|(passage, found)| {
-            let sentences: Vec<(Facts, Vec<f32>)> =
-                found.iter().map(|sentence| Facts::of(sentence)).zip(rest.by_ref()).collect();
-            let content = sentences.iter().flat_map(|(facts, _)| facts.content.iter().cloned()).collect();
-            Source { id: &passage.id, sentences, content }
+        .enumerate()
+        .map(|(i, follows)| follows.then(|| (2.0 + 2.0 * dot(&rest[i], &rest[i + 1])).max(0.0).sqrt()))
+        .collect();
+    let sentences: Vec<Sentence> = parts
+        .into_par_iter()
+        .zip(rest)
+        .zip(lengths)
+        .map(|(((passage, _, text), vector), length_with_next)| Sentence {
+            passage,
+            facts: Facts::of(&text),
+            vector,
+            length_with_next,
         })
         .collect();
-    Ok((vectors, sources))
+    let content = sentences.iter().flat_map(|sentence| sentence.facts.content.iter().cloned()).collect();
+    Ok((vectors, Sources { passages, sentences, content }))
 }
 
-fn judge(text: String, claim: &Facts, vector: &[f32], sources: &[Source<'_>]) -> Claim {
-    let mut best: (f64, Option<(&Source<'_>, &Facts)>) = (0.0, None);
-    for source in sources {
-        let nearest = source
-            .sentences
-            .iter()
-            .map(|(facts, sentence)| (dot(vector, sentence), facts))
-            .reduce(|best, next| if next.0 > best.0 { next } else { best });
-        if let Some((cosine, nearest)) = nearest {
-            let score = cosine.clamp(0.0, 1.0).midpoint(lexical(claim, &source.content));
+impl Sources<'_> {
+    fn judge(&self, stated: &Stated, vector: &[f32]) -> Claim {
+        let claim = &stated.facts;
+        let cosines: Vec<f64> = self.sentences.iter().map(|sentence| dot(vector, &sentence.vector)).collect();
+        let mut best: (f64, Option<usize>) = (0.0, None);
+        // The nearest single sentence, and whether it agrees; of equally near ones, one that agrees.
+        let mut nearest = (f64::NEG_INFINITY, true);
+        for (i, sentence) in self.sentences.iter().enumerate() {
+            let alone = support(cosines[i], claim, |word| sentence.facts.content.contains(word));
+            if alone >= nearest.0 {
+                let agrees = !claim.contradicts(&sentence.facts);
+                nearest = (alone, agrees || (alone == nearest.0 && nearest.1));
+            }
+            let mut score = alone;
+            if let Some(length) = sentence.length_with_next.filter(|length| *length > 0.0) {
+                let next = &self.sentences[i + 1].facts.content;
+                let holds = |word: &str| sentence.facts.content.contains(word) || next.contains(word);
+                score = score.max(support((cosines[i] + cosines[i + 1]) / length, claim, holds));
+            }
             if score > best.0 {
-                best = (score, Some((source, nearest)));
+                best = (score, Some(sentence.passage));
             }
         }
-    }
-    let codes_known = claim.codes.iter().all(|code| sources.iter().any(|source| source.content.contains(code)));
-    let agrees = best.1.is_some_and(|(_, nearest)| !claim.contradicts(nearest));
-    Claim {
-        text,
-        supported: best.0 >= SUPPORTED && codes_known && agrees,
-        passage: best.1.map(|(source, _)| source.id.to_owned()),
-        score: best.0,
+        let known = |word: &String| self.content.contains(word);
+        let codes_known = claim.codes.iter().all(known);
+        let names_known =
+            claim.names.iter().filter(|name| known(name)).count() as f64 / claim.names.len().max(1) as f64;
+        let names = if claim.names.is_empty() { 1.0 } else { DOUBTED + (1.0 - DOUBTED) * names_known };
+        let halved = |doubtful: bool| if doubtful { DOUBTED } else { 1.0 };
+        let score = (best.0 * names * halved(!codes_known) * halved(!nearest.1)).clamp(0.0, 1.0);
+        Claim {
+            text: stated.text.clone(),
+            supported: score >= SUPPORTED && codes_known && nearest.1,
+            passage: best.1.and_then(|index| self.passages.get(index)).map(|passage| passage.id.clone()),
+            score,
+        }
     }
 }
 
-/// The share of the claim's content words that the passage holds, its codes and names required.
-fn lexical(claim: &Facts, passage: &BTreeSet<String>) -> f64 {
-    if !claim.codes.is_subset(passage) || !claim.names.is_subset(passage) {
-        return 0.0;
-    }
-    claim.content.intersection(passage).count() as f64 / claim.content.len().max(1) as f64
+/// The mean of a cosine and the share of a claim's content words that a window holds.
+fn support(cosine: f64, claim: &Facts, holds: impl Fn(&str) -> bool) -> f64 {
+    let held = claim.content.iter().filter(|word| holds(word)).count() as f64 / claim.content.len().max(1) as f64;
+    cosine.clamp(0.0, 1.0).midpoint(held)
 }
