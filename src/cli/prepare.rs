@@ -189,7 +189,8 @@ pub(super) fn prepare(
         seed: args.seed,
         settings,
     };
-    let ground: Grounder = Box::new(move |answer, passages| Support(&*embed).score(answer, passages));
+    let scorer = Support::new(embed);
+    let ground: Grounder = Box::new(move |answer, passages| scorer.score(answer, passages));
     Ok(Bench {
         header,
         cells,

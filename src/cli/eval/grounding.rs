@@ -90,7 +90,7 @@ pub(in crate::cli) fn run(args: &GroundingArgs, network: Network, common: &Commo
         ScorerKind::Support => {
             let local = Store::open(network)?.obtain(ENCODER, Kind::Encoder, common.quiet)?;
             let encoder = SentenceEncoder::load(&local.path, &Device::open(args.device)?)?;
-            agreement(&rows, &Support(&encoder), &mut each)?
+            agreement(&rows, &Support::new(Arc::new(encoder)), &mut each)?
         }
         ScorerKind::Judge => agreement(&rows, &judge(args, network)?, &mut each)?,
     };

@@ -50,8 +50,10 @@ const ELSEWHERE: [&str; 12] = [
     "lo desconozco",
 ];
 
-/// How an apology begins.
-const APOLOGIES: [&str; 8] = [
+/// How an apology or thanks begin.
+const COURTESIES: [&str; 10] = [
+    "thank you",
+    "thanks",
     "sorry",
     "i am sorry",
     "i am very sorry",
@@ -79,14 +81,14 @@ pub fn abstains(answer: &str) -> bool {
     lacks
 }
 
-/// Whether a sentence is an apology and nothing more: "I apologize for the confusion."
+/// Whether a sentence is an apology or thanks and nothing more: "I apologize for the confusion."
 pub(super) fn is_courtesy(sentence: &str) -> bool {
     let words = words(sentence);
     let text = words.join(" ");
     let goes_on = words.iter().any(|word| matches!(word.as_str(), "but" | "however" | "because"));
     !goes_on
         && words.len() <= 12
-        && APOLOGIES.iter().any(|start| text == *start || text.starts_with(&format!("{start} for ")))
+        && COURTESIES.iter().any(|start| text == *start || text.starts_with(&format!("{start} for ")))
 }
 
 /// Whether a sentence says that something is not known. A sentence that goes on to claim something ("…, but the fee is

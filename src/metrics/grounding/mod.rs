@@ -82,8 +82,11 @@ fn is_taken(i: usize, n: usize, most: usize) -> bool {
     n <= most || (i * most) / n != ((i + 1) * most) / n
 }
 
+/// Whether a sentence asks. "Did you know that …?" tells.
 fn is_question(sentence: &str) -> bool {
-    sentence.trim_end_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '?' | '？')).ends_with(['?', '？'])
+    let tells = sentence.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("did you know"));
+    !tells
+        && sentence.trim_end_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '?' | '？')).ends_with(['?', '？'])
 }
 
 /// Makes one judgement of those of the claims, which are at least one.

@@ -7,7 +7,8 @@ use crate::memory::text::sentences;
 use crate::memory::{Embed, Passage};
 use crate::nn::dot;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A claim is supported from this score on.
 const SUPPORTED: f64 = 0.5;
@@ -18,6 +19,9 @@ const DOUBTED: f64 = 0.5;
 
 /// Sentences of all passages that are looked at, at most; of longer passages evenly spaced ones are.
 const MOST_SENTENCES: usize = 20_000;
+
+/// Sentences whose vectors are kept, at most.
+const MOST_KNOWN: usize = 40_000;
 
 /// Lexical and semantic support.
 ///
@@ -35,9 +39,80 @@ const MOST_SENTENCES: usize = 20_000;
 /// - and reduced by up to a half by the share of its names that no passage holds.
 ///
 /// A claim is supported from a score of 0.5 on, where all of its numbers and codes are found and nothing is contradicted.
-pub struct Support<'a>(pub &'a dyn Embed);
+pub struct Support {
+    embed: Arc<dyn Embed>,
+    /// Vectors of the sentences of passages met before: the same passages are put beside many questions.
+    known: Mutex<HashMap<String, Arc<[f32]>>>,
+}
 
-impl Scorer for Support<'_> {
+impl Support {
+    /// A scorer over an encoder.
+    #[must_use]
+    pub fn new(embed: Arc<dyn Embed>) -> Self {
+        Self { embed, known: Mutex::default() }
+    }
+
+    /// Embeds the claims and every sentence of the passages in one batch.
+    fn read<'p>(&self, stated: &[Stated], passages: &'p [Passage]) -> Result<(Vec<Vec<f32>>, Sources<'p>)> {
+        // A title stands apart from the text: no window spans both.
+        let mut parts: Vec<(usize, bool, String)> = Vec::new();
+        for (index, passage) in passages.iter().enumerate() {
+            let texts = sentences(&passage.text).into_iter().enumerate().map(|(i, text)| (index, i > 0, text));
+            parts.extend(texts);
+            parts.extend(sentences(&passage.title).into_iter().map(|text| (index, false, text)));
+        }
+        let all = parts.len();
+        let parts: Vec<_> = parts
+            .into_iter()
+            .enumerate()
+            .filter(|(i, _)| is_taken(*i, all, MOST_SENTENCES))
+            .map(|(_, part)| part)
+            .collect();
+        let claims: Vec<&str> = stated.iter().map(|stated| stated.text.as_str()).collect();
+        let texts: Vec<&str> = parts.iter().map(|(_, _, text)| text.as_str()).collect();
+        let (vectors, of_sentences) = self.vectors(&claims, &texts)?;
+        let lengths: Vec<Option<f64>> = (0..parts.len())
+            .map(|i| {
+                let followed = parts.get(i + 1).is_some_and(|(_, follows, _)| *follows);
+                followed.then(|| (2.0 + 2.0 * dot(&of_sentences[i], &of_sentences[i + 1])).max(0.0).sqrt())
+            })
+            .collect();
+        let sentences: Vec<Sentence> = parts
+            .into_par_iter()
+            .zip(of_sentences)
+            .zip(lengths)
+            .map(|(((passage, _, text), vector), length_with_next)| Sentence {
+                passage,
+                facts: Facts::of(&text),
+                vector,
+                length_with_next,
+            })
+            .collect();
+        let content = sentences.iter().flat_map(|sentence| sentence.facts.content.iter().cloned()).collect();
+        Ok((vectors, Sources { passages, sentences, content }))
+    }
+
+    /// The vectors of texts; those of passages are remembered.
+    fn vectors(&self, claims: &[&str], sentences: &[&str]) -> Result<(Vec<Vec<f32>>, Vec<Arc<[f32]>>)> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() + sentences.len() > MOST_KNOWN {
+            known.clear();
+        }
+        let mut asked = claims.to_vec();
+        let mut new = HashSet::new();
+        asked.extend(sentences.iter().filter(|text| !known.contains_key(**text) && new.insert(**text)));
+        let mut vectors = self.embed.embed(&asked).context("embedding an answer and its passages for groundedness")?;
+        if vectors.len() != asked.len() {
+            bail!("embedding for groundedness: {} vectors came back for {} sentences", vectors.len(), asked.len());
+        }
+        let fresh = vectors.split_off(claims.len());
+        let fresh = asked.iter().skip(claims.len()).map(ToString::to_string).zip(fresh.into_iter().map(Arc::from));
+        known.extend(fresh);
+        Ok((vectors, sentences.iter().filter_map(|text| known.get(*text).cloned()).collect()))
+    }
+}
+
+impl Scorer for Support {
     fn name(&self) -> &'static str {
         "support"
     }
@@ -47,7 +122,7 @@ impl Scorer for Support<'_> {
         if stated.is_empty() || passages.iter().all(|passage| passage.text.trim().is_empty()) {
             return Ok(None);
         }
-        let (vectors, sources) = embed(&stated, passages, self.0)?;
+        let (vectors, sources) = self.read(&stated, passages)?;
         let judged = stated.par_iter().zip(&vectors).map(|(stated, vector)| sources.judge(stated, vector)).collect();
         Ok(Some(whole(&stated, judged, found)))
     }
@@ -63,53 +138,9 @@ struct Sources<'a> {
 struct Sentence {
     passage: usize,
     facts: Facts,
-    vector: Vec<f32>,
+    vector: Arc<[f32]>,
     /// The length of the sum of its vector and the next one's, where the next sentence follows it in the same passage.
     length_with_next: Option<f64>,
-}
-
-/// Embeds the claims and every sentence of the passages in one batch.
-fn embed<'a>(stated: &[Stated], passages: &'a [Passage], embed: &dyn Embed) -> Result<(Vec<Vec<f32>>, Sources<'a>)> {
-    // A title stands apart from the text: no window spans both.
-    let mut parts: Vec<(usize, bool, String)> = Vec::new();
-    for (index, passage) in passages.iter().enumerate() {
-        let texts = sentences(&passage.text).into_iter().enumerate().map(|(i, text)| (index, i > 0, text));
-        parts.extend(texts);
-        parts.extend(sentences(&passage.title).into_iter().map(|text| (index, false, text)));
-    }
-    let all = parts.len();
-    let parts: Vec<_> = parts
-        .into_iter()
-        .enumerate()
-        .filter(|(i, _)| is_taken(*i, all, MOST_SENTENCES))
-        .map(|(_, part)| part)
-        .collect();
-    let claims = stated.iter().map(|stated| stated.text.as_str());
-    let texts: Vec<&str> = claims.chain(parts.iter().map(|(_, _, text)| text.as_str())).collect();
-    let mut vectors = embed.embed(&texts).context("embedding an answer and its passages for groundedness")?;
-    if vectors.len() != texts.len() {
-        bail!("embedding for groundedness: {} vectors came back for {} sentences", vectors.len(), texts.len());
-    }
-    let rest = vectors.split_off(stated.len());
-    let follows: Vec<bool> = parts.iter().skip(1).map(|(_, follows, _)| *follows).chain([false]).collect();
-    let lengths: Vec<Option<f64>> = follows
-        .iter()
-        .enumerate()
-        .map(|(i, follows)| follows.then(|| (2.0 + 2.0 * dot(&rest[i], &rest[i + 1])).max(0.0).sqrt()))
-        .collect();
-    let sentences: Vec<Sentence> = parts
-        .into_par_iter()
-        .zip(rest)
-        .zip(lengths)
-        .map(|(((passage, _, text), vector), length_with_next)| Sentence {
-            passage,
-            facts: Facts::of(&text),
-            vector,
-            length_with_next,
-        })
-        .collect();
-    let content = sentences.iter().flat_map(|sentence| sentence.facts.content.iter().cloned()).collect();
-    Ok((vectors, Sources { passages, sentences, content }))
 }
 
 impl Sources<'_> {

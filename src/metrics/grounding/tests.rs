@@ -17,7 +17,7 @@ const RESET: &str = "Open the portal and choose reset password. The link is vali
 const RULES: &str = "Do not share your password with anyone. Call extension 4411 for the Atlas team.";
 
 fn grounding(answer: &str, passages: &[Passage]) -> Option<Grounding> {
-    Support(&*bag()).score(answer, passages).expect("judged")
+    Support::new(bag()).score(answer, passages).expect("judged")
 }
 
 fn judged(answer: &str) -> Vec<(bool, Option<String>)> {
