@@ -11,7 +11,8 @@ const PASSAGE: &str = "The badge office opens at 8 am. A lost badge costs 15 eur
 
 fn rows(folder: &Path, rows: &[Value]) -> String {
     let path = folder.join("rows.jsonl");
-    fs::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+    let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
     path.display().to_string()
 }
 

@@ -104,12 +104,11 @@ pub struct Abstentions {
     pub abstained_of_all: usize,
 }
 
+/// What is told of a row and its judgement; an error of it ends the work.
+pub type Told<'a> = dyn FnMut(&Row, &Result<Option<Grounding>>) -> Result<()> + 'a;
+
 /// Scores every row and compares. `each` is told of every judgement, in order.
-pub fn agreement(
-    rows: &[Row],
-    scorer: &dyn Scorer,
-    each: &mut dyn FnMut(&Row, &Result<Option<Grounding>>) -> Result<()>,
-) -> Result<Agreement> {
+pub fn agreement(rows: &[Row], scorer: &dyn Scorer, each: &mut Told<'_>) -> Result<Agreement> {
     let mut found = Agreement { scorer: scorer.name().to_owned(), rows: rows.len(), ..Agreement::default() };
     let (mut scores, mut labels, mut parts, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for row in rows {

@@ -42,7 +42,8 @@ struct Verdicts {
 #[derive(Deserialize)]
 struct Verdict {
     claim: usize,
-    verdict: Degree,
+    #[serde(rename = "verdict")]
+    degree: Degree,
     passage: Option<usize>,
 }
 
@@ -67,7 +68,7 @@ impl Scorer for Judge {
         }
         let contract = Contract::new("the judge's verdict", &schema(stated.len(), passages.len()))?;
         let request = Request {
-            messages: vec![Message::new("system", RUBRIC), Message::new("user", &material(&stated, passages))],
+            messages: vec![Message::new("system", RUBRIC), Message::new("user", material(&stated, passages))],
             max_tokens: TOKENS_AROUND + TOKENS_PER_CLAIM * stated.len(),
             temperature: 0.0,
             seed: 0,
@@ -132,9 +133,9 @@ fn read(contract: &Contract, reply: &str, stated: &[Stated], passages: &[Passage
         let passage = verdict.passage.and_then(|number| passages.get(number.checked_sub(1)?));
         judged.push(Claim {
             text: stated.text.clone(),
-            supported: verdict.verdict == Degree::Supported,
+            supported: verdict.degree == Degree::Supported,
             passage: passage.map(|passage| passage.id.clone()),
-            score: match verdict.verdict {
+            score: match verdict.degree {
                 Degree::Supported => 1.0,
                 Degree::Partly => 0.5,
                 Degree::Unsupported => 0.0,

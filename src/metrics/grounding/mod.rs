@@ -19,7 +19,7 @@ mod support;
 #[cfg(test)]
 mod tests;
 
-pub use agreement::{Abstentions, Agreement, Threshold, agreement};
+pub use agreement::{Abstentions, Agreement, Bounds, Failed, Threshold, Told, agreement};
 pub use judge::Judge;
 pub use rows::{Row, read_rows};
 pub use support::Support;

@@ -93,7 +93,7 @@ impl Support {
     }
 
     /// The vectors of texts; those of passages are remembered.
-    fn vectors(&self, claims: &[&str], sentences: &[&str]) -> Result<(Vec<Vec<f32>>, Vec<Arc<[f32]>>)> {
+    fn vectors(&self, claims: &[&str], sentences: &[&str]) -> Result<Vectors> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() + sentences.len() > MOST_KNOWN {
             known.clear();
@@ -127,6 +127,9 @@ impl Scorer for Support {
         Ok(Some(whole(&stated, judged, found)))
     }
 }
+
+/// The vectors of claims, and those of sentences.
+type Vectors = (Vec<Vec<f32>>, Vec<Arc<[f32]>>);
 
 /// The passages, read.
 struct Sources<'a> {

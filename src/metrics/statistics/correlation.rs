@@ -1,6 +1,6 @@
 //! How far two measures of the same rows agree.
 
-use super::{Undefined, refuse_odd, undefined};
+use super::{Undefined, mean, refuse_odd, undefined};
 
 /// Pearson's product-moment correlation.
 pub fn pearson(a: &[f64], b: &[f64]) -> Result<f64, Undefined> {
@@ -9,14 +9,13 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Result<f64, Undefined> {
     if a.len() != b.len() {
         return undefined("the two sides are not paired");
     }
-    let n = a.len() as f64;
-    let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
+    let (mean_a, mean_b) = (mean(a)?, mean(b)?);
     let (mut both, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
-    for (x, y) in a.iter().zip(b) {
-        let (x, y) = (x - mean_a, y - mean_b);
-        both += x * y;
-        square_a += x * x;
-        square_b += y * y;
+    for (of_a, of_b) in a.iter().zip(b) {
+        let (of_a, of_b) = (of_a - mean_a, of_b - mean_b);
+        both += of_a * of_b;
+        square_a += of_a * of_a;
+        square_b += of_b * of_b;
     }
     // What rounding leaves of equal values is no spread.
     let constant = |values: &[f64]| values.iter().all(|value| *value == values[0]);
