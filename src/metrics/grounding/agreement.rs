@@ -199,14 +199,16 @@ fn threshold(
         not_available.insert("threshold", reason.to_owned());
         return found;
     }
-    let mut candidates: Vec<f64> = train.iter().map(|row| row.0).collect();
-    candidates.sort_unstable_by(f64::total_cmp);
-    candidates.dedup();
-    let mut best = (f64::NEG_INFINITY, 0.0);
-    for candidate in candidates {
-        let f1 = f1(&train, candidate).unwrap_or(0.0);
-        if f1 > best.0 {
-            best = (f1, candidate);
+    let mut descending = train;
+    descending.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    let grounded = descending.iter().filter(|row| row.1).count();
+    let (mut called, mut hits, mut best) = (0, 0, (f64::NEG_INFINITY, 0.0));
+    for tied in descending.chunk_by(|a, b| a.0 == b.0) {
+        called += tied.len();
+        hits += tied.iter().filter(|row| row.1).count();
+        let f1 = harmonic(hits, called - hits, grounded - hits).unwrap_or(0.0);
+        if f1 >= best.0 {
+            best = (f1, tied[0].0);
         }
     }
     found.value = Some(best.1);

@@ -62,12 +62,11 @@ impl Support {
             parts.extend(sentences(&passage.title).into_iter().map(|text| (index, false, text)));
         }
         let all = parts.len();
-        let parts: Vec<_> = parts
-            .into_iter()
-            .enumerate()
-            .filter(|(i, _)| is_taken(*i, all, MOST_SENTENCES))
-            .map(|(_, part)| part)
-            .collect();
+        if all > MOST_SENTENCES {
+            // What is left has no neighbours.
+            let taken = parts.into_iter().enumerate().filter(|(i, _)| is_taken(*i, all, MOST_SENTENCES));
+            parts = taken.map(|(_, (index, _, text))| (index, false, text)).collect();
+        }
         let claims: Vec<&str> = stated.iter().map(|stated| stated.text.as_str()).collect();
         let texts: Vec<&str> = parts.iter().map(|(_, _, text)| text.as_str()).collect();
         let (vectors, of_sentences) = self.vectors(&claims, &texts)?;
