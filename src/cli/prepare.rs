@@ -9,6 +9,7 @@ use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOption
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
 use crate::memory::{self, Embed, Memory, MemorySpec, Passage};
+use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
@@ -32,7 +33,7 @@ const MAX_FAILURE_SHARE: f64 = 0.1;
 const CLASSIFIER_EXAMPLES: usize = 64;
 
 /// Groundedness of an answer in passages; `None` is not applicable.
-type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<f64>>>;
+type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>>>;
 
 /// A bench that is ready to run.
 pub(super) struct Bench {
@@ -194,9 +195,8 @@ pub(super) fn prepare(
         seed: args.seed,
         settings,
     };
-    let ground: Grounder = Box::new(move |answer, passages| {
-        Ok(memory::groundedness(answer, passages, &*embed)?.map(|grounding| grounding.share))
-    });
+    let scorer = Support::new(embed);
+    let ground: Grounder = Box::new(move |answer, passages| scorer.score(answer, passages));
     Ok(Bench {
         header,
         cells,

@@ -5,8 +5,7 @@ use crate::clock::{Clock, Component};
 use crate::contract::Contract;
 use crate::engine::FailureKind;
 use crate::error::{Result, anyhow};
-use crate::memory::Passage;
-use crate::metrics;
+use crate::metrics::{self, Ground};
 use crate::record::{HardwarePrice, Price, RunWriter, TrialRecord};
 use crate::task::Sample;
 use crate::trial::{self, AnswerFields, CellContext, Engines, Failure, Trial};
@@ -15,9 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// So many trials in a row that fail outside the models end the run: the endpoint is gone, and the rest would fail alike.
 const FAILURES_IN_A_ROW: usize = 6;
-
-/// Groundedness of an answer in passages; `None` is not applicable.
-pub(super) type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<f64>> + 'a;
 
 /// What the trials of a run share, the judge of their answers included.
 pub struct Judge<'a> {

@@ -2,19 +2,16 @@
 
 mod build;
 mod chunk;
-mod facts;
 mod gate;
-mod grounding;
 mod lexical;
 mod recall;
 mod retriever;
-mod text;
+pub(crate) mod text;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use build::{MemorySpec, build};
-pub use grounding::{Claim, Grounding, groundedness};
 
 use crate::clock::{Clock, Spans};
 use crate::error::Result;

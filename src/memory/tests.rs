@@ -1,4 +1,4 @@
-//! Memories and groundedness over a small knowledge base, with a bag of words for an encoder.
+//! Memories over a small knowledge base, with a bag of words for an encoder.
 
 use super::text::words;
 use super::*;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 /// Words hashed to one of 64 axes. Moves the clock so that booked time can be seen.
-struct Bag(Clock);
+pub(crate) struct Bag(Clock);
 
 impl Embed for Bag {
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
@@ -30,7 +30,7 @@ impl Embed for Bag {
     }
 }
 
-fn bag() -> Arc<Bag> {
+pub(crate) fn bag() -> Arc<Bag> {
     Arc::new(Bag(Clock::fake()))
 }
 
@@ -153,53 +153,8 @@ fn a_memory_that_cannot_work_is_a_usage_error() {
     }
 }
 
-fn passage(id: &str, text: &str) -> Passage {
-    Passage { id: id.into(), title: String::new(), text: text.into(), score: 0.5 }
-}
-
-fn judged(answer: &str) -> Vec<(bool, Option<String>)> {
-    let passages = [
-        passage("kb-1", "Open the portal and choose reset password. The link is valid for 30 minutes."),
-        passage("kb-9", "Do not share your password with anyone. Call extension 4411 for the Atlas team."),
-    ];
-    let grounding = groundedness(answer, &passages, &*bag()).expect("judged").expect("applicable");
-    let share = grounding.claims.iter().filter(|c| c.supported).count() as f64 / grounding.claims.len() as f64;
-    assert_eq!(grounding.share, share);
-    grounding.claims.into_iter().map(|claim| (claim.supported, claim.passage)).collect()
-}
-
-#[test]
-fn claims_are_supported_by_words_numbers_names_and_polarity_together() {
-    let support = |answer: &str| judged(answer).into_iter().map(|(supported, _)| supported).collect::<Vec<_>>();
-    assert_eq!(judged("Open the portal and choose reset password."), [(true, Some("kb-1".to_owned()))]);
-    assert_eq!(support("The link is valid for 30 minutes. The link is valid for 90 minutes."), [true, false]);
-    assert_eq!(
-        support("Call extension 4411 for the Atlas team. Call extension 4411 for the Zephyr team."),
-        [true, false]
-    );
-    assert_eq!(support("Never share your password with anyone. Do share your password with anyone."), [true, false]);
-    assert_eq!(support("Elephants migrate in autumn."), [false]);
-    assert_eq!(support("Thank you for waiting! Open the portal. Which laptop?").len(), 2);
-}
-
-#[test]
-fn without_passages_or_claims_groundedness_does_not_apply() {
-    assert_eq!(groundedness("Open the portal.", &[], &*bag()).expect("judged"), None);
-    for answer in ["", "Please wait.", "Hello!", "Could you tell me the model?"] {
-        assert_eq!(groundedness(answer, &[passage("a", "b c")], &*bag()).expect("judged"), None, "{answer:?}");
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    #[test]
-    fn groundedness_of_any_text_is_a_share(answer: String, text: String) {
-        if let Some(found) = groundedness(&answer, &[passage("a", &text)], &*bag()).expect("judged") {
-            prop_assert!((0.0..=1.0).contains(&found.share) && !found.claims.is_empty());
-            prop_assert!(found.claims.iter().all(|claim| (0.0..=1.0).contains(&claim.score)));
-        }
-    }
-
     #[test]
     fn any_query_keeps_to_the_limits(input: String, top_k in 1_usize..6, token_budget in 0_usize..40) {
         let limits = MemorySpec { top_k, token_budget, gate: Some(-1.0), kind: MemoryKind::Salience };

@@ -10,7 +10,7 @@ const ABBREVIATIONS: [&str; 21] = [
 const BEFORE_NUMBERS: [&str; 6] = ["no", "nos", "nr", "p", "v", "art"];
 
 /// Lower-cased runs of letters and digits, in order.
-pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).map(str::to_lowercase)
 }
 
@@ -18,7 +18,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
 ///
 /// Blank lines, list items and headings end a sentence without punctuation. A dot does not where it belongs to a
 /// decimal, an id, an abbreviation or an initial, or where the text goes on in lower case.
-pub(super) fn sentences(text: &str) -> Vec<String> {
+pub(crate) fn sentences(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for block in blocks(text) {
         split_block(&block, &mut found);

@@ -11,6 +11,7 @@ mod contract;
 #[cfg(test)]
 pub(crate) mod example;
 mod figure;
+pub mod grounding;
 mod memory;
 mod policy;
 mod price;

@@ -1,33 +1,34 @@
 //! What one answer was worth, judged against its gold target.
 
+use super::grounding::Grounding;
 use crate::error::{Context, Result};
 use crate::memory::Passage;
 use crate::record::Scores;
 use crate::task::Target;
 use crate::trial::{Outcome, Prediction, Trial};
 
-/// Judges groundedness: the share of an answer's claims that the passages support; `None` where there is no claim.
-pub type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<f64>> + 'a;
+/// Judges groundedness; `None` where there is no claim.
+pub type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>> + 'a;
 
 /// Scores a finished trial; `None` for one that failed for reasons outside the models.
 ///
 /// A trial that ended with a broken contract is the models' failure: wherever the task has a gold value it counts as
-/// wrong. `ground` gives the share of an answer's claims that the passages support.
+/// wrong. `ground` judges an answer's claims by the passages.
 pub fn score(target: &Target, trial: &Trial, ground: &Ground<'_>) -> Result<Option<Scores>> {
     match trial.outcome {
         Outcome::Failed => Ok(None),
-        Outcome::ContractFailed => {
-            Ok(Some(Scores { groundedness: None, ..quality(target, &Prediction::default(), true) }))
-        }
+        Outcome::ContractFailed => Ok(Some(quality(target, &Prediction::default(), true))),
         Outcome::Answered => {
             let answer = trial.prediction.answer.as_deref().filter(|text| !text.trim().is_empty());
-            let groundedness = match answer {
+            let grounding = match answer {
                 Some(answer) if !trial.retrieval.passages.is_empty() => {
                     ground(answer, &trial.retrieval.passages).context("judging whether the answer is grounded")?
                 }
                 _ => None,
             };
-            Ok(Some(Scores { groundedness, ..quality(target, &trial.prediction, false) }))
+            let (groundedness, claims) = grounding.map(|found| (found.share, found.claims)).unzip();
+            let claims = claims.unwrap_or_default();
+            Ok(Some(Scores { groundedness, claims, ..quality(target, &trial.prediction, false) }))
         }
     }
 }
@@ -50,6 +51,7 @@ fn quality(target: &Target, prediction: &Prediction, broken: bool) -> Scores {
         label_correct: label_correct(target, prediction),
         fact_recall: target.facts.as_deref().and_then(|facts| fact_recall(facts, prediction)),
         groundedness: None,
+        claims: Vec::new(),
         citations_correct: target
             .articles
             .as_deref()
@@ -138,6 +140,7 @@ fn ends_a_word(spelling: &str, after: &str) -> bool {
 mod tests {
     use super::*;
     use crate::metrics::example;
+    use crate::record::Claim;
 
     fn target() -> Target {
         Target {
@@ -171,6 +174,7 @@ mod tests {
             label_correct: Some(true),
             fact_recall: Some(1.0),
             groundedness: None,
+            claims: Vec::new(),
             citations_correct: Some(true),
             needs_human_correct: Some(true),
         };
@@ -192,6 +196,7 @@ mod tests {
             label_correct: Some(false),
             fact_recall: Some(0.0),
             groundedness: None,
+            claims: Vec::new(),
             citations_correct: Some(false),
             needs_human_correct: Some(false),
         };
@@ -240,12 +245,15 @@ mod tests {
 
     #[test]
     fn grounding_is_asked_only_about_answers_with_passages() {
-        let half = |_: &str, _: &[Passage]| Ok(Some(0.5));
+        let claim = Claim { text: "30 days".into(), supported: false, passage: Some("vpn".into()), score: 0.4 };
+        let found = Grounding { share: 0.5, score: 0.4, claims: vec![claim.clone()], found: 1 };
+        let half = |_: &str, _: &[Passage]| Ok(Some(found.clone()));
         let mut trial = answered("30 days", &["vpn"]);
         assert_eq!(score(&target(), &trial, &half).unwrap().unwrap().groundedness, None);
         trial.retrieval.passages =
             vec![Passage { id: "vpn".into(), title: "VPN".into(), text: "30 days".into(), score: 1.0 }];
-        assert_eq!(score(&target(), &trial, &half).unwrap().unwrap().groundedness, Some(0.5));
+        let scores = score(&target(), &trial, &half).unwrap().unwrap();
+        assert_eq!((scores.groundedness, scores.claims), (Some(0.5), vec![claim]));
         trial.prediction.answer = Some("  ".into());
         assert_eq!(score(&target(), &trial, &half).unwrap().unwrap().groundedness, None);
     }

@@ -131,10 +131,26 @@ pub struct Scores {
     pub fact_recall: Option<f64>,
     /// Share of the answer's claims that the injected passages support.
     pub groundedness: Option<f64>,
+    /// Those claims, each with the passage that supports it best.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
     /// Whether every cited article exists among the gold articles, and at least one is cited.
     pub citations_correct: Option<bool>,
     /// Whether `needs_human` is right.
     pub needs_human_correct: Option<bool>,
+}
+
+/// The judgement of one claim of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The sentence.
+    pub text: String,
+    /// Whether the passages support it.
+    pub supported: bool,
+    /// The id of the passage that supports it best, supported or not; `None` where none scores above zero.
+    pub passage: Option<String>,
+    /// How far the passages support it, 0..1.
+    pub score: f64,
 }
 
 /// What a trial cost.

@@ -19,22 +19,22 @@ const KEY: &str = "sk-never-shown-0123456789";
 
 /// One thing that the endpoint does with a connection.
 #[derive(Clone)]
-enum Step {
+pub(crate) enum Step {
     Send(Vec<u8>),
     Wait(u64),
 }
 
 /// What the endpoint was sent: the head with its headers, and the body.
-type Seen = Arc<Mutex<Vec<(String, Value)>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// An endpoint that answers its n-th request with the n-th script, and every later one with the last.
-struct Endpoint {
-    url: String,
+pub(crate) struct Endpoint {
+    pub(crate) url: String,
     seen: Seen,
 }
 
 impl Endpoint {
-    fn start(scripts: Vec<Vec<Step>>) -> Self {
+    pub(crate) fn start(scripts: Vec<Vec<Step>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Seen::default();
@@ -59,7 +59,7 @@ impl Endpoint {
         options
     }
 
-    fn requests(&self) -> Vec<(String, Value)> {
+    pub(crate) fn requests(&self) -> Vec<(String, Value)> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -102,7 +102,7 @@ fn response(status: &str, headers: &str, body: &str) -> Vec<Step> {
     vec![Step::Send(format!("{head}{body}").into_bytes())]
 }
 
-fn error(status: &str, message: &str) -> Vec<Step> {
+pub(crate) fn error(status: &str, message: &str) -> Vec<Step> {
     response(status, "content-type: application/json\r\n", &json!({"error": {"message": message}}).to_string())
 }
 
@@ -125,6 +125,12 @@ fn ending() -> Value {
 
 fn counts() -> Value {
     json!({"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}})
+}
+
+/// A whole answer with this text.
+pub(crate) fn said(text: &str) -> Vec<Step> {
+    let events = [piece(text), ending(), counts()].iter().map(event).collect::<String>();
+    vec![stream_head(), Step::Send(format!("{events}data: [DONE]\n\n").into_bytes())]
 }
 
 fn good() -> Vec<Step> {

@@ -66,6 +66,25 @@ pub fn mean_difference_interval(first: &[f64], second: &[f64]) -> Result<(Interv
     Ok((middle(value, means, differences.len()), one_sided))
 }
 
+/// Any figure of `n` rows with its 95 % interval: `figure` gets the indices of the rows of each resample. Resamples for which
+/// it is undefined (one class alone was drawn) are left out; where they are more than half, there is no interval.
+pub fn figure_interval(n: usize, figure: impl Fn(&[usize]) -> Result<f64, Undefined>) -> Result<Interval, Undefined> {
+    let all: Vec<usize> = (0..n).collect();
+    let value = figure(&all)?;
+    needs_two(n)?;
+    let mut drawn = Vec::with_capacity(DRAWS);
+    let mut rows = all;
+    resample(n, |indices| {
+        rows.clear();
+        rows.extend(indices.iter().map(|&i| i as usize));
+        drawn.extend(figure(&rows));
+    });
+    if drawn.len() * 2 < DRAWS {
+        return undefined("most resamples leave the figure undefined");
+    }
+    Ok(middle(value, drawn, n))
+}
+
 fn needs_two(n: usize) -> Result<(), Undefined> {
     if n < 2 { undefined("one value has no spread: an interval needs two") } else { Ok(()) }
 }

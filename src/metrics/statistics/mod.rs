@@ -5,10 +5,14 @@
 //! equally many values use the same indices, so that policies are compared on the same draws.
 
 mod bootstrap;
+mod correlation;
 mod paired;
+mod ranking;
 
-pub use bootstrap::{DRAWS, mean_difference_interval, mean_interval, quantile_interval};
+pub use bootstrap::{DRAWS, figure_interval, mean_difference_interval, mean_interval, quantile_interval};
+pub use correlation::{pearson, spearman};
 pub use paired::{PairedDifference, mcnemar_exact, paired_difference, score_bound};
+pub use ranking::auroc;
 
 /// The standard normal quantile of a two-sided 95 % interval.
 pub const Z_TWO_SIDED: f64 = 1.959_963_984_540_054;

@@ -1,6 +1,8 @@
 //! What a sentence says, as far as words tell: content words, codes, names, and what is negated.
 
+use regex::Regex;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 /// Words that carry no content, courtesy included. Negators are apart.
 const EMPTY_WORDS: &str = " a about after again all also am an and any are as at be because been before being both but by \
@@ -12,20 +14,31 @@ const EMPTY_WORDS: &str = " a about after again all also am an and any are as at
     what when where whether which while who whom whose why will with would yes yet you your yours wait glad happy dear \
     understand appreciate patience apologise apologize best kind ";
 
-/// Words that turn what follows into its opposite.
-const NEGATORS: [&str; 13] = [
+/// Words that turn what follows into its opposite, also those of some other languages.
+const NEGATORS: [&str; 27] = [
     "not", "no", "never", "cannot", "without", "neither", "nor", "none", "unable", "nobody", "nothing", "cant", "dont",
+    "nicht", "kein", "keine", "keinen", "nie", "niemals", "ohne", "pas", "jamais", "nunca", "não", "niet", "geen",
+    "non",
 ];
 
 /// Content words that a negator may stand before its object at most, itself excluded.
 const REACH: usize = 3;
 
+/// Words are the same when their first letters are, this many: "release" and "released", in any language that inflects at
+/// the end.
+const STEM: usize = 6;
+
+/// Marks of citations and of items within a line, which are no numbers of the text: "[2]", "such as 1) …".
+static MARKS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]|(?:^|\s)\d{1,2}\)(?:\s|$)").expect("a regular expression")
+});
+
 /// What one sentence says.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
-    /// Lower-cased content words without plural endings.
+    /// Stems of the content words, codes included.
     pub(super) content: BTreeSet<String>,
-    /// Content words that hold a digit: numbers, dates, versions, ids.
+    /// Content words that hold a digit: numbers, dates, versions, ids. They are no stems.
     pub(super) codes: BTreeSet<String>,
     /// Content words written with a capital letter inside the sentence.
     pub(super) names: BTreeSet<String>,
@@ -36,10 +49,11 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads a text; of running text pass one sentence, so that a negation ends with it.
     pub(super) fn of(text: &str) -> Self {
+        let text = MARKS.replace_all(text, " ");
         let mut facts = Self::default();
         // Words left in which a negator still looks for its object.
         let mut negating = 0;
-        for (position, (raw, clause_starts)) in tokens(text).enumerate() {
+        for (position, (raw, clause_starts)) in tokens(&text).enumerate() {
             if clause_starts {
                 negating = 0;
             }
@@ -48,16 +62,27 @@ impl Facts {
                 negating = REACH;
                 continue;
             }
-            let word = singular(&lower);
             if EMPTY_WORDS.contains(&format!(" {lower} ")) {
                 negating = usize::saturating_sub(negating, 1);
                 continue;
             }
-            if word.chars().any(|c| c.is_ascii_digit()) {
-                facts.codes.insert(word.clone());
-            } else if position > 0 && raw.chars().next().is_some_and(char::is_uppercase) {
-                facts.names.insert(word.clone());
+            if lower.chars().any(is_unspaced) {
+                facts.content.extend(pairs(&lower));
+                continue;
             }
+            let word = singular(&lower);
+            let word = if word.chars().any(|c| c.is_ascii_digit()) {
+                // "1,000" and "1000" are one number.
+                let code = word.replace(',', "");
+                facts.codes.insert(code.clone());
+                code
+            } else {
+                let stem: String = word.chars().take(STEM).collect();
+                if position > 0 && raw.chars().next().is_some_and(char::is_uppercase) {
+                    facts.names.insert(stem.clone());
+                }
+                stem
+            };
             if negating > 0 {
                 facts.negated.insert(word.clone());
                 negating = 0;
@@ -85,11 +110,37 @@ fn tokens(text: &str) -> impl Iterator<Item = (&str, bool)> {
         let joins =
             move |c: char| matches!(c, '-' | '.' | ':' | '_' | '@' | '\'' | '’') || (digits && matches!(c, ',' | '/'));
         run.split(move |c: char| !(c.is_alphanumeric() || joins(c)))
+            .flat_map(scripts)
             .map(|token| token.trim_matches(|c: char| !c.is_alphanumeric()))
             .filter(|token| !token.is_empty())
             .enumerate()
             .map(move |(i, token)| (token, i == 0 && first_starts))
     })
+}
+
+/// Letters of scripts that put no spaces between words: Thai, Lao, Khmer, kana and Chinese characters.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{eff}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{2fa1f}')
+}
+
+/// The parts of a run in scripts with and without spaces: "2024年" is a number and a word.
+fn scripts(run: &str) -> impl Iterator<Item = &str> {
+    let mut rest = run;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let kind = is_unspaced(first);
+        let end = rest.find(|c| is_unspaced(c) != kind).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(end);
+        rest = after;
+        Some(part)
+    })
+}
+
+/// Pairs of neighbouring characters, the words of a script without spaces.
+fn pairs(text: &str) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    chars.windows(chars.len().min(2)).map(|pair| pair.iter().collect()).collect()
 }
 
 /// The word without a possessive or plural ending.
@@ -112,9 +163,28 @@ mod tests {
     #[test]
     fn codes_and_names_are_told_from_words() {
         let facts = Facts::of("Open ticket KB-104 in the Service Desk before 14:30, e.g. for 1,000 users.");
-        assert_eq!(facts.codes, set(&["kb-104", "14:30", "1,000"]));
-        assert_eq!(facts.names, set(&["service", "desk"]));
+        assert_eq!(facts.codes, set(&["kb-104", "14:30", "1000"]));
+        assert_eq!(facts.names, set(&["servic", "desk"]));
         assert!(facts.content.contains("user"));
+    }
+
+    #[test]
+    fn marks_of_citations_and_items_are_no_numbers() {
+        assert_eq!(Facts::of("Such as 1) a fee of 5 euros, 2) a form.[3] [12, 14]").codes, set(&["5"]));
+        assert_eq!(Facts::of("Call (12) or [ab-3].").codes, set(&["12", "ab-3"]));
+    }
+
+    #[test]
+    fn words_are_compared_by_stem() {
+        assert_eq!(Facts::of("released").content, Facts::of("release").content);
+        assert_eq!(Facts::of("Verträge").content, Facts::of("Verträgen").content);
+    }
+
+    #[test]
+    fn a_script_without_spaces_gives_pairs_of_characters() {
+        let facts = Facts::of("東京都は2024年");
+        assert_eq!(facts.codes, set(&["2024"]));
+        assert_eq!(facts.content, set(&["東京", "京都", "都は", "2024", "年"]));
     }
 
     #[test]
