@@ -13,6 +13,7 @@ pub(crate) mod example;
 mod figure;
 mod policy;
 mod price;
+pub mod routing;
 mod score;
 pub mod statistics;
 mod summary;

@@ -5,10 +5,16 @@
 //! equally many values use the same indices, so that policies are compared on the same draws.
 
 mod bootstrap;
+mod multiple;
 mod paired;
+mod ranking;
+mod resample;
 
 pub use bootstrap::{DRAWS, mean_difference_interval, mean_interval, quantile_interval};
+pub use multiple::holm;
 pub use paired::{PairedDifference, mcnemar_exact, paired_difference, score_bound};
+pub use ranking::auroc;
+pub use resample::{Resamples, percentile_ends};
 
 /// The standard normal quantile of a two-sided 95 % interval.
 pub const Z_TWO_SIDED: f64 = 1.959_963_984_540_054;
@@ -37,7 +43,7 @@ pub struct Interval {
 #[error("{0}")]
 pub struct Undefined(pub String);
 
-pub(super) fn undefined<T>(reason: &str) -> Result<T, Undefined> {
+pub(crate) fn undefined<T>(reason: &str) -> Result<T, Undefined> {
     Err(Undefined(reason.into()))
 }
 
