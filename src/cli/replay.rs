@@ -18,6 +18,8 @@ const ENCODER: &str = "all-minilm-l6-v2";
 const UNASKED_ROWS: usize = 5_000;
 /// Rows up to which they can be asked to: every text is compared with every other.
 const MOST_ROWS: usize = 50_000;
+/// Resamples at most.
+const MOST_DRAWS: usize = 100_000;
 
 /// Arguments of `replay`.
 #[derive(Debug, Clone, Args)]
@@ -114,7 +116,6 @@ fn check(args: &ReplayArgs) -> Result<()> {
     if !(0.0..=1.0).contains(&args.margin) {
         return Err(usage(format!("--margin is a loss of quality between 0 and 1, not {}", args.margin)));
     }
-    const MOST_DRAWS: usize = 100_000;
     if !(100..=MOST_DRAWS).contains(&args.draws) {
         return Err(usage(format!(
             "--draws lies between 100, below which the ends of an interval are noise, and {MOST_DRAWS}, not {}",

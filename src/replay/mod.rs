@@ -7,6 +7,8 @@
 
 mod evaluate;
 mod exclude;
+mod figures;
+mod head;
 pub mod learned;
 mod points;
 mod runs;

@@ -84,15 +84,13 @@ pub fn read_runs(folders: &[PathBuf]) -> Result<Outcomes> {
         runs.iter().map(|run| run.header.hardware_price.as_ref().map(|price| price.usd_per_hour)).collect();
     let rate = rates.filter(|rates| rates.iter().all(|rate| *rate == rates[0])).map(|rates| rates[0]);
     let strong_usd: Option<Vec<f64>> = rows.iter().map(|(_, strong, _)| Some(strong.attempt.api_usd?.0)).collect();
-    let cost = match (rate, strong_usd) {
-        (Some(rate), Some(strong)) => {
-            Some(Sides { weak: rows.iter().map(|(weak, ..)| seconds(weak.attempt) * rate / 3600.0).collect(), strong })
-        }
-        _ => {
-            notes.push("Not every answer has a price in these runs: a cost is a call of the strong model.".to_owned());
-            None
-        }
-    };
+    let cost = rate.zip(strong_usd).map(|(rate, strong)| Sides {
+        weak: rows.iter().map(|(weak, ..)| seconds(weak.attempt) * rate / 3600.0).collect(),
+        strong,
+    });
+    if cost.is_none() {
+        notes.push("Not every answer has a price in these runs: a cost is a call of the strong model.".to_owned());
+    }
     let hardware = rate.map(|usd_per_hour| Hardware { usd_per_hour, is_weak_cost: true });
     Ok(Outcomes {
         weak_model,

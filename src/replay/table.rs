@@ -6,6 +6,7 @@ use crate::files;
 use crate::metrics::routing::First;
 use csv::ByteRecord;
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
@@ -286,7 +287,7 @@ impl<'a> Rows<'a> {
             return Err(usage(format!("{} has more than the {MOST_ROWS} rows that are read", self.file.display())));
         }
         // The reader stands after the row: a row of several lines starts where it ends less the line breaks in it.
-        let inner = record.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let inner = record.as_slice().split(|&byte| byte == b'\n').count() as u64 - 1;
         let line = after.saturating_sub(inner + 1).max(record.position().map_or(0, csv::Position::line));
         if let Err(reason) = self.row(record) {
             self.wrong += 1;
@@ -393,7 +394,7 @@ impl<'a> Rows<'a> {
         let mut text = format!("{} has {} rows that are no outcomes:\n  ", self.file.display(), self.wrong);
         text.push_str(&self.problems.join("\n  "));
         if self.wrong > self.problems.len() {
-            text.push_str(&format!("\n  and {} more", self.wrong - self.problems.len()));
+            let _ = write!(text, "\n  and {} more", self.wrong - self.problems.len());
         }
         usage(text)
     }
@@ -440,7 +441,7 @@ fn listed(names: &[String]) -> String {
     const MOST: usize = 40;
     let mut text = names.iter().take(MOST).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     if names.len() > MOST {
-        text.push_str(&format!(" and {} more", names.len() - MOST));
+        let _ = write!(text, " and {} more", names.len() - MOST);
     }
     text
 }

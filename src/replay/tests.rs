@@ -186,7 +186,7 @@ fn thresholds_count_who_is_sent_in_vain_and_who_is_kept_wrongly() {
 fn learners_find_what_the_text_tells_and_are_never_shown_the_rows_that_they_score() {
     // The first coordinate says which queries need the strong model.
     let n = 300_usize;
-    let needs = |i: usize| i % 3 == 0;
+    let needs = |i: usize| i.is_multiple_of(3);
     let vectors: Vec<Vec<f32>> = (0..n)
         .map(|i| {
             let angle = if needs(i) { 0.2 } else { 1.3 } + (i % 7) as f32 * 0.02;

@@ -42,10 +42,16 @@ pub struct BreakEven {
     pub queries_per_day: Option<f64>,
 }
 
-/// A policy at one threshold.
+/// The policy that the verdict names.
 struct Choice<'a> {
     policy: &'a str,
-    point: &'a Point,
+    threshold: Option<f64>,
+    local_share: f64,
+    quality: f64,
+    lower_bound: Option<f64>,
+    cost: f64,
+    /// Dollars per query that it leaves with the strong and with the weak model.
+    spent: (f64, f64),
 }
 
 /// Judges. `policies` are in the order of the tables.
@@ -61,86 +67,60 @@ pub(super) fn verdict(
         Ok((_, upper)) if *upper < -options.margin => Some(false),
         _ => None,
     };
-    let choice = policies
-        .iter()
-        .filter(|policy| !policy.control)
-        .filter_map(|policy| Some(Choice { policy: &policy.name, point: smallest_passing(&policy.points)? }))
-        .reduce(|best, next| if next.point.cost < best.point.cost { next } else { best });
-    let mut text = in_words(data, &alone, weak_replaces_strong, options.margin);
-    // Where the weak model alone is enough, the policy is that, whatever else was tried.
-    if weak_replaces_strong == Some(true) {
-        let at = policies.iter().filter(|policy| !policy.control).find_map(|policy| policy.points.first());
-        let break_even = break_even(data, (0.0, data.span.weak));
-        let verdict = Verdict {
-            text: String::new(),
-            decided: true,
-            weak_replaces_strong,
-            policy: Some("always-weak".to_owned()),
-            threshold: None,
-            local_share: Some(1.0),
-            quality: Some(data.models.weak),
-            lower_bound: alone.as_ref().ok().map(|bounds| bounds.0).or(at.and_then(|point| point.lower_bound)),
-            cost: Some(data.span.weak),
-            break_even_reason: break_even.as_ref().err().map(ToString::to_string),
-            break_even: break_even.ok(),
-        };
-        text.push_str(&saved(&verdict));
-        return Verdict { text, ..verdict };
-    }
     let tried = policies.iter().filter(|policy| !policy.control).count();
-    let Some(choice) = choice else {
-        text.push_str(&match tried {
-            0 => " No policy was given that could share the work: name a score, or let routers learn from the text."
-                .to_owned(),
-            _ => format!(
-                " None of the {tried} policies is shown to stay within {} of the strong model while it keeps \
-                          queries at the weak one.",
-                options.margin
-            ),
-        });
-        return Verdict {
-            text,
-            decided: weak_replaces_strong.is_some(),
-            weak_replaces_strong,
-            policy: None,
+    // Where the weak model alone is enough, the policy is that, whatever else was tried.
+    let choice = if weak_replaces_strong == Some(true) {
+        Some(Choice {
+            policy: "always-weak",
             threshold: None,
-            local_share: None,
-            quality: None,
-            lower_bound: None,
-            cost: None,
-            break_even: None,
-            break_even_reason: Some("no policy passes".to_owned()),
-        };
+            local_share: 1.0,
+            quality: data.models.weak,
+            lower_bound: alone.as_ref().ok().map(|bounds| bounds.0),
+            cost: data.span.weak,
+            spent: (0.0, data.span.weak),
+        })
+    } else {
+        cheapest_passing(policies)
     };
-    let point = choice.point;
-    let local = 1.0 - point.strong_share;
-    let bound = point.lower_bound.unwrap_or(f64::NAN);
-    text.push_str(&format!(
-        " The cheapest policy that is shown to stay within {} of it is {}: {:.1} % of queries stay with the weak model, quality \
-         {:.3} % (one-sided 95 % bound of the difference {:+.2} points; {tried} policies were tried, each from all queries at \
-         the strong model downwards).",
-        options.margin,
-        choice.policy,
-        local * 100.0,
-        point.quality * 100.0,
-        bound * 100.0,
-    ));
-    let break_even = break_even(data, point.spent);
-    let verdict = Verdict {
-        text: String::new(),
+    let break_even = match &choice {
+        Some(choice) => break_even(data, choice.spent),
+        None => Err(Undefined("no policy passes".to_owned())),
+    };
+    let mut sentences = vec![on_the_weak_model(data, &alone, weak_replaces_strong, options.margin)];
+    if weak_replaces_strong != Some(true) {
+        sentences.push(on_the_policy(choice.as_ref(), tried, options.margin));
+    }
+    sentences.extend(break_even.as_ref().ok().map(on_the_break_even));
+    Verdict {
+        text: sentences.join(" "),
         decided: weak_replaces_strong.is_some(),
         weak_replaces_strong,
-        policy: Some(choice.policy.to_owned()),
-        threshold: point.threshold,
-        local_share: Some(local),
-        quality: Some(point.quality),
-        lower_bound: point.lower_bound,
-        cost: Some(point.cost),
-        break_even_reason: break_even.as_ref().err().map(ToString::to_string),
+        policy: choice.as_ref().map(|choice| choice.policy.to_owned()),
+        threshold: choice.as_ref().and_then(|choice| choice.threshold),
+        local_share: choice.as_ref().map(|choice| choice.local_share),
+        quality: choice.as_ref().map(|choice| choice.quality),
+        lower_bound: choice.as_ref().and_then(|choice| choice.lower_bound),
+        cost: choice.as_ref().map(|choice| choice.cost),
+        break_even_reason: break_even.as_ref().err().map(|reason| format!("undefined because {reason}")),
         break_even: break_even.ok(),
-    };
-    text.push_str(&saved(&verdict));
-    Verdict { text, ..verdict }
+    }
+}
+
+/// Of the policies that pass at some threshold the one that costs least there; of equals the first.
+fn cheapest_passing(policies: &[Policy]) -> Option<Choice<'_>> {
+    let passing = policies.iter().filter(|policy| !policy.control).filter_map(|policy| {
+        let point = smallest_passing(&policy.points)?;
+        Some(Choice {
+            policy: &policy.name,
+            threshold: point.threshold,
+            local_share: 1.0 - point.strong_share,
+            quality: point.quality,
+            lower_bound: point.lower_bound,
+            cost: point.cost,
+            spent: point.spent,
+        })
+    });
+    passing.reduce(|best, next| if next.cost < best.cost { next } else { best })
 }
 
 /// The last threshold that passes on the way from all queries at the strong model downwards. Testing in an order that is
@@ -166,7 +146,7 @@ fn alone(data: &Data, drawn: &Result<&Vec<Draw>, Undefined>) -> Result<(f64, f64
     Ok((lower, upper))
 }
 
-fn in_words(data: &Data, alone: &Result<(f64, f64), Undefined>, answer: Option<bool>, margin: f64) -> String {
+fn on_the_weak_model(data: &Data, alone: &Result<(f64, f64), Undefined>, answer: Option<bool>, margin: f64) -> String {
     let (weak, strong) = (&data.outcomes.weak_model, &data.outcomes.strong_model);
     let difference = (data.models.weak - data.models.strong) * 100.0;
     let found = match alone {
@@ -186,13 +166,33 @@ fn in_words(data: &Data, alone: &Result<(f64, f64), Undefined>, answer: Option<b
     }
 }
 
-fn saved(verdict: &Verdict) -> String {
-    let Some(at) = &verdict.break_even else { return String::new() };
+fn on_the_policy(choice: Option<&Choice>, tried: usize, margin: f64) -> String {
+    match (choice, tried) {
+        (None, 0) => {
+            "No policy was given that could share the work: name a score, or let routers learn from the text.".into()
+        }
+        (None, _) => format!(
+            "None of the {tried} policies tried is shown to stay within {margin} of the strong model while it keeps queries at \
+             the weak one."
+        ),
+        (Some(choice), _) => format!(
+            "The cheapest policy that is shown to stay within {margin} of it is {}: {:.1} % of queries stay with the weak model, \
+             quality {:.3} % (one-sided 95 % bound of the difference {:+.2} points; {tried} tried, each from all queries at the \
+             strong model downwards).",
+            choice.policy,
+            choice.local_share * 100.0,
+            choice.quality * 100.0,
+            choice.lower_bound.unwrap_or(f64::NAN) * 100.0,
+        ),
+    }
+}
+
+fn on_the_break_even(at: &BreakEven) -> String {
     let volume = at.queries_per_day.map_or_else(String::new, |queries| {
-        format!("; a machine that is on all day pays for itself from {queries:.0} queries a day")
+        format!("; a machine that is on all day pays for itself from {} queries a day", queries.ceil())
     });
     format!(
-        " It costs as much as the strong model alone where that costs ${:.6} a query{volume}.",
+        "It costs as much as the strong model alone where that costs ${:.6} a query{volume}.",
         at.strong_usd_per_query
     )
 }

@@ -37,14 +37,16 @@ fn models(replay: &Replay) -> Table {
             pairs.only_weak,
             pairs.only_strong,
             pairs.neither,
-            replay.mcnemar_p.map_or_else(String::new, |p| format!("; McNemar p = {}", p_value(p))),
+            replay.mcnemar_p.map_or_else(String::new, |p| format!("; McNemar {}", p_value(p))),
         ));
     }
     notes.push(format!(
         "The oracle sends {} of the rows to the strong model: those on which it alone is better.",
         percent(replay.oracle_strong_share, 2)
     ));
-    notes.extend(replay.not_available.iter().map(|(name, reason)| format!("{name}: {reason}.")));
+    // That no latencies were given is no news to who gave none.
+    let missing = replay.not_available.iter().filter(|(name, _)| *name != "latency_s");
+    notes.extend(missing.map(|(name, reason)| format!("{name}: {reason}.")));
     notes.extend(replay.notes.iter().cloned());
     Table {
         title: format!("Two models on {} rows{}", replay.n, left_out(replay)),
@@ -113,7 +115,7 @@ fn policies(replay: &Replay) -> Table {
         .filter_map(|policy| {
             let beats = policy.beats_random.as_ref()?;
             Some(format!(
-                "{}: {} (APGR {:+.3} beside it, 95 % interval {:+.3} to {:+.3}, p = {}, by Holm {}).",
+                "{}: {} (APGR {:+.3} beside it, 95 % interval {:+.3} to {:+.3}, {}, by Holm {}).",
                 policy.name,
                 beats.text,
                 beats.apgr_difference,
@@ -224,7 +226,7 @@ fn thresholds(replay: &Replay) -> Table {
             right("quality"),
             Column::new("difference", Align::Right, Some("points")),
             right("not worse"),
-            right("McNemar p, Holm"),
+            right("McNemar, Holm"),
             right("sent in vain"),
             right("kept wrongly"),
             right("IBC lift"),
@@ -253,7 +255,8 @@ fn percent(share: f64, digits: usize) -> String {
 }
 
 fn points(difference: f64) -> String {
-    format!("{:+.2}", difference * 100.0)
+    // Adding zero turns a negative zero into a plain one.
+    format!("{:+.2}", (difference * 1e4).round() / 1e2 + 0.0)
 }
 
 fn number(value: f64) -> String {
@@ -261,7 +264,7 @@ fn number(value: f64) -> String {
 }
 
 fn p_value(p: f64) -> String {
-    if p < 1e-4 { "< 0.0001".into() } else { format!("{p:.4}") }
+    if p < 1e-4 { "p < 0.0001".into() } else { format!("p = {p:.4}") }
 }
 
 fn dash() -> String {
