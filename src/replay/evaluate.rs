@@ -158,6 +158,7 @@ pub(super) struct Draw {
     /// Sums of quality over them.
     pub(super) weak: f64,
     pub(super) strong: f64,
+    pub(super) best: f64,
     /// The policies that are walked, in the order of the candidates; `None` for those that any data give the same figures.
     pub(super) walked: Vec<Option<Drawn>>,
 }
@@ -199,16 +200,17 @@ fn resample(
         .collect();
     let resamples = Resamples { units: outcomes.queries, draws: options.draws, seed: options.seed };
     resamples.map(|counts| {
-        let (mut rows, mut weak, mut strong) = (0.0, 0.0, 0.0);
+        let (mut rows, mut weak, mut strong, mut best) = (0.0, 0.0, 0.0, 0.0);
         for ((&query, &w), &s) in outcomes.query_of.iter().zip(&outcomes.weak).zip(&outcomes.strong) {
             let count = f64::from(counts[query as usize]);
             rows += count;
             weak += count * w;
             strong += count * s;
+            best += count * w.max(s);
         }
         let walked =
             walks.iter().map(|walk| walk.as_ref().map(|walk| walk.draw(counts, rows, strong - weak))).collect();
-        Draw { rows, weak, strong, walked }
+        Draw { rows, weak, strong, best, walked }
     })
 }
 

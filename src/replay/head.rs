@@ -51,14 +51,7 @@ pub(super) fn head(
     };
     add("weak", share(outcomes.weak.iter().sum(), &|draw| draw.weak / draw.rows));
     add("strong", share(outcomes.strong.iter().sum(), &|draw| draw.strong / draw.rows));
-    let oracle_at = policies.iter().position(|policy| policy.name == "oracle").map_or(0, |i| i - 2);
-    add(
-        "oracle",
-        share(total, &|draw| {
-            let gained = draw.walked[oracle_at].as_ref().map_or(0.0, |drawn| drawn.whole_gain);
-            (draw.weak + gained) / draw.rows
-        }),
-    );
+    add("oracle", share(total, &|draw| draw.best / draw.rows));
     add("strong_less_weak", of_draws(&|draw| (draw.strong - draw.weak) / draw.rows));
     let mut notes = outcomes.notes.clone();
     if !outcomes.rows_are_queries() {

@@ -2,6 +2,11 @@
 
 use super::learned::{Learner, cross_fitted};
 use super::*;
+use crate::metrics::example;
+use crate::record::RunWriter;
+use crate::router::Tier;
+use crate::trial::Confidence;
+use std::path::Path;
 
 fn outcomes(weak: &[f64], strong: &[f64], scores: &[f64]) -> Outcomes {
     let n = u32::try_from(weak.len()).unwrap();
@@ -180,6 +185,55 @@ fn thresholds_count_who_is_sent_in_vain_and_who_is_kept_wrongly() {
     assert_eq!((point.over_escalation, point.under_escalation), (Some(0.25), Some(0.25)));
     assert_eq!(point.quality, 0.75);
     assert_eq!(point.mcnemar_p, Some(1.0));
+}
+
+#[test]
+fn a_policy_that_costs_more_than_the_strong_model_is_none_to_choose() {
+    let mut data = sound();
+    data.cost = Some(Sides { weak: vec![8.0; 200], strong: vec![10.0; 200] });
+    let found = judged(&data);
+    assert_eq!(found.verdict.policy, None);
+    assert!(found.verdict.text.contains("at a lower cost"), "{}", found.verdict.text);
+}
+
+/// A run of the three routers on six samples, with the confidence of the SLM's answers.
+fn write_run(folder: &Path, model: &str) {
+    let (mut header, mut trials) = example::run();
+    header.slm.model = model.into();
+    for (i, record) in trials.iter_mut().enumerate() {
+        for attempt in record.trial.attempts.iter_mut().filter(|attempt| attempt.tier == Tier::Slm) {
+            let confidence = 0.9 - 0.01 * i as f64;
+            attempt.confidence = Some(Confidence { label: None, mean: confidence, min: confidence / 2.0 });
+        }
+    }
+    let mut writer = RunWriter::create(folder, header).unwrap();
+    trials.iter().for_each(|record| writer.append(record).unwrap());
+}
+
+#[test]
+fn a_run_gives_outcomes_costs_and_the_confidence_of_both_models_first_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [folder.path().join("a"), folder.path().join("b"), folder.path().join("c")];
+    write_run(&runs[0], "small");
+    write_run(&runs[1], "small");
+    write_run(&runs[2], "other");
+    let data = read_runs(&runs[..1]).unwrap();
+    assert_eq!(data.weak, [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+    assert_eq!(data.strong, [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
+    // A second of the machine at 3.6 dollars an hour; 1,000 and 100 tokens at the prices of gpt-4.1.
+    let cost = data.cost.as_ref().unwrap();
+    assert!((cost.weak[0] - 0.001).abs() < 1e-12 && (cost.strong[0] - 0.0028).abs() < 1e-12, "{cost:?}");
+    assert_eq!(
+        data.scores.iter().map(|score| &*score.name).collect::<Vec<_>>(),
+        ["confidence", "confidence-mean", "confidence-min",]
+    );
+    assert_eq!(policy(&judged(&data), "confidence").auroc, Some(1.0));
+
+    let twice = read_runs(&runs[..2]).unwrap();
+    assert_eq!((twice.weak.len(), twice.queries), (12, 6));
+    let refused = read_runs(&runs).unwrap_err().to_string();
+    assert!(refused.contains("replay runs of the same two models together"), "{refused}");
+    assert!(read_runs(&[folder.path().join("nowhere")]).is_err());
 }
 
 #[test]

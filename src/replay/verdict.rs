@@ -80,7 +80,7 @@ pub(super) fn verdict(
             spent: (0.0, data.span.weak),
         })
     } else {
-        cheapest_passing(policies)
+        cheapest_passing(policies, data.span.strong)
     };
     let break_even = match &choice {
         Some(choice) => break_even(data, choice.spent),
@@ -106,8 +106,9 @@ pub(super) fn verdict(
     }
 }
 
-/// Of the policies that pass at some threshold the one that costs least there; of equals the first.
-fn cheapest_passing(policies: &[Policy]) -> Option<Choice<'_>> {
+/// Of the policies that pass at some threshold the one that costs least there, and less than the strong model; of equals the
+/// first.
+fn cheapest_passing(policies: &[Policy], strong_cost: f64) -> Option<Choice<'_>> {
     let passing = policies.iter().filter(|policy| !policy.control).filter_map(|policy| {
         let point = smallest_passing(&policy.points)?;
         Some(Choice {
@@ -120,7 +121,9 @@ fn cheapest_passing(policies: &[Policy]) -> Option<Choice<'_>> {
             spent: point.spent,
         })
     });
-    passing.reduce(|best, next| if next.cost < best.cost { next } else { best })
+    passing
+        .filter(|choice| choice.cost < strong_cost)
+        .reduce(|best, next| if next.cost < best.cost { next } else { best })
 }
 
 /// The last threshold that passes on the way from all queries at the strong model downwards. Testing in an order that is
@@ -172,8 +175,7 @@ fn on_the_policy(choice: Option<&Choice>, tried: usize, margin: f64) -> String {
             "No policy was given that could share the work: name a score, or let routers learn from the text.".into()
         }
         (None, _) => format!(
-            "None of the {tried} policies tried is shown to stay within {margin} of the strong model while it keeps queries at \
-             the weak one."
+            "None of the {tried} policies tried is shown to stay within {margin} of the strong model at a lower cost."
         ),
         (Some(choice), _) => format!(
             "The cheapest policy that is shown to stay within {margin} of it is {}: {:.1} % of queries stay with the weak model, \

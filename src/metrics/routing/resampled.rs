@@ -33,8 +33,6 @@ pub struct Drawn {
     pub cpt: [Option<f64>; LEVELS],
     /// The integral of the mean gain over the share.
     pub area: f64,
-    /// Sum of the gains of all rows.
-    pub whole_gain: f64,
 }
 
 impl Walk {
@@ -79,7 +77,7 @@ impl Walk {
         // The end of the ranking is no mark.
         gain_at.pop();
         let apgr = (gap > 0.0).then(|| (state.grid + state.gain / 2.0) / APGR_STEPS as f64 / gap);
-        Drawn { gain_at, apgr, cpt: state.crossings, area: state.area / (rows * rows), whole_gain: state.gain }
+        Drawn { gain_at, apgr, cpt: state.crossings, area: state.area / (rows * rows) }
     }
 }
 
