@@ -4,8 +4,9 @@ use super::evaluate::{All, Data, no_pairs};
 use super::{Ends, Known, Score, keep};
 use crate::metrics::routing::{Ranking, Step, ibc_lift};
 use crate::metrics::statistics::{
-    Undefined, Z_ONE_SIDED, Z_TWO_SIDED, mcnemar_exact, percentile_ends, quantile, score_bound, undefined,
+    Undefined, Z_ONE_SIDED, Z_TWO_SIDED, mcnemar_exact, percentile_ends, quantile_of_sorted, score_bound, undefined,
 };
+use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -125,7 +126,7 @@ pub(super) fn points(
         ..Sums::default()
     };
     let one = |mark: usize| point(data, basis, (mark, whole), score, drawn, margin);
-    (0..basis.groups.len()).map(one).collect()
+    (0..basis.groups.len()).into_par_iter().map(one).collect()
 }
 
 fn point(
@@ -213,7 +214,8 @@ fn latency(data: &Data, basis: &Basis, sent: usize) -> Option<Latency> {
             (true, Known::AfterWeak) => weak + strong,
         }
     };
-    let all: Vec<f64> = basis.ranking.order().iter().enumerate().map(seconds).collect();
+    let mut all: Vec<f64> = basis.ranking.order().iter().enumerate().map(seconds).collect();
     let mean = all.iter().sum::<f64>() / all.len() as f64;
-    Some(Latency { mean, p50: quantile(&all, 0.5).ok()?, p95: quantile(&all, 0.95).ok()? })
+    all.sort_unstable_by(f64::total_cmp);
+    Some(Latency { mean, p50: quantile_of_sorted(&all, 0.5), p95: quantile_of_sorted(&all, 0.95) })
 }

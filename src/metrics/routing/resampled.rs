@@ -58,18 +58,18 @@ impl Walk {
         state.next_gain = wanted[0];
         let mut gain_at = Vec::with_capacity(self.marks.len());
         let (mut group, mut row) = (0, 0);
+        let drawn = |row: usize| f64::from(counts[self.units[row] as usize]);
         for &mark in self.marks.iter().chain([&self.ends.len()]) {
             for &end in &self.ends[group..mark.max(group)] {
-                let (mut count, mut gain) = (0.0, 0.0);
-                for (&unit, &each) in self.units[row..end as usize].iter().zip(&self.gains[row..end as usize]) {
-                    let drawn = f64::from(counts[unit as usize]);
-                    count += drawn;
-                    gain += drawn * each;
+                let end = end as usize;
+                // Most scores tell most rows apart: a row alone needs no sums.
+                let (mut count, mut gain) = (drawn(row), drawn(row) * self.gains[row]);
+                for row in row + 1..end {
+                    count += drawn(row);
+                    gain += drawn(row) * self.gains[row];
                 }
-                row = end as usize;
-                if count > 0.0 {
-                    state.pass(count, gain, &wanted);
-                }
+                row = end;
+                state.pass(count, gain, &wanted);
             }
             group = mark.max(group);
             gain_at.push(state.gain);
@@ -101,23 +101,32 @@ struct State {
 }
 
 impl State {
-    /// Passes a group: within it the gain rises in proportion to the rows.
+    /// Passes a group: within it the gain rises in proportion to the rows. A group of which nothing was drawn changes nothing.
     #[inline]
     fn pass(&mut self, count: f64, gain: f64, wanted: &[f64; LEVELS]) {
         let (count_after, gain_after) = (self.count + count, self.gain + gain);
-        while self.passed + 1 < APGR_STEPS && self.next_share <= count_after {
-            self.grid += self.gain + gain * ((self.next_share - self.count) / count);
-            self.passed += 1;
-            self.next_share = self.step * (self.passed + 1) as f64;
-        }
-        while self.crossed < LEVELS && gain_after >= self.next_gain {
-            let part = if gain > 0.0 { (self.next_gain - self.gain) / gain } else { 0.0 };
-            self.crossings[self.crossed] = Some((self.count + count * part) / self.rows);
-            self.crossed += 1;
-            self.next_gain = wanted.get(self.crossed).copied().unwrap_or(f64::INFINITY);
+        if count_after >= self.next_share || gain_after >= self.next_gain {
+            self.cross(count, gain, wanted);
         }
         self.area += count * (self.gain + gain / 2.0);
         self.count = count_after;
         self.gain = gain_after;
+    }
+
+    /// Reads the shares and the levels that lie within a group.
+    #[cold]
+    fn cross(&mut self, count: f64, gain: f64, wanted: &[f64; LEVELS]) {
+        while self.count + count >= self.next_share {
+            self.grid += self.gain + gain * ((self.next_share - self.count) / count);
+            self.passed += 1;
+            let more = self.passed + 1 < APGR_STEPS;
+            self.next_share = if more { self.step * (self.passed + 1) as f64 } else { f64::INFINITY };
+        }
+        while self.gain + gain >= self.next_gain {
+            let part = (self.next_gain - self.gain) / gain;
+            self.crossings[self.crossed] = Some((self.count + count * part) / self.rows);
+            self.crossed += 1;
+            self.next_gain = wanted.get(self.crossed).copied().unwrap_or(f64::INFINITY);
+        }
     }
 }

@@ -82,7 +82,7 @@ pub fn quantile(values: &[f64], q: f64) -> Result<f64, Undefined> {
 }
 
 /// Type 7 quantile of values in ascending order, of which there is at least one.
-fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
     let position = q * (sorted.len() - 1) as f64;
     let (below, part) = (position.floor() as usize, position.fract());
     let low = sorted[below];
