@@ -33,6 +33,8 @@ pub mod record;
 
 pub mod metrics;
 
+pub mod replay;
+
 pub mod grid;
 
 pub mod report;

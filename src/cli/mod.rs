@@ -10,6 +10,7 @@ pub mod models;
 mod output;
 mod prepare;
 mod progress;
+mod replay;
 mod report;
 mod serve;
 mod setup;
@@ -70,6 +71,9 @@ enum Verb {
     Bench(Box<bench::BenchArgs>),
     /// Make the tables of a run again from its records
     Report(report::ReportArgs),
+    /// Put every policy through recorded outcomes of two models, at every threshold, and call none
+    #[command(allow_negative_numbers = true)]
+    Replay(Box<replay::ReplayArgs>),
     /// List, fetch, verify and inspect models
     Models(models::ModelsArgs),
     /// List, show and check tasks
@@ -106,6 +110,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus> {
     match &cli.verb {
         Verb::Bench(args) => bench::run(args, network, &cli.common),
         Verb::Report(args) => report::run(args),
+        Verb::Replay(args) => replay::run(args, network, &cli.common),
         Verb::Models(args) => models::run(args, network, cli.common.quiet),
         Verb::Tasks(args) => tasks::run(args),
         Verb::Serve(args) => serve::run(args, network, cli.common.quiet),

@@ -15,6 +15,7 @@ pub mod grounding;
 mod memory;
 mod policy;
 mod price;
+pub mod routing;
 mod score;
 pub mod statistics;
 mod summary;

@@ -92,3 +92,18 @@ fn number(value: Option<f64>) -> String {
 fn pairs<V: std::fmt::Display>(map: &BTreeMap<String, V>) -> String {
     map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("; ")
 }
+
+/// `curves.csv`: every threshold of every policy of a replay, all digits.
+pub fn replay_curves(replay: &crate::replay::Replay) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["policy", "threshold", "strong_share", "quality", "cost"])?;
+    for policy in &replay.policies {
+        for vertex in &policy.vertices {
+            let at = vertex.at;
+            let [share, quality, cost] = [at.strong_share, at.quality, at.cost].map(|value| value.to_string());
+            writer.write_record([&policy.name, &number(vertex.threshold), &share, &quality, &cost])?;
+        }
+    }
+    let bytes = writer.into_inner().context("finishing curves.csv")?;
+    String::from_utf8(bytes).context("finishing curves.csv")
+}

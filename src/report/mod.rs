@@ -6,12 +6,14 @@
 
 mod csv;
 mod markdown;
+mod replay;
 mod tables;
 mod terminal;
 mod write;
 
-pub use csv::render_csv;
+pub use csv::{render_csv, replay_curves};
 pub use markdown::render_markdown;
+pub use replay::replay_tables;
 pub use tables::tables;
 pub use terminal::render_terminal;
 pub use write::write;

@@ -15,25 +15,25 @@ const MEMORY: usize = 8;
 
 /// Examples: features of equal length, and the class of each.
 #[derive(Clone, Copy)]
-pub(super) struct Examples<'a> {
+pub(crate) struct Examples<'a> {
     /// One row per example.
-    pub(super) rows: &'a [Vec<f64>],
+    pub(crate) rows: &'a [Vec<f64>],
     /// The class of each row, below `classes`.
-    pub(super) classes_of: &'a [usize],
+    pub(crate) classes_of: &'a [usize],
     /// Number of classes.
-    pub(super) classes: usize,
+    pub(crate) classes: usize,
 }
 
 /// Weights, class by class; the last of each class is its bias.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Logistic {
+pub(crate) struct Logistic {
     weights: Vec<f64>,
     classes: usize,
 }
 
 impl Logistic {
     /// Fits to the examples. `variance` is the prior's variance (scikit-learn's `C`); the bias has no prior.
-    pub(super) fn fit(examples: Examples<'_>, variance: f64) -> Self {
+    pub(crate) fn fit(examples: Examples<'_>, variance: f64) -> Self {
         let width = examples.rows.first().map_or(0, Vec::len) + 1;
         let mut weights = vec![0.0; width * examples.classes];
         minimise(&mut weights, |w| objective(w, width, examples, variance));
@@ -41,7 +41,7 @@ impl Logistic {
     }
 
     /// The probability of each class.
-    pub(super) fn probabilities(&self, row: &[f64]) -> Vec<f64> {
+    pub(crate) fn probabilities(&self, row: &[f64]) -> Vec<f64> {
         let mut p = vec![0.0; self.classes];
         softmax(&self.weights, row, &mut p);
         p

@@ -5,7 +5,7 @@ mod build;
 mod domain;
 mod hybrid;
 mod llm_first;
-mod logistic;
+pub(crate) mod logistic;
 mod repair;
 mod slm_dominant;
 mod slm_only;

@@ -11,6 +11,7 @@ mod folder;
 mod grounding;
 mod models;
 mod remote;
+mod replay;
 mod serve;
 mod speed;
 mod support;

@@ -6,13 +6,17 @@
 
 mod bootstrap;
 mod correlation;
+mod multiple;
 mod paired;
 mod ranking;
+mod resample;
 
 pub use bootstrap::{DRAWS, figure_interval, mean_difference_interval, mean_interval, quantile_interval};
 pub use correlation::{pearson, spearman};
+pub use multiple::holm;
 pub use paired::{PairedDifference, mcnemar_exact, paired_difference, score_bound};
 pub use ranking::auroc;
+pub use resample::{Resamples, percentile_ends};
 
 /// The standard normal quantile of a two-sided 95 % interval.
 pub const Z_TWO_SIDED: f64 = 1.959_963_984_540_054;
@@ -41,7 +45,7 @@ pub struct Interval {
 #[error("{0}")]
 pub struct Undefined(pub String);
 
-pub(super) fn undefined<T>(reason: &str) -> Result<T, Undefined> {
+pub(crate) fn undefined<T>(reason: &str) -> Result<T, Undefined> {
     Err(Undefined(reason.into()))
 }
 
@@ -80,7 +84,7 @@ pub fn quantile(values: &[f64], q: f64) -> Result<f64, Undefined> {
 }
 
 /// Type 7 quantile of values in ascending order, of which there is at least one.
-fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
     let position = q * (sorted.len() - 1) as f64;
     let (below, part) = (position.floor() as usize, position.fract());
     let low = sorted[below];

@@ -172,3 +172,53 @@ proptest! {
         prop_assert!((score_bound(n, gain, loss, Z_ONE_SIDED) - mirrored).abs() < 1e-9);
     }
 }
+
+#[test]
+fn auroc_counts_ties_as_one_half_and_needs_both_classes() {
+    assert_eq!(auroc(&[0.1, 0.4, 0.35, 0.8], &[false, false, true, true]).unwrap(), 0.75);
+    assert_eq!(auroc(&[0.5; 4], &[true, false, false, true]).unwrap(), 0.5);
+    assert_eq!(auroc(&[0.5; 2], &[true, true]).unwrap_err().0, "only one class is there");
+    assert!(auroc(&[f64::NAN, 0.0], &[true, false]).is_err());
+    assert!(auroc(&[0.0], &[true, false]).is_err());
+}
+
+#[test]
+fn resamples_draw_as_many_units_as_there_are_and_the_same_on_any_number_of_threads() {
+    let resamples = Resamples { units: 50, draws: 64, seed: 3 };
+    let drawn = resamples.map(<[u16]>::to_vec).unwrap();
+    assert!(drawn.iter().all(|counts| counts.iter().map(|&count| u32::from(count)).sum::<u32>() == 50));
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(alone.install(|| resamples.map(<[u16]>::to_vec).unwrap()), drawn);
+    assert_ne!(drawn[0], drawn[1]);
+    assert!(Resamples { units: 1, ..resamples }.map(|_| ()).is_err());
+}
+
+#[test]
+fn the_resampled_mean_has_the_interval_of_scipys_bootstrap() {
+    for case in cases(&fixture(), "bootstrap") {
+        if case["statistic"] != "mean" {
+            continue;
+        }
+        let values = numbers(&case["values"]);
+        let resamples = Resamples { units: u32::try_from(values.len()).unwrap(), draws: 20_000, seed: 1 };
+        let mean = |counts: &[u16]| {
+            let sum: f64 = counts.iter().zip(&values).map(|(&count, value)| f64::from(count) * value).sum();
+            Some(sum / values.len() as f64)
+        };
+        let (low, high) = percentile_ends(&resamples.map(mean).unwrap(), 0.025).unwrap();
+        let within = (high - low) * 0.03;
+        close(low, &case["low"], within, &case);
+        close(high, &case["high"], within, &case);
+    }
+}
+
+#[test]
+fn resamples_without_a_figure_widen_the_interval_or_leave_none() {
+    let drawn = |missing: usize| -> Vec<Option<f64>> {
+        (0..1000).map(|i| (i >= missing).then(|| f64::from(i32::try_from(i).unwrap()))).collect()
+    };
+    let (low, high) = percentile_ends(&drawn(0), 0.025).unwrap();
+    let (wider_low, wider_high) = percentile_ends(&drawn(10), 0.025).unwrap();
+    assert!(wider_low <= low + 10.0 && wider_high > high, "{wider_low} {wider_high}");
+    assert_eq!(percentile_ends(&drawn(30), 0.025).unwrap_err().0, "it is undefined in 30 of 1000 resamples");
+}

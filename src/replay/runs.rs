@@ -1,0 +1,146 @@
+//! Outcomes from runs of `bench` in which both models answered the same samples.
+
+use super::{Hardware, Known, Outcomes, Score, Sides};
+use crate::error::{Result, usage};
+use crate::metrics::routing::First;
+use crate::record::{self, Run, TrialRecord};
+use crate::router::{PromptVariant, Tier};
+use crate::trial::Attempt;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// A model's first answer to the plain prompt of a sample.
+struct Answer<'a> {
+    right: bool,
+    attempt: &'a Attempt,
+}
+
+/// Reads runs. Each sample of a run that both models answered plainly is a row; samples that stand in several runs of a task
+/// are one query.
+pub fn read_runs(folders: &[PathBuf]) -> Result<Outcomes> {
+    let runs = folders.iter().map(|folder| record::read(folder)).collect::<Result<Vec<Run>>>()?;
+    let Some(first) = runs.first() else { return Err(usage("name the folder of a run, or a table by --outcomes")) };
+    let models = |run: &Run| (run.header.slm.model.clone(), run.header.llm.model.clone());
+    for (run, folder) in runs.iter().zip(folders) {
+        if models(run) != models(first) {
+            let ((weak, strong), (other_weak, other_strong)) = (models(first), models(run));
+            return Err(usage(format!(
+                "{} holds {other_weak} and {other_strong}, the runs before it {weak} and {strong}: replay runs of the same two \
+                 models together",
+                folder.display()
+            )));
+        }
+    }
+    let (weak_model, strong_model) = models(first);
+    let mut rows: Vec<(Answer, Answer, &Run)> = Vec::new();
+    let mut query_of = Vec::new();
+    let mut queries: HashMap<(&str, &str), u32> = HashMap::new();
+    let mut notes = Vec::new();
+    for (run, folder) in runs.iter().zip(folders) {
+        let (weak, strong) = (first_answers(run, Tier::Slm), first_answers(run, Tier::Llm));
+        let mut skipped = 0;
+        for sample in &run.header.samples {
+            let key = |answers: &HashMap<&str, (usize, usize)>| {
+                let &(trial, attempt) = answers.get(&**sample)?;
+                let record = run.trials.get(trial)?;
+                let right = record.attempts_correct.get(attempt).copied().flatten()?;
+                Some(Answer { right, attempt: record.trial.attempts.get(attempt)? })
+            };
+            let (Some(weak), Some(strong)) = (key(&weak), key(&strong)) else {
+                skipped += 1;
+                continue;
+            };
+            let next = u32::try_from(queries.len()).unwrap_or(u32::MAX);
+            query_of.push(*queries.entry((&run.header.task_sha256, sample)).or_insert(next));
+            rows.push((weak, strong, run));
+        }
+        if run.torn {
+            notes.push(format!(
+                "The last line of {} was torn by a crash and is left out.",
+                folder.join("trials.jsonl").display()
+            ));
+        }
+        if skipped > 0 {
+            notes.push(format!(
+                "{skipped} of {} samples of {} are left out: not both models answered them plainly, so the rest may be a \
+                 selection.",
+                run.header.samples.len(),
+                folder.display()
+            ));
+        }
+    }
+    if rows.is_empty() {
+        return Err(usage(
+            "no sample was answered by both models in these runs: bench with routers that ask both, such as \
+             `--router slm-only,llm-first`",
+        ));
+    }
+    if first.header.llm_is_stand_in {
+        notes.push("The LLM is a stand-in on this machine: its latency is not that of a remote API.".to_owned());
+    }
+    let quality = |right: bool| f64::from(u8::from(right));
+    let seconds = |attempt: &Attempt| attempt.total_s.0;
+    let rates: Option<Vec<f64>> =
+        runs.iter().map(|run| run.header.hardware_price.as_ref().map(|price| price.usd_per_hour)).collect();
+    let rate = rates.filter(|rates| rates.iter().all(|rate| *rate == rates[0])).map(|rates| rates[0]);
+    let strong_usd: Option<Vec<f64>> = rows.iter().map(|(_, strong, _)| Some(strong.attempt.api_usd?.0)).collect();
+    let cost = rate.zip(strong_usd).map(|(rate, strong)| Sides {
+        weak: rows.iter().map(|(weak, ..)| seconds(weak.attempt) * rate / 3600.0).collect(),
+        strong,
+    });
+    if cost.is_none() {
+        notes.push("Not every answer has a price in these runs: a cost is a call of the strong model.".to_owned());
+    }
+    let hardware = rate.map(|usd_per_hour| Hardware { usd_per_hour, is_weak_cost: true });
+    Ok(Outcomes {
+        weak_model,
+        strong_model,
+        weak: rows.iter().map(|(weak, ..)| quality(weak.right)).collect(),
+        strong: rows.iter().map(|(_, strong, _)| quality(strong.right)).collect(),
+        hardware: hardware.filter(|_| cost.is_some()),
+        cost,
+        latency: Some(Sides {
+            weak: rows.iter().map(|(weak, ..)| seconds(weak.attempt)).collect(),
+            strong: rows.iter().map(|(_, strong, _)| seconds(strong.attempt)).collect(),
+        }),
+        scores: scores(&rows),
+        queries: u32::try_from(queries.len()).unwrap_or(u32::MAX),
+        query_of,
+        texts: None,
+        excluded: 0,
+        notes,
+    })
+}
+
+/// For each sample, where the first plain answer of a tier stands: trial and attempt. All cells of a run send the same plain
+/// prompt where they share a memory, so the first one stands for them; memories are told apart by their first cell.
+fn first_answers(run: &Run, tier: Tier) -> HashMap<&str, (usize, usize)> {
+    let memory = run.header.cells.first().map(|cell| cell.memory);
+    let mut answers = HashMap::new();
+    for (trial, record) in run.trials.iter().enumerate().filter(|(_, record)| Some(record.memory) == memory) {
+        if let Some(attempt) = first_plain(record, tier) {
+            answers.entry(&*record.sample).or_insert((trial, attempt));
+        }
+    }
+    answers
+}
+
+fn first_plain(record: &TrialRecord, tier: Tier) -> Option<usize> {
+    let attempts = &record.trial.attempts;
+    let first = attempts.iter().position(|attempt| attempt.tier == tier && attempt.failure.is_none())?;
+    (attempts.get(first)?.variant == PromptVariant::Plain).then_some(first)
+}
+
+/// The confidence of the weak model's answers, by each reading that was recorded.
+fn scores(rows: &[(Answer, Answer, &Run)]) -> Vec<Score> {
+    let reading = |name: &str, read: &dyn Fn(&crate::trial::Confidence) -> f64| {
+        let value = |weak: &Answer| weak.attempt.confidence.as_ref().map_or(f64::NAN, read);
+        let values = rows.iter().map(|(weak, ..)| value(weak)).collect();
+        Score { name: name.to_owned(), values, first: First::Low, known: Known::AfterWeak }
+    };
+    vec![
+        reading("confidence", &|confidence| confidence.value()),
+        reading("confidence-mean", &|confidence| confidence.mean),
+        reading("confidence-min", &|confidence| confidence.min),
+    ]
+}
