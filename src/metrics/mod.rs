@@ -8,9 +8,11 @@
 mod alone;
 mod components;
 mod contract;
+mod detection;
 #[cfg(test)]
 pub(crate) mod example;
 mod figure;
+mod left;
 mod policy;
 mod price;
 mod score;
@@ -23,7 +25,9 @@ mod verdict;
 pub use alone::{ModelAlone, ModelsAlone};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};
+pub use detection::{Counts, Detection, detection, match_places};
 pub use figure::{Figure, significant};
+pub use left::LeftDevice;
 pub use policy::is_escalated;
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
 pub use score::{Ground, attempts_correct, score};

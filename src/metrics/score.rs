@@ -16,6 +16,8 @@ pub type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<f64>> + 'a;
 pub fn score(target: &Target, trial: &Trial, ground: &Ground<'_>) -> Result<Option<Scores>> {
     match trial.outcome {
         Outcome::Failed => Ok(None),
+        Outcome::Refused => Ok(Some(quality(target, &Prediction::default(), true))),
+        Outcome::HandedOver => Ok(Some(quality(target, &trial.prediction, false))),
         Outcome::ContractFailed => {
             Ok(Some(Scores { groundedness: None, ..quality(target, &Prediction::default(), true) }))
         }

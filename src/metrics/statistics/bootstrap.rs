@@ -66,6 +66,34 @@ pub fn mean_difference_interval(first: &[f64], second: &[f64]) -> Result<(Interv
     Ok((middle(value, means, differences.len()), one_sided))
 }
 
+/// The ratio of two sums over the same queries with its 95 % interval. Draws in which the lower sum is zero say nothing and
+/// are left out; where they are more than half, there is no interval.
+pub fn ratio_interval(upper: &[f64], lower: &[f64]) -> Result<Interval, Undefined> {
+    refuse_odd(upper)?;
+    refuse_odd(lower)?;
+    if upper.len() != lower.len() {
+        return undefined("the two sides are not paired");
+    }
+    let total: f64 = lower.iter().sum();
+    if total == 0.0 {
+        return undefined("there is nothing to divide by");
+    }
+    needs_two(upper.len())?;
+    let mut ratios = Vec::with_capacity(DRAWS);
+    resample(upper.len(), |indices| {
+        let (above, below) = indices
+            .iter()
+            .fold((0.0, 0.0), |(above, below), &i| (above + upper[i as usize], below + lower[i as usize]));
+        if below != 0.0 {
+            ratios.push(above / below);
+        }
+    });
+    if ratios.len() * 2 < DRAWS {
+        return undefined("most resamples have nothing to divide by");
+    }
+    Ok(middle(upper.iter().sum::<f64>() / total, ratios, upper.len()))
+}
+
 fn needs_two(n: usize) -> Result<(), Undefined> {
     if n < 2 { undefined("one value has no spread: an interval needs two") } else { Ok(()) }
 }

@@ -7,7 +7,7 @@
 mod bootstrap;
 mod paired;
 
-pub use bootstrap::{DRAWS, mean_difference_interval, mean_interval, quantile_interval};
+pub use bootstrap::{DRAWS, mean_difference_interval, mean_interval, quantile_interval, ratio_interval};
 pub use paired::{PairedDifference, mcnemar_exact, paired_difference, score_bound};
 
 /// The standard normal quantile of a two-sided 95 % interval.
