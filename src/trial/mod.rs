@@ -5,6 +5,7 @@
 
 mod conceal;
 mod confidence;
+mod guard;
 mod prompt;
 mod run;
 #[cfg(test)]

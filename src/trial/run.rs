@@ -1,13 +1,14 @@
 //! The loop of one trial.
 
-use super::{Attempt, Confidence, Failure, Outcome, Prediction, PromptBuilder, Sent, Trial};
+use super::guard::{outgoing, redacts, unasked};
+use super::{Attempt, Confidence, Failure, Outcome, Prediction, PromptBuilder, Trial};
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::contract::{Contract, ContractMode, Verdict};
 use crate::engine::{Engine, FailureKind, Held, Request, Usage, UsageSource};
 use crate::memory::{Memory, Retrieval};
 use crate::nn::chat::Message;
 use crate::router::{AttemptEvidence, Decision, Evidence, PromptVariant, Reason, Router, Tier};
-use crate::safety::{Action, Certainty, Finding, Redaction, SafetyPolicy, inspect, personal_data};
+use crate::safety::{Action, Finding, Redaction, SafetyPolicy, inspect};
 use crate::task::Query;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -201,22 +202,6 @@ impl<'a> State<'a> {
         }
     }
 
-    /// The messages as they may leave this program, and what of personal data goes with them.
-    fn outgoing(&mut self, messages: &[Message]) -> (Vec<Message>, Sent) {
-        let (policy, mut sent) = (self.cell.safety, Sent::default());
-        let mut redacted = messages.to_vec();
-        for message in redacted.iter_mut().filter(|message| message.role != "system") {
-            message.content = self.redaction.redact(&message.content, |finding| redacts(policy, finding));
-            sent.redacted += self.redaction.placeholders_in(&message.content);
-            for finding in personal_data(&message.content) {
-                if finding.certainty > Certainty::Weak {
-                    *sent.personal_data.entry(finding.entity).or_default() += 1;
-                }
-            }
-        }
-        (redacted, sent)
-    }
-
     fn call(&mut self, tier: Tier, model: Option<&str>, variant: PromptVariant, reason: Reason, retrieval: &Retrieval) {
         let clock = self.cell.clock;
         let engine = self.engine(tier, model);
@@ -225,7 +210,7 @@ impl<'a> State<'a> {
         self.spans.add(Component::Prompt, clock.since(start));
         let start = clock.now();
         let (outgoing, sent) = if engine.is_remote() {
-            let (outgoing, sent) = self.outgoing(&messages);
+            let (outgoing, sent) = outgoing(self.cell.safety, &mut self.redaction, &messages);
             (outgoing, Some(sent))
         } else {
             (messages.clone(), None)
@@ -354,19 +339,6 @@ impl<'a> State<'a> {
             wall_s: self.cell.clock.since(started),
         }
     }
-}
-
-/// How a trial ends whose query no model may be asked; `None` where one may.
-fn unasked(action: Action) -> Option<Outcome> {
-    match action {
-        Action::Refuse => Some(Outcome::Refused),
-        Action::Person => Some(Outcome::HandedOver),
-        Action::Allow | Action::Redact | Action::Escalate | Action::KeepLocal => None,
-    }
-}
-
-fn redacts(policy: &SafetyPolicy, finding: &Finding) -> bool {
-    policy.action(finding) == Action::Redact
 }
 
 fn router_fault(what: &str) -> Failure {

@@ -10,6 +10,7 @@ mod faults;
 mod folder;
 mod models;
 mod remote;
+mod safety;
 mod serve;
 mod speed;
 mod support;

@@ -2,9 +2,10 @@
 //!
 //! An injected instruction is told by what it acts on: the assistant's own instructions, identity, limits, tools, output or
 //! secrecy. "Ignore my previous ticket" and "act as an interviewer" are ordinary language and must not fire, so each rule
-//! names such an object. Rules are strong, and fire alone, or hints, which fire where two of different families stand near
+//! names such an object. Rules are strong, and fire alone, or hints, which fire where two different ones stand near
 //! each other. What is quoted in talk about attacks is a hint too: the finding stands, marked weak.
 
+mod acts;
 mod languages;
 mod rules;
 
@@ -29,7 +30,7 @@ pub const FAMILIES: [&str; 11] = [
     "memory_poisoning",
 ];
 
-/// Hints of different families count together within so many bytes.
+/// Hints of different rules count together within so many bytes.
 const TOGETHER: usize = 600;
 
 /// How much a match says.
@@ -52,7 +53,7 @@ struct Rule {
 }
 
 fn specs() -> impl Iterator<Item = &'static Spec> {
-    rules::RULES.iter().chain(languages::RULES)
+    rules::RULES.iter().chain(acts::RULES).chain(languages::RULES)
 }
 
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
@@ -130,18 +131,18 @@ fn hits_in(folded: &Folded) -> Vec<Hit> {
     hits
 }
 
-/// How sure each match is: hints need one of another family beside them.
+/// How sure each match is: hints need another rule's match beside them.
 fn sure(mut hits: Vec<Hit>) -> Vec<(Hit, Certainty)> {
     hits.sort_by_key(|hit| hit.start);
-    let families: Vec<(usize, &str)> =
-        hits.iter().filter(|hit| !hit.quoted).map(|hit| (hit.start, hit.rule.family)).collect();
+    let names: Vec<(usize, &str)> =
+        hits.iter().filter(|hit| !hit.quoted).map(|hit| (hit.start, hit.rule.name)).collect();
     let accompanied = |hit: &Hit| {
-        let from = families.partition_point(|(start, _)| start + TOGETHER < hit.start);
-        families
+        let from = names.partition_point(|(start, _)| start + TOGETHER < hit.start);
+        names
             .iter()
             .skip(from)
             .take_while(|(start, _)| *start <= hit.start + TOGETHER)
-            .any(|(_, family)| *family != hit.rule.family)
+            .any(|(_, name)| *name != hit.rule.name)
     };
     let certainties: Vec<Certainty> = hits
         .iter()

@@ -66,6 +66,9 @@ fn email(place: &Place<'_>) -> Verdict {
 }
 
 fn ipv4(place: &Place<'_>) -> Verdict {
+    if !place.apart_digits() {
+        return None;
+    }
     let ip: Ipv4Addr = place.found().parse().ok()?;
     let told_nothing = ip.is_loopback() || ip.octets()[0] == 0 || ip.octets()[0] == 255;
     let version = VERSION
@@ -74,11 +77,7 @@ fn ipv4(place: &Place<'_>) -> Verdict {
     // Some countries write telephone numbers as four pairs with points.
     let pairs = place.found().split('.').all(|part| part.len() == 2);
     let phone = pairs && PHONE.is_match(place.clause_before()) && !place.follows(&NETWORK);
-    (place.apart_digits() && !told_nothing && !version && !phone).then_some((
-        place.start,
-        place.end,
-        Certainty::Validated,
-    ))
+    (!told_nothing && !version && !phone).then_some((place.start, place.end, Certainty::Validated))
 }
 
 fn ipv6(place: &Place<'_>) -> Verdict {

@@ -80,7 +80,7 @@ pub(super) const RULES: &[Spec] = &[
         "DATE_OF_BIRTH",
         "date_of_birth",
         r"(?i)(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/. ]{1,2}(?:[0-9]{1,2}|jan[a-z]*|feb[a-z]*|m[aä]r[a-z]*|apr[a-z]*|ma[iy]|jun[ei]?|jul[iy]?|aug[a-z]*|sep[a-z]*|o[ck]t[a-z]*|nov[a-z]*|de[cz][a-z]*)[-/. ]{1,2}[0-9]{2,4}|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.? [0-9]{1,2},? [0-9]{4})",
-        |place| if place.follows(&BORN) { plain(place, Certainty::Pattern) } else { None },
+        |place| plain(place, Certainty::Pattern).filter(|_| place.follows(&BORN)),
     ),
 ];
 
@@ -114,5 +114,5 @@ fn judged(place: &Place<'_>, check: fn(&[u32]) -> bool) -> Verdict {
 
 /// A number that its checksum and a word make one.
 fn named(place: &Place<'_>, words: &Regex, check: fn(&[u32]) -> bool) -> Verdict {
-    if place.near(words) && !is_date(place.found()) { judged(place, check) } else { None }
+    judged(place, check).filter(|_| !is_date(place.found()) && place.near(words))
 }

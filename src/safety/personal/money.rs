@@ -29,10 +29,12 @@ fn card(place: &Place<'_>) -> Verdict {
             let sizes = || window.iter().map(|(_, group)| group.len());
             let whole = sizes().take(length - 1).all(|size| (2..=7).contains(&size));
             let shaped = length == 1 || whole && last.1.len() <= 7 && sizes().max() >= Some(4);
+            if !shaped || !part.apart_digits() {
+                continue;
+            }
             let digits = digits(part.found());
             // One number in ten passes the checksum, and short ones are what serial numbers look like.
-            let other = digits.len() < 13 && part.follows(&SERIAL);
-            if shaped && part.apart_digits() && checksum::card(&digits) && !other {
+            if checksum::card(&digits) && !(digits.len() < 13 && part.follows(&SERIAL)) {
                 return part.whole(Certainty::Validated);
             }
         }

@@ -148,6 +148,9 @@ fn trunk(place: &Place<'_>) -> Verdict {
 
 /// Groups of digits without any mark of a telephone number: their sizes must be those of some country.
 fn grouped(place: &Place<'_>) -> Verdict {
+    if !place.apart_number() {
+        return None;
+    }
     const FREE: [&[usize]; 12] = [
         &[2, 2, 2, 2, 2],
         &[2, 3, 2, 2],
@@ -185,6 +188,9 @@ fn grouped(place: &Place<'_>) -> Verdict {
 
 /// Digits in one run: only where a word says telephone, and none since then says something else.
 fn bare(place: &Place<'_>) -> Verdict {
+    if !place.apart_number() {
+        return None;
+    }
     let window = place.clause_before();
     let last = |words: &Regex| words.find_iter(window).last().map(|hit| hit.start());
     let told = match (last(&PHONE), last(&OTHER)) {
