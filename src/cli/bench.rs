@@ -80,6 +80,11 @@ pub(super) struct BenchArgs {
     /// llm-first: queries up to so many characters, with no safety finding, go to the SLM first [default: none do]
     #[arg(long, value_name = "CHARS", env = "ROUTERGYM_DOWNSHIFT")]
     pub(super) downshift: Option<usize>,
+    /// What follows from a safety finding: NAME=ACTION, where NAME is personal_data, injection, risk or one type such as
+    /// EMAIL_ADDRESS, and ACTION is allow, redact, escalate, keep-local, person or refuse [default:
+    /// personal_data=allow,injection=escalate,risk=escalate]
+    #[arg(long, value_name = "NAME=ACTION", value_delimiter = ',', env = "ROUTERGYM_SAFETY")]
+    pub(super) safety: Vec<String>,
     /// Passages at most
     #[arg(long, default_value_t = 2, env = "ROUTERGYM_TOP_K")]
     pub(super) top_k: usize,

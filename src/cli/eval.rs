@@ -2,6 +2,7 @@
 
 mod contract;
 mod grounding;
+mod safety;
 
 use super::Common;
 use crate::error::{ExitStatus, Result};
@@ -21,6 +22,8 @@ enum Component {
     Contract(contract::ContractArgs),
     /// Groundedness: how far it agrees with labels, and whether answers abstain where there is no answer
     Grounding(grounding::GroundingArgs),
+    /// The safety detectors: personal data and injected instructions beside what people marked in texts
+    Safety(safety::SafetyArgs),
 }
 
 /// Runs the verb.
@@ -28,5 +31,6 @@ pub(super) fn run(args: &EvalArgs, network: Network, common: &Common) -> Result<
     match &args.component {
         Component::Contract(args) => contract::run(args, network, common),
         Component::Grounding(args) => grounding::run(args, network, common),
+        Component::Safety(args) => safety::run(args),
     }
 }

@@ -14,6 +14,7 @@ use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
+use crate::safety::SafetyPolicy;
 use crate::serve::{StandIn, StandInOptions};
 use crate::task::{Label, Query, Specialist, Split, Task};
 use crate::trial::{AnswerFields, Engines, PromptBuilder};
@@ -45,6 +46,7 @@ pub(super) struct Bench {
     ground: Grounder,
     price: Option<Price>,
     hardware: HardwarePrice,
+    safety: SafetyPolicy,
     max_tokens: usize,
     temperature: f64,
     /// The server of the stand-in LLM; it ends with the bench.
@@ -66,6 +68,7 @@ impl Bench {
             ground: &*self.ground,
             price: self.price.as_ref(),
             hardware: Some(&self.hardware),
+            safety: &self.safety,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             clock,
@@ -167,7 +170,7 @@ pub(super) fn prepare(
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
         "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm,
         "grammar_leaves_out": left_out, "answer_schema": task.schema,
-        "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args), "specialists": routed, "specialist_sha256": sums,
+        "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args)?, "specialists": routed, "specialist_sha256": sums,
     });
     let samples = resolved.samples();
     let header = RunHeader {
@@ -206,6 +209,7 @@ pub(super) fn prepare(
         ground,
         price: resolved.price.clone(),
         hardware: resolved.hardware.clone(),
+        safety: router_settings(args)?.safety,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         _stand_in: stand_in,
@@ -332,7 +336,7 @@ fn build_cells(
 ) -> Result<Vec<CellParts>> {
     let args = &resolved.args;
     let task = &resolved.task;
-    let settings = router_settings(args);
+    let settings = router_settings(args)?;
     let specialists = used_specialists(task, |_| ());
     let mut cells = Vec::new();
     for cell in &resolved.cells {
@@ -352,13 +356,17 @@ fn build_cells(
     Ok(cells)
 }
 
-fn router_settings(args: &BenchArgs) -> RouterSettings {
-    RouterSettings {
+/// The routers' settings; the safety policy among them is the trial's too.
+pub(super) fn router_settings(args: &BenchArgs) -> Result<RouterSettings> {
+    let mut safety = SafetyPolicy::default();
+    args.safety.iter().try_for_each(|text| safety.set_from_text(text))?;
+    Ok(RouterSettings {
         threshold: args.threshold,
         max_repairs: args.max_repairs,
+        safety,
         downshift_max_chars: args.downshift,
         ..RouterSettings::default()
-    }
+    })
 }
 
 /// The task's specialists. Where it names none, the SLM with the task's own prompt is the specialist of every domain that

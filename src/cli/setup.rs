@@ -42,6 +42,7 @@ pub(super) struct Resolved {
 
 /// Checks the arguments against one another and against the task.
 pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
+    super::prepare::router_settings(args)?;
     check_ranges(args)?;
     let task = task::load(&task::find(&args.task)?)?;
     let pair = if args.small { SMALL_PAIR } else { DEFAULT_PAIR };

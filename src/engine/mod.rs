@@ -260,6 +260,10 @@ pub struct EngineInfo {
 pub trait Engine: Send + Sync {
     /// What it is.
     fn info(&self) -> EngineInfo;
+    /// Whether requests leave this program, over HTTP. The stand-in for a remote LLM counts as what it stands in for.
+    fn is_remote(&self) -> bool {
+        false
+    }
     /// Answers one request.
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>>;
     /// How many tokens a text has, where the engine can tell.

@@ -207,6 +207,10 @@ impl RemoteEngine {
 }
 
 impl Engine for RemoteEngine {
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn info(&self) -> EngineInfo {
         EngineInfo {
             model: self.options.model.clone(),

@@ -62,6 +62,7 @@ type Author = Box<dyn FnMut(&Request) -> Result<Reply, EngineError> + Send>;
 pub struct ScriptedEngine {
     info: EngineInfo,
     clock: Clock,
+    remote: bool,
     author: Mutex<Author>,
     seen: Mutex<Vec<Request>>,
 }
@@ -85,7 +86,13 @@ impl ScriptedEngine {
     ) -> Self {
         let place = "scripted".to_owned();
         let info = EngineInfo { model: model.to_owned(), place, sha256: None, context_length: None };
-        Self { info, clock, author: Mutex::new(Box::new(author)), seen: Mutex::default() }
+        Self { info, clock, remote: false, author: Mutex::new(Box::new(author)), seen: Mutex::default() }
+    }
+
+    /// The same engine, as one that texts leave this program for.
+    #[must_use]
+    pub fn remote(self) -> Self {
+        Self { remote: true, ..self }
     }
 
     /// The requests so far, in order.
@@ -105,6 +112,10 @@ fn words(text: &str) -> u64 {
 impl Engine for ScriptedEngine {
     fn info(&self) -> EngineInfo {
         self.info.clone()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.remote
     }
 
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {

@@ -7,6 +7,7 @@ use crate::engine::FailureKind;
 use crate::error::{Result, anyhow};
 use crate::metrics::{self, Ground};
 use crate::record::{HardwarePrice, Price, RunWriter, TrialRecord};
+use crate::safety::SafetyPolicy;
 use crate::task::Sample;
 use crate::trial::{self, AnswerFields, CellContext, Engines, Failure, Trial};
 use crate::units::Seconds;
@@ -29,6 +30,8 @@ pub struct Judge<'a> {
     pub price: Option<&'a Price>,
     /// What the machine costs.
     pub hardware: Option<&'a HardwarePrice>,
+    /// What follows from safety findings.
+    pub safety: &'a SafetyPolicy,
     /// Upper bound of generated tokens in one call.
     pub max_tokens: usize,
     /// 0 is greedy.
@@ -93,6 +96,7 @@ fn context<'a>(parts: &'a CellParts, judge: &'a Judge<'a>) -> CellContext<'a> {
         memory: &*parts.memory,
         contract: judge.contract,
         contract_mode: parts.cell.contract,
+        safety: judge.safety,
         prompts: &parts.prompts,
         engines: judge.engines,
         fields: judge.fields,
@@ -115,6 +119,7 @@ fn judged(sample: &Sample, parts: &CellParts, mut trial: Trial, judge: &Judge<'_
         .map_err(|error| anyhow!("scoring sample {}: {error:#}", sample.query.id))?;
     let attempts_correct = metrics::attempts_correct(&sample.target, &trial);
     let cost = metrics::bill(&mut trial, judge.price, judge.hardware);
+    trial.conceal().map_err(|error| anyhow!("writing sample {}: {error:#}", sample.query.id))?;
     let scoring = judge.clock.since(start);
     trial.spans.add(Component::Scoring, scoring);
     trial.wall_s += scoring;

@@ -26,6 +26,7 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
         variant: PromptVariant::Plain,
         reason,
         prompt: "prompt".into(),
+        sent: (tier == Tier::Llm).then(crate::trial::Sent::default),
         completion: Some(label.into()),
         stop: Some(StopReason::EndOfTurn),
         usage: Usage { input_tokens: 1000, output_tokens: 100, cached_tokens: 0 },
@@ -68,6 +69,7 @@ pub(crate) fn trial(attempts: Vec<Attempt>) -> Trial {
         attempts,
         decisions: vec![],
         findings: vec![],
+        redaction: crate::safety::Redaction::default(),
         retrieval: Retrieval::default(),
         spans,
     }

@@ -30,8 +30,13 @@ impl Figure {
     /// Share of `true`, with its Wilson interval; absent for `reason` where there are no values.
     #[must_use]
     pub fn share(values: &[bool], reason: &str) -> Self {
-        let successes = values.iter().filter(|&&value| value).count();
-        Self::from_parts(Ok(0.0), statistics::wilson(successes, values.len()), values.len(), reason)
+        Self::count(values.iter().filter(|&&value| value).count(), values.len(), reason)
+    }
+
+    /// `successes` of `n`, with its Wilson interval; absent for `reason` where `n` is 0.
+    #[must_use]
+    pub fn count(successes: usize, n: usize, reason: &str) -> Self {
+        Self::from_parts(Ok(0.0), statistics::wilson(successes, n), n, reason)
     }
 
     /// Mean, with its bootstrap interval.

@@ -8,10 +8,12 @@
 mod alone;
 mod components;
 mod contract;
+mod detection;
 #[cfg(test)]
 pub(crate) mod example;
 mod figure;
 pub mod grounding;
+mod left;
 mod memory;
 mod policy;
 mod price;
@@ -26,7 +28,9 @@ mod verdict;
 pub use alone::{ModelAlone, ModelsAlone};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};
+pub use detection::{Counts, Detection, detection, match_places};
 pub use figure::{Figure, significant};
+pub use left::LeftDevice;
 pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
 pub use policy::is_escalated;
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};

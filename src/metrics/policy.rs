@@ -3,6 +3,7 @@
 use super::components::{components, latency_s};
 use super::contract::contract_use;
 use super::figure::Figure;
+use super::left::left_device;
 use super::memory::memory_use;
 use super::statistics::MIN_N_FOR_P99;
 use super::summary::{CellTrials, CostPer1000, Intervals, Latency, PolicySummary, TokenCount, TokensByTier};
@@ -84,6 +85,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         llm_causes: counted(scored.iter().filter_map(|record| llm_cause(&record.trial))),
         failures_by_kind: counted(cell.trials.iter().filter_map(|record| failure_kind(&record.trial))),
         tokens: tokens(&cell.trials),
+        left_device: left_device(&cell.trials),
         components: components(measured.iter().copied()),
         contract_use: contract_use(measured),
         memory_use: memory_use(measured),
@@ -238,6 +240,7 @@ pub(super) fn reason_name(reason: &Reason) -> &'static str {
         Reason::LowConfidence { .. } => "low_confidence",
         Reason::ConfidenceUnknown => "confidence_unknown",
         Reason::Safety { .. } => "safety",
+        Reason::KeptLocal { .. } => "kept_local",
         Reason::AttemptFailed => "attempt_failed",
         Reason::Accepted => "accepted",
         Reason::Exhausted => "exhausted",

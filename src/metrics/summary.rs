@@ -4,6 +4,7 @@ use super::alone::{ModelsAlone, models_alone};
 use super::components::{ComponentSummary, components};
 use super::contract::{ContractEffect, ContractUse, contract_effects};
 use super::figure::Figure;
+use super::left::LeftDevice;
 use super::memory::{MemoryEffect, MemoryInteraction, MemoryUse, memory_effects, memory_interactions};
 use super::policy::policy;
 use super::verdict::{Verdict, verdict};
@@ -128,6 +129,9 @@ pub struct PolicySummary {
     pub failures_by_kind: BTreeMap<String, usize>,
     /// Tokens of all calls, failed trials included.
     pub tokens: TokensByTier,
+    /// What left the device.
+    #[serde(default)]
+    pub left_device: LeftDevice,
     /// Where the time went.
     pub components: Vec<ComponentSummary>,
     /// What became of the contract, and what it cost.

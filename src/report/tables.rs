@@ -18,7 +18,7 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
     if quality.columns.len() > 1 {
         tables.push(quality);
     }
-    tables.push(latency(summary));
+    tables.extend([left(summary), latency(summary)]);
     if summary.policies.iter().any(|policy| policy.memory != MemoryKind::None) {
         tables.push(memory(summary));
     }
@@ -96,6 +96,48 @@ fn quality(summary: &Summary) -> Table {
         })
         .collect();
     Table { title: "Quality of the answers beside the label".into(), columns, rows, notes: vec![] }
+}
+
+fn left(summary: &Summary) -> Table {
+    let columns = vec![
+        Column::new("policy", Align::Left, None),
+        Column::new("queries", Align::Right, None),
+        Column::new("tokens", Align::Right, None),
+        Column::new("personal data", Align::Right, None),
+        Column::new("by type", Align::Left, None),
+        Column::new("redacted", Align::Right, None),
+        Column::new("held back", Align::Left, None),
+    ];
+    let rows = summary
+        .policies
+        .iter()
+        .map(|policy| {
+            let left = &policy.left_device;
+            vec![
+                policy_cell(policy),
+                Cell::new(format!("{} of {}", left.queries, policy.trials)),
+                Cell::new(left.input_tokens.map_or_else(not_available, |tokens| tokens.to_string())),
+                Cell::new(left.personal_data.map_or_else(not_available, |count| count.to_string())),
+                counts_cell(&left.personal_data_by_type),
+                Cell::new(left.redacted.to_string()),
+                counts_cell(&left.held_back),
+            ]
+        })
+        .collect();
+    let mut notes = vec![
+        "Queries and prompt tokens sent to a remote engine, findings of personal data in the messages as they were sent (the \
+         system's message excepted), and placeholders in the place of values; failed trials count. Held back: what the safety \
+         policy kept from it."
+            .to_owned(),
+    ];
+    if summary.llm_is_stand_in {
+        notes
+            .push("The stand-in counts as the remote LLM that it stands in for: nothing left this machine.".to_owned());
+    }
+    let told =
+        |policy: &PolicySummary| policy.left_device.reason.as_ref().map(|why| format!("{}: {why}.", policy.cell));
+    notes.extend(summary.policies.iter().filter_map(told));
+    Table { title: "What left the device".into(), columns, rows, notes }
 }
 
 fn latency(summary: &Summary) -> Table {

@@ -2,7 +2,7 @@
 
 use super::{DomainClassifier, HybridSpecialist, LlmFirst, Router, RouterKind, SlmDominant, SlmOnly};
 use crate::error::{Result, usage};
-use crate::safety::FindingKind;
+use crate::safety::SafetyPolicy;
 use crate::task::Specialist;
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +16,9 @@ pub struct RouterSettings {
     pub confidence_required: bool,
     /// Repairs of each model's answer at most.
     pub max_repairs: usize,
-    /// Findings of these kinds send a query to the LLM before any call.
-    pub safety_kinds: Vec<FindingKind>,
+    /// What follows from findings. A strategy that has the choice sends a query to the LLM before any call where this asks to
+    /// escalate; all else in it the trial sees to, whatever the strategy.
+    pub safety: SafetyPolicy,
     /// A specialist is called only for a domain of at least this probability.
     pub min_domain_probability: f64,
     /// llm-first keeps queries of at most this many characters, without findings, at the SLM first; `None` never does.
@@ -30,7 +31,7 @@ impl Default for RouterSettings {
             threshold: 0.8,
             confidence_required: true,
             max_repairs: 2,
-            safety_kinds: vec![FindingKind::Injection, FindingKind::Risk],
+            safety: SafetyPolicy::default(),
             min_domain_probability: 0.5,
             downshift_max_chars: None,
         }

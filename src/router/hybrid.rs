@@ -47,7 +47,7 @@ impl HybridSpecialist {
     }
 
     fn first(&self, query: &Query, evidence: Evidence<'_>) -> Result<Decision> {
-        if let Some(reason) = safety(&self.settings.safety_kinds, evidence) {
+        if let Some(reason) = safety(&self.settings.safety, evidence) {
             return Ok(escalate(reason));
         }
         let (domain, probability) = self.classifier.classify(&query.input)?;

@@ -120,6 +120,11 @@ pub enum Reason {
         /// The rules that fired.
         rules: Vec<String>,
     },
+    /// The safety policy keeps the query on this machine.
+    KeptLocal {
+        /// The rules that fired.
+        rules: Vec<String>,
+    },
     /// The attempt failed for a reason that is not the model's answer.
     AttemptFailed,
     /// The answer is good enough.

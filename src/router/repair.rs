@@ -2,7 +2,7 @@
 //! escalating from the SLM, settling at the last model.
 
 use super::{AttemptEvidence, Decision, Evidence, PromptVariant, Reason, RouterSettings, Tier};
-use crate::safety::FindingKind;
+use crate::safety::{Action, Finding, SafetyPolicy};
 
 /// How the latest attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,9 @@ pub(super) fn settle(settings: &RouterSettings, attempts: &[AttemptEvidence], ti
 }
 
 /// The rules of the findings that send a query straight to the LLM, each once; `None` when there are none.
-pub(super) fn safety(kinds: &[FindingKind], evidence: Evidence<'_>) -> Option<Reason> {
-    let mut rules: Vec<String> =
-        evidence.findings.iter().filter(|f| kinds.contains(&f.kind)).map(|f| f.rule.clone()).collect();
+pub(super) fn safety(policy: &SafetyPolicy, evidence: Evidence<'_>) -> Option<Reason> {
+    let escalates = |finding: &&Finding| policy.action(finding) == Action::Escalate;
+    let mut rules: Vec<String> = evidence.findings.iter().filter(escalates).map(|f| f.rule.clone()).collect();
     rules.sort();
     rules.dedup();
     (!rules.is_empty()).then_some(Reason::Safety { rules })

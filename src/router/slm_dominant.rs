@@ -27,7 +27,7 @@ impl Router for SlmDominant {
 
     fn decide(&self, _query: &Query, evidence: Evidence<'_>) -> Result<Decision> {
         Ok(match latest_tier(evidence) {
-            None => match safety(&self.settings.safety_kinds, evidence) {
+            None => match safety(&self.settings.safety, evidence) {
                 Some(reason) => escalate(reason),
                 None => cascade(&self.settings, evidence.attempts, None),
             },

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::Result;
 use crate::memory::Embed;
-use crate::safety::FindingKind;
+use crate::safety::{Certainty, FindingKind};
 use crate::task::Specialist;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ fn query(input: &str) -> Query {
 }
 
 fn finding(kind: FindingKind, rule: &str) -> Finding {
-    Finding { kind, rule: rule.to_owned(), start: 0, end: 1 }
+    Finding { kind, entity: String::new(), rule: rule.to_owned(), certainty: Certainty::Pattern, start: 0, end: 1 }
 }
 
 /// What one scripted call gives: confidence, contract, failure.

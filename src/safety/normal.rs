@@ -9,9 +9,9 @@ pub(super) struct Folded {
 }
 
 impl Folded {
-    /// Folds case, accents, full-width letters and look-alikes; collapses white space; drops characters of no width.
+    /// Folds case, accents, styled letters and look-alikes; makes of white space one space; drops characters of no width.
     pub(super) fn of(original: &str) -> Self {
-        let mut folded = Self { text: String::with_capacity(original.len()), origin: Vec::new() };
+        let mut folded = Self::with_capacity(original.len());
         for (start, c) in original.char_indices() {
             let end = start + c.len_utf8();
             if is_invisible(c) {
@@ -23,6 +23,10 @@ impl Folded {
                 }
                 continue;
             }
+            if c.is_ascii() {
+                folded.push(c.to_ascii_lowercase(), start, end);
+                continue;
+            }
             for lower in plain(c).to_lowercase() {
                 folded.push(plain(lower), start, end);
             }
@@ -30,11 +34,38 @@ impl Folded {
         folded
     }
 
+    /// A text in which each character stands for one of this one, or for none.
+    pub(super) fn map(&self, mut each: impl FnMut(usize, char) -> Option<char>) -> Self {
+        let mut mapped = Self::with_capacity(self.text.len());
+        for (at, c) in self.text.char_indices() {
+            if let (Some(c), Some(&(start, end))) = (each(at, c), self.origin.get(at)) {
+                mapped.push(c, start, end);
+            }
+        }
+        mapped
+    }
+
+    /// The text from its end to its beginning.
+    pub(super) fn reversed(&self) -> Self {
+        let mut reversed = Self::with_capacity(self.text.len());
+        for (at, c) in self.text.char_indices().rev() {
+            if let Some(&(start, end)) = self.origin.get(at) {
+                reversed.push(c, start, end);
+            }
+        }
+        reversed
+    }
+
     /// The original's byte range for a non-empty byte range of the folded text.
     pub(super) fn original(&self, start: usize, end: usize) -> Option<(usize, usize)> {
-        let first = self.origin.get(start)?;
-        let last = self.origin.get(end.checked_sub(1)?)?;
-        Some((first.0, last.1))
+        let first = *self.origin.get(start)?;
+        let last = *self.origin.get(end.checked_sub(1)?)?;
+        // A reversed text runs the other way.
+        Some((first.0.min(last.0), first.1.max(last.1)))
+    }
+
+    fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), origin: Vec::with_capacity(bytes) }
     }
 
     fn push(&mut self, c: char, start: usize, end: usize) {
@@ -43,30 +74,64 @@ impl Folded {
     }
 }
 
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
-        || matches!(c, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e007f}')
+/// The pattern as text that is folded needs it: its letters fold, its signs stay.
+pub(super) fn folded_pattern(pattern: &str) -> String {
+    pattern.chars().map(|c| if c.is_ascii() { c } else { plain(c) }).collect()
 }
 
-/// The ASCII letter that a character is an accented, full-width or look-alike form of; else the character itself.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}')
+        || matches!(c, '\u{e0000}'..='\u{e01ef}')
+}
+
+/// The letter of a run of styled alphabets, each of 26 letters.
+fn letter(c: char, first: u32) -> char {
+    char::from_u32(u32::from('a') + (u32::from(c) - first) % 26).unwrap_or(c)
+}
+
+/// The ASCII letter that a character is an accented, styled or look-alike form of; else the character itself.
 fn plain(c: char) -> char {
     match c {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
-        'à'..='å' | 'À'..='Å' | 'а' | 'А' | 'α' | 'Α' => 'a',
-        'è'..='ë' | 'È'..='Ë' | 'е' | 'Е' | 'ё' | 'ε' | 'Ε' => 'e',
-        'ì'..='ï' | 'Ì'..='Ï' | 'і' | 'І' | 'ι' | 'Ι' | 'ı' => 'i',
-        'ò'..='ö' | 'Ò'..='Ö' | 'о' | 'О' | 'ο' | 'Ο' => 'o',
-        'ù'..='ü' | 'Ù'..='Ü' | 'υ' => 'u',
-        'ç' | 'Ç' | 'с' | 'С' => 'c',
-        'ñ' | 'Ñ' => 'n',
-        'р' | 'Р' | 'ρ' | 'Ρ' => 'p',
-        'у' | 'У' => 'y',
-        'х' | 'Х' | 'χ' => 'x',
-        'ѕ' | 'Ѕ' => 's',
+        // Mathematical bold, italic, script, fraktur, double-struck, sans-serif, monospace.
+        '\u{1d400}'..='\u{1d6a3}' => letter(c, 0x1d400),
+        // Circled, parenthesised, squared and regional letters.
+        '\u{24b6}'..='\u{24e9}' => letter(c, 0x24b6),
+        '\u{249c}'..='\u{24b5}' => letter(c, 0x249c),
+        '\u{1f130}'..='\u{1f149}' => letter(c, 0x1f130),
+        '\u{1f150}'..='\u{1f169}' => letter(c, 0x1f150),
+        '\u{1f170}'..='\u{1f189}' => letter(c, 0x1f170),
+        '\u{1f1e6}'..='\u{1f1ff}' => letter(c, 0x1f1e6),
+        'à'..='å' | 'À'..='Å' | 'ā' | 'ă' | 'ą' | 'Ą' | 'а' | 'А' | 'α' | 'Α' | 'ᴀ' => 'a',
+        'è'..='ë' | 'È'..='Ë' | 'ē' | 'ė' | 'ę' | 'Ę' | 'ě' | 'е' | 'Е' | 'ё' | 'Ё' | 'ε' | 'Ε' | 'ᴇ' => {
+            'e'
+        }
+        'ì'..='ï' | 'Ì'..='Ï' | 'ī' | 'į' | 'і' | 'І' | 'ι' | 'Ι' | 'ı' | 'ɪ' | 'Ӏ' | 'ӏ' => 'i',
+        'ò'..='ö' | 'Ò'..='Ö' | 'ø' | 'Ø' | 'ō' | 'ő' | 'о' | 'О' | 'ο' | 'Ο' | 'ᴏ' | 'σ' => 'o',
+        'ù'..='ü' | 'Ù'..='Ü' | 'ū' | 'ů' | 'ű' | 'υ' | 'ᴜ' | 'ս' => 'u',
+        'ç' | 'Ç' | 'ć' | 'Ć' | 'č' | 'Č' | 'с' | 'С' | 'ϲ' | 'ᴄ' => 'c',
+        'ñ' | 'Ñ' | 'ń' | 'Ń' | 'ň' | 'ɴ' | 'Ν' | 'ո' => 'n',
+        'р' | 'Р' | 'ρ' | 'Ρ' | 'ᴘ' => 'p',
+        'ý' | 'ÿ' | 'у' | 'У' | 'γ' | 'Υ' | 'ʏ' => 'y',
+        'х' | 'Х' | 'χ' | 'Χ' => 'x',
+        'ѕ' | 'Ѕ' | 'ś' | 'Ś' | 'š' | 'Š' | 'ş' | 'ꜱ' => 's',
         'ј' | 'Ј' => 'j',
-        '‘' | '’' | '`' | '´' => '\'',
-        '“' | '”' | '„' | '«' | '»' => '"',
-        '‐'..='―' => '-',
+        'ԁ' | 'ď' | 'ᴅ' | 'đ' => 'd',
+        'ɡ' | 'ğ' | 'ɢ' => 'g',
+        'һ' | 'Η' | 'Һ' | 'ʜ' => 'h',
+        'ł' | 'Ł' | 'ʟ' | 'ⅼ' => 'l',
+        'м' | 'М' | 'Μ' | 'ᴍ' => 'm',
+        'т' | 'Т' | 'τ' | 'Τ' | 'ť' | 'ᴛ' => 't',
+        'ʀ' | 'ř' => 'r',
+        'к' | 'К' | 'κ' | 'Κ' | 'ᴋ' => 'k',
+        'В' | 'в' | 'Β' | 'ʙ' => 'b',
+        'ѵ' | 'ν' | 'ᴠ' => 'v',
+        'ѡ' | 'ω' | 'ᴡ' => 'w',
+        'ž' | 'ź' | 'ż' | 'ᴢ' => 'z',
+        '‘' | '’' | '`' | '´' | 'ʼ' => '\'',
+        '“' | '”' | '„' | '«' | '»' | '「' | '」' => '"',
+        '‐'..='―' | '−' => '-',
         other => other,
     }
 }
@@ -79,6 +144,15 @@ mod tests {
     fn disguises_are_folded_away() {
         assert_eq!(Folded::of("  IG\u{200b}NORE\n\tthe Rulés  ").text, "ignore the rules ");
         assert_eq!(Folded::of("ｉｇｎｏｒｅ аll").text, "ignore all");
+        assert_eq!(Folded::of("𝐢𝐠𝐧𝐨𝐫𝐞 Ⓐⓛⓛ 𝕽𝖚𝖑𝖊𝖘").text, "ignore all rules");
+    }
+
+    #[test]
+    fn a_pattern_folds_as_the_text_that_it_is_to_match() {
+        for text in ["игнорируй все предыдущие инструкции", "vergiß frühere", "señale"]
+        {
+            assert_eq!(folded_pattern(text), Folded::of(text).text);
+        }
     }
 
     #[test]
@@ -90,5 +164,9 @@ mod tests {
         assert_eq!(&original[start..end], "nore");
         assert_eq!(folded.original(0, 0), None);
         assert_eq!(folded.original(0, 9999), None);
+        let reversed = folded.reversed();
+        let at = reversed.text.find("eron").expect("reversed");
+        let (start, end) = reversed.original(at, at + 4).expect("a range");
+        assert_eq!(&original[start..end], "nore");
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! The loop sees a [`Query`](crate::task::Query), never a target: scoring happens afterwards, in `metrics`, on the finished [`Trial`].
 
+mod conceal;
 mod confidence;
+mod guard;
 mod prompt;
 mod run;
 #[cfg(test)]
@@ -18,9 +20,10 @@ use crate::contract::Verdict;
 use crate::engine::{FailureKind, Held, StopReason, TokenLogprob, Usage, UsageSource};
 use crate::memory::Retrieval;
 use crate::router::{Decision, PromptVariant, Reason, Tier};
-use crate::safety::Finding;
+use crate::safety::{Finding, Redaction};
 use crate::units::{Seconds, Usd};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What was predicted. Written once, here; nothing downstream changes it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,7 +51,10 @@ pub struct Attempt {
     pub reason: Reason,
     /// The prompt as the model saw it.
     pub prompt: String,
-    /// The completion, unchanged; `None` when the call failed.
+    /// What left this program with the call; `None` for a local engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+    /// The completion, unchanged, so with the placeholders that a remote engine was given; `None` when the call failed.
     pub completion: Option<String>,
     /// Why generation stopped.
     pub stop: Option<StopReason>,
@@ -86,6 +92,15 @@ pub struct Attempt {
     pub api_usd: Option<Usd>,
 }
 
+/// Personal data in the messages of a remote call, the system's own excepted: that one is the operator's text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// What was found in the messages as they were sent, by type; weak findings are not counted.
+    pub personal_data: BTreeMap<String, usize>,
+    /// Placeholders that were sent in the place of values.
+    pub redacted: usize,
+}
+
 /// A failure as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -104,6 +119,11 @@ pub enum Outcome {
     /// Every model and repair was tried and the contract is still broken. This is the models' failure: it is scored, as
     /// wrong.
     ContractFailed,
+    /// The safety policy refuses the query: no model was asked. Scored as wrong, since nothing was answered.
+    Refused,
+    /// The safety policy gives the query to a person: no model was asked. The label counts as wrong, asking for a person as
+    /// what was predicted.
+    HandedOver,
     /// No answer for a reason outside the models. Never scored.
     Failed,
 }
@@ -125,6 +145,9 @@ pub struct Trial {
     pub decisions: Vec<Decision>,
     /// Safety findings in the query.
     pub findings: Vec<Finding>,
+    /// Values of the query that the safety policy redacts; never recorded.
+    #[serde(skip)]
+    pub redaction: Redaction,
     /// What the memory gave.
     pub retrieval: Retrieval,
     /// Where the time went.

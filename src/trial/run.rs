@@ -1,5 +1,6 @@
 //! The loop of one trial.
 
+use super::guard::{outgoing, redacts, unasked};
 use super::{Attempt, Confidence, Failure, Outcome, Prediction, PromptBuilder, Trial};
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::contract::{Contract, ContractMode, Verdict};
@@ -7,7 +8,7 @@ use crate::engine::{Engine, FailureKind, Held, Request, Usage, UsageSource};
 use crate::memory::{Memory, Retrieval};
 use crate::nn::chat::Message;
 use crate::router::{AttemptEvidence, Decision, Evidence, PromptVariant, Reason, Router, Tier};
-use crate::safety::{Finding, inspect};
+use crate::safety::{Action, Finding, Redaction, SafetyPolicy, inspect};
 use crate::task::Query;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ pub struct CellContext<'a> {
     pub contract: &'a Contract,
     /// Whether it is enforced.
     pub contract_mode: ContractMode,
+    /// What follows from safety findings.
+    pub safety: &'a SafetyPolicy,
     /// The prompts.
     pub prompts: &'a PromptBuilder,
     /// The engines.
@@ -77,8 +80,16 @@ pub fn run(query: &Query, cell: &CellContext<'_>) -> Trial {
     let started = cell.clock.now();
     let mut spans = Spans::default();
     let findings = spans.time(cell.clock, Component::Routing, || inspect(&query.input));
+    let (action, rules) = cell.safety.ruling(&findings);
+    let mut redaction = Redaction::of([&*query.input]);
+    spans.time(cell.clock, Component::Routing, || redaction.redact(&query.input, |f| redacts(cell.safety, f)));
+    if let Some(outcome) = unasked(action) {
+        let state = State::new(query, cell, redaction, None, spans);
+        return state.finish(started, outcome, None, None, findings, Retrieval::default());
+    }
     let recalled = cell.memory.recall(query, cell.clock, &mut spans);
-    let mut state = State { query, cell, attempts: Vec::new(), messages: Vec::new(), decisions: Vec::new(), spans };
+    let kept_local = (action == Action::KeepLocal).then_some(rules);
+    let mut state = State::new(query, cell, redaction, kept_local, spans);
     match recalled {
         Ok(retrieval) => {
             let (outcome, accepted, failure) = state.answer(&retrieval, &findings);
@@ -95,6 +106,9 @@ pub fn run(query: &Query, cell: &CellContext<'_>) -> Trial {
 struct State<'a> {
     query: &'a Query,
     cell: &'a CellContext<'a>,
+    redaction: Redaction,
+    /// The rules for which the policy lets no remote engine be asked.
+    kept_local: Option<Vec<String>>,
     attempts: Vec<Attempt>,
     /// The messages of each attempt, for its repair.
     messages: Vec<Vec<Message>>,
@@ -102,7 +116,18 @@ struct State<'a> {
     spans: Spans,
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
+    fn new(
+        query: &'a Query,
+        cell: &'a CellContext<'a>,
+        redaction: Redaction,
+        kept_local: Option<Vec<String>>,
+        spans: Spans,
+    ) -> Self {
+        let (attempts, messages, decisions) = (Vec::new(), Vec::new(), Vec::new());
+        Self { query, cell, redaction, kept_local, attempts, messages, decisions, spans }
+    }
+
     fn answer(&mut self, retrieval: &Retrieval, findings: &[Finding]) -> (Outcome, Option<usize>, Option<Failure>) {
         loop {
             let decision = match self.decide(findings) {
@@ -147,23 +172,53 @@ impl State<'_> {
         let evidence: Vec<_> = self.attempts.iter().map(|attempt| evidence_of(attempt, enforced)).collect();
         let decision = self.cell.router.decide(self.query, Evidence { attempts: &evidence, findings });
         self.spans.add(Component::Routing, self.cell.clock.since(start));
-        decision.map_err(|error| Failure { kind: FailureKind::Local, message: format!("routing: {error:#}") })
+        let decision =
+            decision.map_err(|error| Failure { kind: FailureKind::Local, message: format!("routing: {error:#}") })?;
+        Ok(self.within_policy(decision))
+    }
+
+    /// A decision as the safety policy lets it stand: where the query must stay here, a call of a remote engine becomes one of
+    /// the SLM, or the answer that the SLM gave. No strategy can choose otherwise.
+    fn within_policy(&self, decision: Decision) -> Decision {
+        let (Some(rules), Decision::Call { tier, model, .. }) = (&self.kept_local, &decision) else { return decision };
+        if !self.engine(*tier, model.as_deref()).is_remote() {
+            return decision;
+        }
+        let reason = Reason::KeptLocal { rules: rules.clone() };
+        match self.attempts.iter().enumerate().next_back() {
+            None if self.cell.engines.slm.is_remote() => Decision::GiveUp,
+            None => Decision::Call { tier: Tier::Slm, model: None, variant: PromptVariant::Plain, reason },
+            Some((_, latest)) if latest.failure.is_some() => Decision::GiveUp,
+            Some((attempt, _)) => Decision::Accept { attempt, reason },
+        }
+    }
+
+    fn engine(&self, tier: Tier, model: Option<&str>) -> &'a Arc<dyn Engine> {
+        let engines = self.cell.engines;
+        match (tier, model.and_then(|name| engines.specialists.get(name))) {
+            (_, Some(specialist)) => specialist,
+            (Tier::Slm, None) => &engines.slm,
+            (Tier::Llm, None) => &engines.llm,
+        }
     }
 
     fn call(&mut self, tier: Tier, model: Option<&str>, variant: PromptVariant, reason: Reason, retrieval: &Retrieval) {
         let clock = self.cell.clock;
-        let engines = self.cell.engines;
-        let engine = match (tier, model.and_then(|name| engines.specialists.get(name))) {
-            (_, Some(specialist)) => specialist,
-            (Tier::Slm, None) => &engines.slm,
-            (Tier::Llm, None) => &engines.llm,
-        };
+        let engine = self.engine(tier, model);
         let start = clock.now();
         let messages = self.messages_for(&variant, retrieval);
         self.spans.add(Component::Prompt, clock.since(start));
+        let start = clock.now();
+        let (outgoing, sent) = if engine.is_remote() {
+            let (outgoing, sent) = outgoing(self.cell.safety, &mut self.redaction, &messages);
+            (outgoing, Some(sent))
+        } else {
+            (messages.clone(), None)
+        };
+        self.spans.add(Component::Routing, clock.since(start));
 
         let request = Request {
-            messages,
+            messages: outgoing,
             max_tokens: self.cell.max_tokens,
             temperature: self.cell.temperature,
             seed: self.cell.seed,
@@ -180,6 +235,7 @@ impl State<'_> {
             variant,
             reason,
             prompt: String::new(),
+            sent,
             completion: None,
             stop: None,
             usage: Usage::default(),
@@ -201,8 +257,11 @@ impl State<'_> {
             Ok(completion) => {
                 self.spans.merge(&completion.timing.spans);
                 let start = clock.now();
-                let verdict = self.cell.contract.check(&completion.text);
-                attempt.prediction = predict(&verdict, &completion.text, self.cell.fields);
+                // A remote engine answers with the placeholders that it was given.
+                let restored = attempt.sent.as_ref().map(|_| self.redaction.restore(&completion.text));
+                let text = restored.as_ref().unwrap_or(&completion.text);
+                let verdict = self.cell.contract.check(text);
+                attempt.prediction = predict(&verdict, text, self.cell.fields);
                 self.spans.add(Component::Contract, clock.since(start));
                 let start = clock.now();
                 attempt.confidence = Confidence::of(&completion.tokens, &self.cell.fields.label);
@@ -230,7 +289,7 @@ impl State<'_> {
             }
         }
         self.attempts.push(attempt);
-        self.messages.push(request.messages);
+        self.messages.push(messages);
     }
 
     fn messages_for(&self, variant: &PromptVariant, retrieval: &Retrieval) -> Vec<Message> {
@@ -262,15 +321,19 @@ impl State<'_> {
         findings: Vec<Finding>,
         retrieval: Retrieval,
     ) -> Trial {
-        let prediction = accepted.and_then(|index| self.attempts.get(index)).map(|attempt| attempt.prediction.clone());
+        let accepted_one = accepted.and_then(|index| self.attempts.get(index));
+        // A query that the policy gives to a person asks for one.
+        let unanswered =
+            Prediction { needs_human: (outcome == Outcome::HandedOver).then_some(true), ..Prediction::default() };
         Trial {
             outcome,
-            prediction: prediction.unwrap_or_default(),
+            prediction: accepted_one.map_or(unanswered, |attempt| attempt.prediction.clone()),
             accepted,
             failure,
             attempts: self.attempts,
             decisions: self.decisions,
             findings,
+            redaction: self.redaction,
             retrieval,
             spans: self.spans,
             wall_s: self.cell.clock.since(started),

@@ -12,6 +12,7 @@ mod grounding;
 mod models;
 mod remote;
 mod replay;
+mod safety;
 mod serve;
 mod speed;
 mod support;

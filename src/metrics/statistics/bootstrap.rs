@@ -85,6 +85,23 @@ pub fn figure_interval(n: usize, figure: impl Fn(&[usize]) -> Result<f64, Undefi
     Ok(middle(value, drawn, n))
 }
 
+/// The ratio of two sums over the same queries with its 95 % interval. Draws in which the lower sum is zero say nothing and
+/// are left out.
+pub fn ratio_interval(upper: &[f64], lower: &[f64]) -> Result<Interval, Undefined> {
+    refuse_odd(upper)?;
+    refuse_odd(lower)?;
+    if upper.len() != lower.len() {
+        return undefined("the two sides are not paired");
+    }
+    figure_interval(upper.len(), |rows| {
+        let below: f64 = rows.iter().map(|&row| lower[row]).sum();
+        if below == 0.0 {
+            return undefined("there is nothing to divide by");
+        }
+        Ok(rows.iter().map(|&row| upper[row]).sum::<f64>() / below)
+    })
+}
+
 fn needs_two(n: usize) -> Result<(), Undefined> {
     if n < 2 { undefined("one value has no spread: an interval needs two") } else { Ok(()) }
 }

@@ -11,7 +11,9 @@ mod paired;
 mod ranking;
 mod resample;
 
-pub use bootstrap::{DRAWS, figure_interval, mean_difference_interval, mean_interval, quantile_interval};
+pub use bootstrap::{
+    DRAWS, figure_interval, mean_difference_interval, mean_interval, quantile_interval, ratio_interval,
+};
 pub use correlation::{pearson, spearman};
 pub use multiple::holm;
 pub use paired::{PairedDifference, mcnemar_exact, paired_difference, score_bound};
