@@ -4,6 +4,7 @@ use super::{Grounding, Row, Scorer, abstention};
 use crate::error::Result;
 use crate::metrics::statistics::{Interval, Undefined, auroc, figure_interval, pearson, spearman};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Labels from here on count as grounded where two classes are needed.
@@ -169,13 +170,14 @@ fn figures(found: &mut Agreement, scores: &[f64], labels: &[f64]) {
     (found.auroc, found.spearman, found.pearson) = values;
 }
 
-/// Whether a row stands in the train part: the parity of the FNV-1a hash of its contexts.
+/// Whether a row stands in the train part: the parity of the first byte of the SHA-256 of its contexts.
 fn is_train(row: &Row) -> bool {
-    let bytes = row.contexts.iter().flat_map(|context| context.text.bytes().chain([0xff]));
-    let hash =
-        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    // The lowest bit of FNV-1a is the parity of the bytes' lowest bits; a higher one is mixed.
-    (hash >> 32).is_multiple_of(2)
+    let mut hash = Sha256::new();
+    for context in &row.contexts {
+        hash.update(context.text.as_bytes());
+        hash.update([0xff]);
+    }
+    hash.finalize()[0].is_multiple_of(2)
 }
 
 fn threshold(
