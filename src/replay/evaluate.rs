@@ -9,6 +9,9 @@ use crate::metrics::routing::{Curve, Drawn, Models, Ranking, Span, Walk, oracle}
 use crate::metrics::statistics::{Resamples, Undefined, holm, mean};
 use std::collections::BTreeMap;
 
+/// Why what needs right and wrong answers cannot be had.
+pub(super) const GRADED: &str = "quality is graded, not right or wrong";
+
 /// What the outcomes come to, once.
 pub(super) struct Data<'a> {
     pub(super) outcomes: &'a Outcomes,
@@ -234,9 +237,5 @@ fn cells(points: &mut [Vec<Point>]) -> impl Iterator<Item = &mut Point> {
 
 /// Why a test of discordant pairs does not apply.
 pub(super) fn no_pairs(data: &Data) -> &'static str {
-    if data.right_or_wrong {
-        "queries stand in more than one row, which are no independent pairs"
-    } else {
-        "quality is graded, not right or wrong"
-    }
+    if data.right_or_wrong { "queries stand in more than one row, which are no independent pairs" } else { GRADED }
 }

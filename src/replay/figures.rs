@@ -1,6 +1,6 @@
 //! The figures of one policy.
 
-use super::evaluate::{All, Candidate, Data};
+use super::evaluate::{All, Candidate, Data, GRADED};
 use super::{BeatsRandom, CurvePoint, Ends, HullPoint, Known, Policy, Vertex, keep};
 use crate::metrics::routing::{First, Step, aiq, cost_auc, upper_hull};
 use crate::metrics::statistics::{Undefined, auroc, percentile_ends, undefined};
@@ -97,15 +97,13 @@ fn beats_random(apgr: f64, ends: (f64, f64), drawn: &[Option<f64>]) -> BeatsRand
 fn separation(data: &Data, candidate: &Candidate) -> Result<f64, Undefined> {
     let Some(score) = candidate.score else { return undefined("it decides by no score") };
     if !data.right_or_wrong {
-        return undefined("quality is graded, not right or wrong");
+        return undefined(GRADED);
     }
     let right: Vec<bool> = data.outcomes.weak.iter().map(|&quality| quality == 1.0).collect();
-    let area = auroc(&score.values, &right).map_err(|reason| match reason {
-        Undefined(text) if text.starts_with("only one class") => {
-            Undefined("the weak model is right everywhere or nowhere, so only one class is there".into())
-        }
-        other => other,
-    })?;
+    if right.iter().all(|&is| is == right[0]) {
+        return undefined("the weak model is right everywhere or nowhere, so only one class is there");
+    }
+    let area = auroc(&score.values, &right)?;
     Ok(if score.first == First::Low { area } else { 1.0 - area })
 }
 

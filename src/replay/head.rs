@@ -1,6 +1,6 @@
 //! What is said of the two models before any policy.
 
-use super::evaluate::{Data, Draw, no_pairs};
+use super::evaluate::{Data, Draw, GRADED, no_pairs};
 use super::figures::TWO_SIDED;
 use super::{Both, Ends, Options, Pairs, Policy, Replay, Verdict, keep};
 use crate::metrics::statistics::{Undefined, mcnemar_exact, mean, percentile_ends, wilson};
@@ -30,7 +30,7 @@ pub(super) fn head(
         neither: count(0.0, 0.0),
     });
     if pairs.is_none() {
-        missing.insert("outcomes".into(), "undefined because quality is graded, not right or wrong".into());
+        missing.insert("outcomes".into(), format!("undefined because {GRADED}"));
     }
     let mcnemar = pairs.filter(|_| single).map(|pairs| mcnemar_exact(pairs.only_weak, pairs.only_strong));
     if mcnemar.is_none() {

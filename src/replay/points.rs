@@ -1,6 +1,6 @@
 //! A policy at whole thresholds: what it costs, what it loses against the strong model, and whom it sends in vain.
 
-use super::evaluate::{All, Data, no_pairs};
+use super::evaluate::{All, Data, GRADED, no_pairs};
 use super::{Ends, Known, Score, keep};
 use crate::metrics::routing::{Ranking, Step, ibc_lift};
 use crate::metrics::statistics::{
@@ -154,7 +154,7 @@ fn point(
         Some((interval, lower)) => (Some(interval), Some(lower)),
         None => (None, None),
     };
-    let escalation = |rows: usize| if data.right_or_wrong { Ok(rows as f64 / n) } else { undefined(no_pairs_graded()) };
+    let escalation = |rows: usize| if data.right_or_wrong { Ok(rows as f64 / n) } else { undefined(GRADED) };
     let mcnemar = if single { Ok(mcnemar_exact(won, lost)) } else { undefined(no_pairs(data)) };
     let threshold = basis.groups[mark].checked_sub(1).and_then(|last| {
         let row = basis.ranking.order()[basis.ranking.rows_in(last + 1) - 1];
@@ -179,10 +179,6 @@ fn point(
         spent,
         not_available: missing,
     }
-}
-
-fn no_pairs_graded() -> &'static str {
-    "quality is graded, not right or wrong"
 }
 
 /// The interval and the lower bound of the difference to the strong model: by the bootstrap, and where each row is a right or

@@ -207,7 +207,9 @@ fn write_run(folder: &Path, model: &str) {
         }
     }
     let mut writer = RunWriter::create(folder, header).unwrap();
-    trials.iter().for_each(|record| writer.append(record).unwrap());
+    for record in &trials {
+        writer.append(record).unwrap();
+    }
 }
 
 #[test]
