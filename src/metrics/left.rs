@@ -22,7 +22,7 @@ pub struct LeftDevice {
     pub personal_data_by_type: BTreeMap<String, usize>,
     /// Placeholders that were sent in the place of values.
     pub redacted: usize,
-    /// Queries that were to stay here and were answered by a local model for that reason, by outcome and reason.
+    /// Queries that the safety policy kept from remote engines: `kept_local`, `handed_over`, `refused`.
     pub held_back: BTreeMap<String, usize>,
     /// Why figures are null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,5 +73,34 @@ fn held_back(record: &TrialRecord) -> Option<&'static str> {
         Outcome::HandedOver => Some("handed_over"),
         _ if record.trial.decisions.iter().any(kept) => Some("kept_local"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::example;
+    use crate::trial::Outcome;
+
+    #[test]
+    fn what_left_is_summed_over_remote_calls_alone_and_an_older_record_is_said_to_be_one() {
+        let (_, mut records) = example::run();
+        records.truncate(4);
+        records[0].trial = example::escalated("Access", "Access");
+        records[1].trial = example::answered("Access");
+        records[2].trial = example::escalated("Access", "Access");
+        records[3].trial = example::answered("Access");
+        records[3].trial.outcome = Outcome::Refused;
+        let sent = records[0].trial.attempts[1].sent.as_mut().unwrap();
+        sent.personal_data.insert("EMAIL_ADDRESS".into(), 2);
+        sent.redacted = 1;
+        let left = left_device(&records.iter().collect::<Vec<_>>());
+        assert_eq!((left.queries, left.input_tokens, left.personal_data, left.redacted), (2, Some(2000), Some(2), 1));
+        assert_eq!((left.held_back["refused"], left.reason), (1, None));
+        records[2].trial.attempts[1].sent = None;
+        records[2].trial.attempts[1].usage_source = UsageSource::Missing;
+        let left = left_device(&records.iter().collect::<Vec<_>>());
+        assert_eq!((left.queries, left.input_tokens, left.personal_data), (2, None, None));
+        assert!(left.reason.is_some_and(|why| why.contains("not known") && why.contains("older form")));
     }
 }

@@ -3,10 +3,11 @@
 use super::repair::{call, cascade, latest_tier, settle};
 use super::{Decision, Evidence, Reason, Router, RouterKind, RouterSettings, Tier};
 use crate::error::Result;
+use crate::safety::Certainty;
 use crate::task::Query;
 
 /// The LLM answers. Where the user sets `downshift_max_chars`, a query of at most that many characters without any
-/// finding goes to the SLM first, and from there escalates on the same evidence as in slm-dominant.
+/// finding but weak ones goes to the SLM first, and from there escalates on the same evidence as in slm-dominant.
 #[derive(Debug, Clone)]
 pub struct LlmFirst {
     settings: RouterSettings,
@@ -23,7 +24,8 @@ impl LlmFirst {
     fn downshift(&self, query: &Query, evidence: Evidence<'_>) -> Option<f64> {
         let limit = self.settings.downshift_max_chars?;
         let chars = query.input.chars().count();
-        (chars <= limit && evidence.findings.is_empty()).then_some(chars as f64)
+        let clear = evidence.findings.iter().all(|finding| finding.certainty == Certainty::Weak);
+        (chars <= limit && clear).then_some(chars as f64)
     }
 }
 

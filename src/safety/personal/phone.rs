@@ -146,25 +146,27 @@ fn trunk(place: &Place<'_>) -> Verdict {
     (shaped && open(place)).then_some((place.start, place.end, Certainty::Pattern))
 }
 
+/// Sizes of groups that are hardly anything but a telephone number.
+const FREE: [&[usize]; 12] = [
+    &[2, 2, 2, 2, 2],
+    &[2, 3, 2, 2],
+    &[3, 2, 2, 2],
+    &[3, 3, 2, 2],
+    &[4, 2, 2, 2],
+    &[3, 3, 4],
+    &[1, 3, 3, 4],
+    &[2, 4, 4],
+    &[2, 5, 4],
+    &[3, 4, 4],
+    &[1, 4, 4],
+    &[3, 2, 3],
+];
+
 /// Groups of digits without any mark of a telephone number: their sizes must be those of some country.
 fn grouped(place: &Place<'_>) -> Verdict {
     if !place.apart_number() {
         return None;
     }
-    const FREE: [&[usize]; 12] = [
-        &[2, 2, 2, 2, 2],
-        &[2, 3, 2, 2],
-        &[3, 2, 2, 2],
-        &[3, 3, 2, 2],
-        &[4, 2, 2, 2],
-        &[3, 3, 4],
-        &[1, 3, 3, 4],
-        &[2, 4, 4],
-        &[2, 5, 4],
-        &[3, 4, 4],
-        &[1, 4, 4],
-        &[3, 2, 3],
-    ];
     let number = main_part(place);
     let sizes: Vec<usize> = groups(number).iter().map(|(_, group)| group.len()).collect();
     let digits = count(number);
