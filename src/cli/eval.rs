@@ -1,6 +1,7 @@
 //! `eval`: one component alone, on labelled data.
 
 mod contract;
+mod memory;
 
 use super::Common;
 use crate::error::{ExitStatus, Result};
@@ -18,11 +19,14 @@ pub(super) struct EvalArgs {
 enum Component {
     /// The contract: verdicts beside other people's tests of JSON Schema, or a model's answers under constrained decoding
     Contract(contract::ContractArgs),
+    /// Memories: what retrievers find of what people judged relevant, and how fast
+    Memory(memory::MemoryArgs),
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &EvalArgs, network: Network, common: &Common) -> Result<ExitStatus> {
     match &args.component {
         Component::Contract(args) => contract::run(args, network, common),
+        Component::Memory(args) => memory::run(args, network, common),
     }
 }

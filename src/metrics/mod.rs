@@ -13,6 +13,7 @@ pub(crate) mod example;
 mod figure;
 mod policy;
 mod price;
+mod retrieval;
 mod score;
 pub mod statistics;
 mod summary;
@@ -26,6 +27,7 @@ pub use contract::{ContractEffect, ContractUse};
 pub use figure::{Figure, significant};
 pub use policy::is_escalated;
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
+pub use retrieval::{RetrievalScores, mean_retrieval, retrieval};
 pub use score::{Ground, attempts_correct, score};
 pub use summary::{
     CostPer1000, DEFAULT_MARGIN, DEFAULT_MAX_FAILURE_SHARE, Intervals, Latency, PolicySummary, SUMMARY_FORMAT, Summary,

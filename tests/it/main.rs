@@ -8,6 +8,7 @@ mod contract;
 mod encoder;
 mod faults;
 mod folder;
+mod memory;
 mod models;
 mod remote;
 mod serve;
