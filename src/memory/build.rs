@@ -87,12 +87,7 @@ pub fn build(
 }
 
 /// The retriever over the task's articles.
-fn knowledge(
-    spec: &MemorySpec,
-    task: &Task,
-    parts: &MemoryParts,
-    note: &mut dyn FnMut(&str),
-) -> Result<Retriever> {
+fn knowledge(spec: &MemorySpec, task: &Task, parts: &MemoryParts, note: &mut dyn FnMut(&str)) -> Result<Retriever> {
     check(spec)?;
     if task.articles.is_empty() {
         return Err(usage(format!(
@@ -127,7 +122,8 @@ fn episodic(
             task.name
         )));
     }
-    let whole = |example: &Example| Article { id: example.id.clone(), title: String::new(), text: example.input.clone() };
+    let whole =
+        |example: &Example| Article { id: example.id.clone(), title: String::new(), text: example.input.clone() };
     let articles: Vec<Article> = solved.iter().map(whole).collect();
     let retriever = index(spec.retriever, &articles, "solved", task, parts, note)
         .with_context(|| format!("indexing the solved samples of task {}", task.name))?;

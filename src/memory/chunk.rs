@@ -233,7 +233,8 @@ mod tests {
         let found = cut(&sentences.join(" "), 80);
         assert!(found.len() > 3);
         for pair in found.windows(2) {
-            let last = sentences.iter().rev().find(|sentence| pair[0].ends_with(sentence.as_str())).expect("a sentence");
+            let last =
+                sentences.iter().rev().find(|sentence| pair[0].ends_with(sentence.as_str())).expect("a sentence");
             assert!(pair[1].starts_with(last.as_str()), "{pair:?}");
         }
     }

@@ -47,7 +47,8 @@ impl Vectors {
         embed: &dyn Embed,
         tell: &mut dyn FnMut(usize),
     ) -> Result<(Self, Built)> {
-        let places: HashMap<WindowHash, usize> = known.hashes.iter().enumerate().map(|(at, &hash)| (hash, at)).collect();
+        let places: HashMap<WindowHash, usize> =
+            known.hashes.iter().enumerate().map(|(at, &hash)| (hash, at)).collect();
         let (mut vectors, mut built) = (Self::default(), Built::default());
         for start in (0..texts.len()).step_by(BLOCK) {
             let end = (start + BLOCK).min(texts.len());
@@ -118,7 +119,8 @@ impl Vectors {
     /// The cosine of a query with every passage: that of its nearest window.
     pub(super) fn cosines(&self, query: &[f32]) -> Vec<f64> {
         let nearest = |passage: usize| -> f64 {
-            let found = self.windows_of(passage).map(|at| dot(self.vector(at), query)).fold(f32::NEG_INFINITY, f32::max);
+            let found =
+                self.windows_of(passage).map(|at| dot(self.vector(at), query)).fold(f32::NEG_INFINITY, f32::max);
             if found.is_finite() { f64::from(found) } else { 0.0 }
         };
         (0..self.ends.len()).into_par_iter().with_min_len(GRAIN).map(nearest).collect()

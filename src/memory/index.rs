@@ -118,7 +118,9 @@ impl Shelf<'_> {
         let (articles, problems) = (source.articles)()?;
         let mut index = Index::default();
         // One after another, so that the articles go as the passages come.
-        articles.into_iter().for_each(|article| index.push(&article, source.most_words));
+        for article in articles {
+            index.push(&article, source.most_words);
+        }
         index.problems = problems.iter().map(String::as_str).collect();
         self.opening.lexical_s += self.clock.since(start);
         let parts = [&index.ids, &index.titles, &index.texts, &index.problems].map(Strings::parts);
@@ -132,15 +134,15 @@ impl Shelf<'_> {
         let passages = index.len();
         if let Some(found) = self.load(&name, content, Key::default(), |part| {
             let terms = Strings::from_parts(part.array()?, part.array()?)?;
-            let found =
-                Bm25::from_parts(analysis, terms, part.array()?, part.array()?, part.array()?, part.array()?)?;
+            let found = Bm25::from_parts(analysis, terms, part.array()?, part.array()?, part.array()?, part.array()?)?;
             ensure!(found.lengths.len() == passages, "passages are missing");
             Ok(found)
         }) {
             return Ok(found);
         }
         let start = self.clock.now();
-        let made = Bm25::new(analysis, index.titles.iter().zip(index.texts.iter())).context("indexing the passages' words")?;
+        let made =
+            Bm25::new(analysis, index.titles.iter().zip(index.texts.iter())).context("indexing the passages' words")?;
         self.opening.lexical_s += self.clock.since(start);
         let (bytes, ends) = made.terms.parts();
         let arrays = [
@@ -197,7 +199,13 @@ impl Shelf<'_> {
     }
 
     /// A part that was made of just this; `None` where there is none that is whole.
-    fn load<T>(&mut self, name: &str, content: Key, encoder: Key, take: impl FnOnce(&mut Part) -> Result<T>) -> Option<T> {
+    fn load<T>(
+        &mut self,
+        name: &str,
+        content: Key,
+        encoder: Key,
+        take: impl FnOnce(&mut Part) -> Result<T>,
+    ) -> Option<T> {
         self.part(name, |part| part.content == content && part.encoder == encoder, take)
     }
 
@@ -296,8 +304,9 @@ impl Index {
 #[must_use]
 pub fn index_folder(folder: &Path, corpus: &Path) -> PathBuf {
     let corpus = std::fs::canonicalize(corpus).unwrap_or_else(|_| corpus.to_owned());
-    let name: String = store::key(&[corpus.as_os_str().as_encoded_bytes()]).iter().take(8).map(|b| format!("{b:02x}")).collect();
-    folder.join(name)
+    let key = store::key(&[corpus.as_os_str().as_encoded_bytes()]);
+    let name = key.iter().take(8).fold(0_u64, |name, &byte| name << 8 | u64::from(byte));
+    folder.join(format!("{name:016x}"))
 }
 
 #[cfg(test)]
@@ -307,7 +316,8 @@ mod tests {
     use std::cell::Cell;
 
     fn articles(texts: &[&str]) -> Vec<Article> {
-        let named = |(n, text): (usize, &&str)| Article { id: format!("a{n}"), title: String::new(), text: (*text).into() };
+        let named =
+            |(n, text): (usize, &&str)| Article { id: format!("a{n}"), title: String::new(), text: (*text).into() };
         texts.iter().enumerate().map(named).collect()
     }
 

@@ -48,15 +48,14 @@ impl Bm25 {
         for (title, text) in passages {
             own.clear();
             for word in tokens(title).chain(tokens(text)) {
-                let id = match term_of_word.get(&word) {
-                    Some(&id) => id,
-                    None => {
-                        let next = ids.len() as u32;
-                        let term = analysis.term(&stemmer, &word);
-                        let id = term.map_or(NO_TERM, |term| *ids.entry(term).or_insert(next));
-                        term_of_word.insert(word, id);
-                        id
-                    }
+                let id = if let Some(&id) = term_of_word.get(&word) {
+                    id
+                } else {
+                    let next = ids.len() as u32;
+                    let term = analysis.term(&stemmer, &word);
+                    let id = term.map_or(NO_TERM, |term| *ids.entry(term).or_insert(next));
+                    term_of_word.insert(word, id);
+                    id
                 };
                 if id != NO_TERM {
                     own.push(id);
@@ -64,7 +63,9 @@ impl Bm25 {
             }
             lengths.push(u32::try_from(own.len()).context("a passage has too many words")?);
             own.sort_unstable();
-            held.extend(own.chunk_by(|a, b| a == b).map(|same| (same[0], u16::try_from(same.len()).unwrap_or(u16::MAX))));
+            held.extend(
+                own.chunk_by(|a, b| a == b).map(|same| (same[0], u16::try_from(same.len()).unwrap_or(u16::MAX))),
+            );
             ends.push(u32::try_from(held.len()).context("the passages hold too many words for one index")?);
         }
         drop(term_of_word);
@@ -185,7 +186,8 @@ mod tests {
 
     #[test]
     fn the_title_counts_beside_the_text() {
-        let index = Bm25::new(Analysis::English, [("Printers", "jam"), ("", "jam a printer")].into_iter()).expect("an index");
+        let index =
+            Bm25::new(Analysis::English, [("Printers", "jam"), ("", "jam a printer")].into_iter()).expect("an index");
         let scores = index.scores("printing printer").scores;
         assert_eq!(scores[0], scores[1]);
         assert!(scores[0] > 0.0);

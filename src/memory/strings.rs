@@ -93,7 +93,10 @@ mod tests {
     #[test]
     fn sorted_texts_are_found() {
         let strings: Strings = ["a", "b", "dd"].into_iter().collect();
-        assert_eq!(["a", "b", "dd", "c", ""].map(|text| strings.find_sorted(text)), [Some(0), Some(1), Some(2), None, None]);
+        assert_eq!(
+            ["a", "b", "dd", "c", ""].map(|text| strings.find_sorted(text)),
+            [Some(0), Some(1), Some(2), None, None]
+        );
         assert_eq!((strings.get(2), strings.get(3), Strings::default().get(0)), ("dd", "", ""));
     }
 }

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 /// English words that carry no topic: articles, pronouns, prepositions, auxiliaries and the words that questions begin with,
 /// with what is left of contractions. Without them a question's form would decide which passages are found.
 const FUNCTION_WORDS: [&str; 103] = [
-    "a", "about", "after", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because", "been", "before",
-    "being", "but", "by", "can", "could", "d", "did", "do", "does", "doing", "for", "from", "had", "has", "have", "having",
-    "he", "her", "here", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "ll", "m", "may", "me",
-    "might", "must", "my", "no", "not", "of", "on", "or", "our", "out", "re", "s", "shall", "she", "should", "so", "some",
-    "such", "t", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too",
-    "us", "ve", "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why",
-    "will", "with", "would", "you", "your", "yours",
+    "a", "about", "after", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "because", "been",
+    "before", "being", "but", "by", "can", "could", "d", "did", "do", "does", "doing", "for", "from", "had", "has",
+    "have", "having", "he", "her", "here", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just",
+    "ll", "m", "may", "me", "might", "must", "my", "no", "not", "of", "on", "or", "our", "out", "re", "s", "shall",
+    "she", "should", "so", "some", "such", "t", "than", "that", "the", "their", "them", "then", "there", "these",
+    "they", "this", "those", "to", "too", "us", "ve", "very", "was", "we", "were", "what", "when", "where", "which",
+    "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your", "yours",
 ];
 
 /// The treatment of words.

@@ -1,9 +1,9 @@
 //! The answer's schema: read and compared with the label set, or generated from it.
 
-use super::{Label, Target, Task};
 use super::files::{self, Fingerprint};
 use super::problem::{Problems, listed, quoted, suggestion};
 use super::spec::AnswerSpec;
+use super::{Label, Target, Task};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

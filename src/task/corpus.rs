@@ -100,7 +100,11 @@ impl Corpus {
         if reader.articles.is_empty() {
             let all = problems.into_list();
             let shown: Vec<String> = all.iter().take(20).map(|problem| format!("\n  {problem}")).collect();
-            return Err(usage(format!("the corpus {} has no article that can be read:{}", self.path().display(), shown.concat())));
+            return Err(usage(format!(
+                "the corpus {} has no article that can be read:{}",
+                self.path().display(),
+                shown.concat()
+            )));
         }
         Ok((reader.articles, problems.into_list()))
     }
@@ -229,7 +233,11 @@ mod tests {
         let (articles, problems) = read(folder.path());
         assert_eq!(articles, [triple("b", "Bee", "Text of b."), triple("deep/er/b", "", "No title.")]);
         assert_eq!(problems.len(), 3, "{problems:?}");
-        for (problem, said) in problems.iter().zip(["empty.md:0: the article has no text", "image.md:1: the line is not valid UTF-8", "zero.txt:0: is a binary file"]) {
+        for (problem, said) in problems.iter().zip([
+            "empty.md:0: the article has no text",
+            "image.md:1: the line is not valid UTF-8",
+            "zero.txt:0: is a binary file",
+        ]) {
             assert!(problem.starts_with(said), "{problem}");
         }
     }
@@ -249,7 +257,11 @@ mod tests {
     #[test]
     fn rows_are_read_from_json_lines_and_tables_and_bad_ones_are_told_with_their_lines() {
         let rows = "{\"_id\": \"a\", \"title\": \"T\", \"text\": \"one\", \"more\": 1}\n\n{\"_id\": 7, \"text\": \"two\"}\n{\"_id\": \"a\", \"text\": \"three\"}\n{\"_id\": \"b\"}\nno json\n{\"_id\": \"c\", \"text\": [1]}\n";
-        let folder = corpus(&[("rows.jsonl", rows.as_bytes()), ("rows.csv", b"id,text,title\na,one,T\nb,,T\n"), ("bare.tsv", b"_id\ttext\nx\ty\n")]);
+        let folder = corpus(&[
+            ("rows.jsonl", rows.as_bytes()),
+            ("rows.csv", b"id,text,title\na,one,T\nb,,T\n"),
+            ("bare.tsv", b"_id\ttext\nx\ty\n"),
+        ]);
         let (articles, problems) = read(&folder.path().join("rows.jsonl"));
         assert_eq!(articles, [triple("a", "T", "one"), triple("7", "", "two")]);
         let lines: Vec<&str> = problems.iter().map(|problem| problem.split(':').nth(1).expect("a line")).collect();
@@ -275,7 +287,8 @@ mod tests {
 
     #[test]
     fn a_fingerprint_follows_names_and_contents() {
-        let of = |files: &[(&str, &[u8])]| Corpus::at(corpus(files).path()).expect("a corpus").fingerprint().expect("read");
+        let of =
+            |files: &[(&str, &[u8])]| Corpus::at(corpus(files).path()).expect("a corpus").fingerprint().expect("read");
         assert_eq!(of(&[("a.md", b"x")]), of(&[("a.md", b"x"), ("b.pdf", b"y")]));
         assert_ne!(of(&[("a.md", b"x")]), of(&[("a.md", b"y")]));
         assert_ne!(of(&[("a.md", b"x")]), of(&[("b.md", b"x")]));

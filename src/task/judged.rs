@@ -83,7 +83,11 @@ fn read_queries(file: &Path, problems: &mut Problems) -> Result<Vec<Query>> {
         match read() {
             Ok(query) if seen.insert(query.id.clone()) => queries.push(query),
             Ok(query) => {
-                problems.push(file, Some(row.line), format!("the id {:?} was there before; the first query of that id is kept", query.id));
+                problems.push(
+                    file,
+                    Some(row.line),
+                    format!("the id {:?} was there before; the first query of that id is kept", query.id),
+                );
             }
             Err(reason) => problems.push(file, Some(row.line), reason),
         }
@@ -120,13 +124,20 @@ fn read_grades(file: &Path, problems: &mut Problems) -> Result<HashMap<String, B
         };
         let text = text.trim_start_matches('\u{feff}').trim_end();
         // Ids may hold blanks where tabs separate them.
-        let fields: Vec<&str> =
-            if text.contains('\t') { text.split('\t').map(str::trim).collect() } else { text.split_whitespace().collect() };
+        let fields: Vec<&str> = if text.contains('\t') {
+            text.split('\t').map(str::trim).collect()
+        } else {
+            text.split_whitespace().collect()
+        };
         let (query, article, grade) = match fields.as_slice() {
             [] | [""] => continue,
             [query, article, grade] | [query, _, article, grade] => (*query, *article, *grade),
             _ => {
-                problems.push(file, Some(line), format!("has {} fields; query id, article id and grade are wanted", fields.len()));
+                problems.push(
+                    file,
+                    Some(line),
+                    format!("has {} fields; query id, article id and grade are wanted", fields.len()),
+                );
                 continue;
             }
         };
@@ -162,7 +173,9 @@ mod tests {
 
     #[test]
     fn judgements_are_read_with_and_without_a_header_in_three_and_four_columns() {
-        for qrels in ["query-id\tcorpus-id\tscore\nq1\td 1\t2\nq2\td2\t0\nq9\td2\t1\n", "q1 0 d_1 2\nq2 0 d2 -1\nq9 0 d2 1\n"] {
+        for qrels in
+            ["query-id\tcorpus-id\tscore\nq1\td 1\t2\nq2\td2\t0\nq9\td2\t1\n", "q1 0 d_1 2\nq2 0 d2 -1\nq9 0 d2 1\n"]
+        {
             let found = read(QUERIES, qrels.as_bytes()).expect("read");
             assert_eq!((found.queries.len(), found.unjudged, found.unknown), (1, 1, 1));
             assert_eq!(found.queries[0].query.input, "one");
@@ -174,9 +187,11 @@ mod tests {
 
     #[test]
     fn bad_lines_are_told_with_their_reason_and_good_ones_kept() {
-        let found = read(QUERIES, b"q1\td1\t1\nq1\td2\nq1\td3\tmany\nq1\td4\t0.5\n\xff\xfe\t\t\nq1\td5\t1\n").expect("read");
+        let found =
+            read(QUERIES, b"q1\td1\t1\nq1\td2\nq1\td3\tmany\nq1\td4\t0.5\n\xff\xfe\t\t\nq1\td5\t1\n").expect("read");
         assert_eq!(found.queries[0].grades.len(), 2);
-        let told: Vec<String> = found.problems.iter().skip(2).map(|p| format!("{}: {}", p.line.unwrap_or(0), p.reason)).collect();
+        let told: Vec<String> =
+            found.problems.iter().skip(2).map(|p| format!("{}: {}", p.line.unwrap_or(0), p.reason)).collect();
         assert_eq!(told.len(), 4, "{told:?}");
         assert!(told[0].starts_with("2: has 2 fields") && told[1].contains("\"many\"") && told[2].contains("\"0.5\""));
     }

@@ -55,7 +55,8 @@ fn lexical_figures_need_no_model_and_say_what_was_left_out() {
     // q1 and q4 find all; of q2's two relevant passages one is not in the corpus.
     assert!((found["recall@5"].as_f64().unwrap() - 2.5 / 3.0).abs() < 1e-9, "{found}");
     assert_eq!(found["mrr@10"], 1.0);
-    let counts = ["queries_without_relevant", "queries_without_text", "relevant_not_in_corpus"].map(|name| &found[name]);
+    let counts =
+        ["queries_without_relevant", "queries_without_text", "relevant_not_in_corpus"].map(|name| &found[name]);
     assert_eq!(counts, [&Value::from(1), &1.into(), &1.into()]);
     assert!(found["latency_ms"]["p50"].as_f64().unwrap() >= 0.0 && found["latency_ms"]["p99"].is_number());
     assert!(found["passages_per_s"].as_f64().unwrap() > 0.0 && found["passages_per_s_reason"].is_null());
@@ -89,8 +90,18 @@ fn salience_over_words_alone_takes_nothing_where_nothing_is_relevant_enough() {
         parsed(&eval(
             folder.path(),
             &[
-                "--corpus", &corpus, "--queries", &queries, "--qrels", &qrels, "--memory", "salience", "--retriever",
-                "bm25-english", "--gate", gate,
+                "--corpus",
+                &corpus,
+                "--queries",
+                &queries,
+                "--qrels",
+                &qrels,
+                "--memory",
+                "salience",
+                "--retriever",
+                "bm25-english",
+                "--gate",
+                gate,
             ],
         ))
     };
@@ -113,7 +124,10 @@ fn a_folder_is_searched_and_what_is_no_text_is_reported_every_time() {
     let folder = tempfile::tempdir().unwrap();
     let [_, queries, _] = small(folder.path());
     let corpus = folder.path().join("kb");
-    write_files(&corpus, &[("a/printer.md", "# Printers\n\nPull the paper out of the tray."), ("b.txt", "Passwords: ask.")]);
+    write_files(
+        &corpus,
+        &[("a/printer.md", "# Printers\n\nPull the paper out of the tray."), ("b.txt", "Passwords: ask.")],
+    );
     fs::write(corpus.join("binary.md"), [0_u8, 159, 146, 150]).unwrap();
     // Far larger than what is read, and on disk almost nothing.
     fs::File::create(corpus.join("huge.md")).unwrap().set_len(100 << 20).unwrap();
@@ -129,7 +143,9 @@ fn a_folder_is_searched_and_what_is_no_text_is_reported_every_time() {
         assert_eq!((&found["queries"], &found["recall@5"]), (&2.into(), &1.0.into()));
         let problems = found["problems"].as_array().unwrap();
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(stderr(&output).contains("binary.md:1:") && stderr(&output).contains("huge.md: is 104857600 bytes large"));
+        assert!(
+            stderr(&output).contains("binary.md:1:") && stderr(&output).contains("huge.md: is 104857600 bytes large")
+        );
     }
 }
 
@@ -159,7 +175,10 @@ fn input_that_leaves_nothing_to_judge_is_wrong_usage_and_says_why() {
     let [corpus, queries, qrels] = small(folder.path());
     let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::create_dir(place("empty")).unwrap();
-    write_files(folder.path(), &[("other.tsv", "a\tb\t1\n"), ("bad.jsonl", "{\"_id\": \"d1\"}\nnot json\n"), ("none.tsv", "")]);
+    write_files(
+        folder.path(),
+        &[("other.tsv", "a\tb\t1\n"), ("bad.jsonl", "{\"_id\": \"d1\"}\nnot json\n"), ("none.tsv", "")],
+    );
     let (empty, other, bad, none) = (place("empty"), place("other.tsv"), place("bad.jsonl"), place("none.tsv"));
     for (corpus, queries, qrels, said) in [
         (&empty, &queries, &qrels, "holds no .md or .txt file"),
@@ -192,7 +211,13 @@ fn every_retriever_is_at_least_its_plain_baseline_on_other_peoples_judgements() 
     let found = parsed(&eval(
         folder.path(),
         &[
-            "--corpus", &file("corpus.jsonl"), "--queries", &file("queries.jsonl"), "--qrels", &file("qrels.tsv"), "--memory",
+            "--corpus",
+            &file("corpus.jsonl"),
+            "--queries",
+            &file("queries.jsonl"),
+            "--qrels",
+            &file("qrels.tsv"),
+            "--memory",
             "bm25,bm25-english,dense,hybrid-rrf,hybrid",
         ],
     ));

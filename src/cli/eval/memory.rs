@@ -100,7 +100,8 @@ impl ValueEnum for Judge {
         match self {
             Self::Retriever(kind) => kind.to_possible_value(),
             Self::Salience => {
-                let help = "Of --retriever's passages those that reach a gate, in the order of maximal marginal relevance";
+                let help =
+                    "Of --retriever's passages those that reach a gate, in the order of maximal marginal relevance";
                 Some(PossibleValue::new(MemoryKind::Salience.name()).help(help))
             }
         }
@@ -138,7 +139,8 @@ pub(in crate::cli) fn run(args: &MemoryArgs, network: Network, common: &Common) 
     let input = Input::read(args)?;
     let clock = Clock::real();
     let kinds: Vec<RetrieverKind> = args.memories.iter().map(|memory| memory.retriever(args)).collect();
-    let encoder = if kinds.iter().any(|kind| kind.embeds()) { Some(load_encoder(args, network, common)?) } else { None };
+    let encoder =
+        if kinds.iter().any(|kind| kind.embeds()) { Some(load_encoder(args, network, common)?) } else { None };
     let (index, opening, fingerprint) = open(args, &input, &kinds, encoder.as_ref(), &clock, &note)?;
     let mut told: Vec<String> = input.judgements.problems.iter().map(ToString::to_string).collect();
     told.extend(index.problems().map(str::to_owned));
