@@ -9,6 +9,8 @@ use routergym_local::error::{Context, Result};
 use routergym_local::memory::{Embed, Encoder, Kept, Retriever, RetrieverKind, Source, open_index};
 use routergym_local::record::peak_memory;
 use routergym_local::task::Article;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,14 +42,17 @@ fn next(state: &mut u64) -> f64 {
 /// Words as rare as those of a language: the n-th is about 1 / n as frequent as the first.
 fn text(seed: u64) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..WORDS).map(|_| format!("w{} ", VOCABULARY.powf(next(&mut state)) as u64)).collect()
+    (0..WORDS).fold(String::new(), |mut text, _| {
+        let _ = write!(text, "w{} ", VOCABULARY.powf(next(&mut state)) as u64);
+        text
+    })
 }
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let passages: u64 = arguments.next().context("usage: memory_scale PASSAGES [FOLDER]")?.parse()?;
     let folder = arguments.next().map(PathBuf::from);
-    let clock = Clock::real();
+    let (clock, mut out) = (Clock::real(), std::io::stdout());
     let article = |n: u64| Article { id: format!("p{n}"), title: String::new(), text: text(n) };
     let articles = || Ok(((0..passages).map(article).collect(), Vec::new()));
     let source = Source { fingerprint: passages.to_string(), articles: &articles, most_words: 512 };
@@ -56,7 +61,7 @@ fn main() -> Result<()> {
     let kept = folder.as_deref().map(|folder| Kept { folder, fresh: false });
     let start = clock.now();
     let (index, opening) = open_index(&source, &kinds[..2], encoder, kept, &clock, &mut |_| ())?;
-    println!("{} passages in {:.2} s: {opening:?}", index.len(), clock.since(start).0);
+    writeln!(out, "{} passages in {:.2} s: {opening:?}", index.len(), clock.since(start).0)?;
     for kind in &kinds[..2] {
         let retriever = Retriever::new(*kind, Arc::clone(&index), Some(Arc::new(Noise)));
         let mut times: Vec<f64> = Vec::new();
@@ -69,10 +74,10 @@ fn main() -> Result<()> {
             assert!(hits.len() == 10 || passages < 10);
         }
         times.sort_by(f64::total_cmp);
-        println!("{}: {:.2} ms a search at the median, {:.2} ms at most", kind.name(), times[25], times[50]);
+        writeln!(out, "{}: {:.2} ms a search at the median, {:.2} ms at most", kind.name(), times[25], times[50])?;
     }
     if let Some(bytes) = peak_memory() {
-        println!("peak memory {:.2} GiB", bytes as f64 / f64::from(1 << 30));
+        writeln!(out, "peak memory {:.2} GiB", bytes as f64 / f64::from(1 << 30))?;
     }
     Ok(())
 }

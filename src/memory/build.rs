@@ -5,7 +5,7 @@ use super::gate;
 use super::index::{Encoder, Kept, Source};
 use super::recall::{Dynamic, Episodic, Fixed, Nothing, Salience};
 use super::retriever::{Retriever, RetrieverKind, open_index};
-use super::select::Limits;
+use super::select::{CANDIDATES_PER_PASSAGE, Limits};
 use super::{CountTokens, Embed, Example, Memory, MemoryKind};
 use crate::clock::Clock;
 use crate::error::{Context, Result, usage};
@@ -77,7 +77,7 @@ pub fn build(
             let retriever = knowledge(spec, task, parts, note)?;
             let gate = match spec.gate {
                 Some(gate) => gate,
-                None => fit_gate(&retriever, task, spec.top_k)?.unwrap_or(gate::default(spec.retriever)),
+                None => fit_gate(&retriever, task, spec.top_k)?.unwrap_or_else(|| gate::default(spec.retriever)),
             };
             let limits = Limits { top_k: spec.top_k, token_budget: spec.token_budget, gate };
             Box::new(Salience { retriever, limits, count_tokens })
@@ -179,7 +179,8 @@ fn fingerprint(articles: &[Article]) -> String {
     format!("{:x}", hasher.finalize())
 }
 
-/// The gate by the train split's gold article ids. Only this reads targets, before any query is answered.
+/// The gate by the train split's gold article ids, over the candidates that salience would have for `top_k` passages. Only
+/// this and the episodic memory read targets, those of the train split, before any query is answered.
 pub fn fit_gate(retriever: &Retriever, task: &Task, top_k: usize) -> Result<Option<f64>> {
     let judged: Vec<(&str, &[String])> = task
         .split(Split::Train)
@@ -190,7 +191,7 @@ pub fn fit_gate(retriever: &Retriever, task: &Task, top_k: usize) -> Result<Opti
     let vectors = retriever.embed(&queries).context("fitting the memory's gate on the train split")?;
     let mut candidates: Vec<(f64, bool)> = Vec::new();
     for ((query, vector), gold) in queries.iter().zip(&vectors).zip(gold) {
-        for hit in retriever.search(query, vector.as_deref(), top_k)? {
+        for hit in retriever.search(query, vector.as_deref(), top_k.saturating_mul(CANDIDATES_PER_PASSAGE))? {
             let id = retriever.index().passage(hit.place).0;
             candidates.push((hit.relevance, gold.iter().any(|gold| gold == id)));
         }

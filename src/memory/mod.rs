@@ -33,7 +33,7 @@ pub use gate::default as default_gate;
 pub use grounding::{Claim, Grounding, groundedness};
 pub use index::{Encoder, Index, Kept, Opening, Source, index_folder};
 pub use retriever::{Hit, Retriever, RetrieverKind, open_index};
-pub use select::{Limits, select};
+pub use select::{CANDIDATES_PER_PASSAGE, Limits, select};
 
 use crate::clock::{Clock, Spans};
 use crate::error::Result;

@@ -7,7 +7,7 @@ const LAMBDA: f64 = 0.7;
 /// Two passages that are more alike than this say the same; only one is taken.
 const SAME: f64 = 0.95;
 /// Candidates for each passage that may be taken, so that a passage that repeats another can be passed over.
-pub(super) const CANDIDATES_PER_PASSAGE: usize = 4;
+pub const CANDIDATES_PER_PASSAGE: usize = 4;
 
 /// What may be taken.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -307,7 +307,7 @@ fn judge(args: &MemoryArgs, memory: Judge, retriever: &Retriever, input: &Input,
         let hits = match &mut judged.salience {
             None => retriever.search_articles(query, vector, DEPTH)?,
             Some(salience) => {
-                let hits = retriever.search(query, vector, DEPTH * 4)?;
+                let hits = retriever.search(query, vector, DEPTH * memory::CANDIDATES_PER_PASSAGE)?;
                 // No budget: no model takes part whose tokens would count.
                 let limits = Limits { top_k: DEPTH, token_budget: usize::MAX, gate: salience.gate };
                 let taken = memory::select(retriever, &hits, limits, &mut |_| 0);
