@@ -96,8 +96,15 @@ pub fn utc_string(seconds: u64) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Component {
-    /// Retrieval: embedding the query, searching, gating.
-    Memory,
+    /// Memory: the query's embedding.
+    Embed,
+    /// Memory: scoring and ordering what there is. Records of before memory was divided have all of it here.
+    #[serde(alias = "memory")]
+    Search,
+    /// Memory: choosing from what was found.
+    Gate,
+    /// Memory: fetching the texts and counting their tokens.
+    Assemble,
     /// The router's decisions, safety inspection and confidence included.
     Routing,
     /// Assembling messages and rendering the chat template.
@@ -120,8 +127,11 @@ pub enum Component {
 
 impl Component {
     /// Every component, in the order of the flow.
-    pub const ALL: [Self; 10] = [
-        Self::Memory,
+    pub const ALL: [Self; 13] = [
+        Self::Embed,
+        Self::Search,
+        Self::Gate,
+        Self::Assemble,
         Self::Routing,
         Self::Prompt,
         Self::Tokenise,
@@ -137,7 +147,10 @@ impl Component {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Memory => "memory",
+            Self::Embed => "embed",
+            Self::Search => "search",
+            Self::Gate => "gate",
+            Self::Assemble => "assemble",
             Self::Routing => "routing",
             Self::Prompt => "prompt",
             Self::Tokenise => "tokenise",

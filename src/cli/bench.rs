@@ -8,7 +8,7 @@ use crate::clock::{self, Clock};
 use crate::contract::ContractMode;
 use crate::error::{Context, Error, ExitStatus, Interrupted, Result, anyhow, usage};
 use crate::grid::{self, Finish};
-use crate::memory::MemoryKind;
+use crate::memory::{MemoryKind, RetrieverKind};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice};
 use crate::record::{self, RunHeader, RunWriter, TrialRecord};
@@ -53,6 +53,9 @@ pub(super) struct BenchArgs {
     /// The memory; several are compared [default: salience; none where the task has no knowledge base]
     #[arg(long, value_enum, value_delimiter = ',', env = "ROUTERGYM_MEMORY")]
     pub(super) memory: Vec<MemoryKind>,
+    /// How the memory finds passages, or solved samples (dynamic, salience, episodic)
+    #[arg(long, value_enum, default_value = "hybrid", env = "ROUTERGYM_RETRIEVER")]
+    pub(super) retriever: RetrieverKind,
     /// How answers are held to the task's JSON Schema; several settings are compared
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["validate"], env = "ROUTERGYM_CONTRACT")]
     pub(super) contract: Vec<ContractMode>,
@@ -85,10 +88,10 @@ pub(super) struct BenchArgs {
     /// personal_data=allow,injection=escalate,risk=escalate]
     #[arg(long, value_name = "NAME=ACTION", value_delimiter = ',', env = "ROUTERGYM_SAFETY")]
     pub(super) safety: Vec<String>,
-    /// Passages at most
+    /// Passages, or solved samples, at most
     #[arg(long, default_value_t = 2, env = "ROUTERGYM_TOP_K")]
     pub(super) top_k: usize,
-    /// Tokens of passages at most (salience)
+    /// Tokens of passages at most (salience, episodic)
     #[arg(long, default_value_t = 220, env = "ROUTERGYM_TOKEN_BUDGET")]
     pub(super) token_budget: usize,
     /// Relevance that a passage must reach (salience) [default: fitted on the train split]

@@ -2,6 +2,7 @@
 
 mod contract;
 mod grounding;
+mod memory;
 mod safety;
 
 use super::Common;
@@ -24,6 +25,8 @@ enum Component {
     Grounding(grounding::GroundingArgs),
     /// The safety detectors: personal data and injected instructions beside what people marked in texts
     Safety(safety::SafetyArgs),
+    /// Memories: what retrievers find of what people judged relevant, and how fast
+    Memory(memory::MemoryArgs),
 }
 
 /// Runs the verb.
@@ -32,5 +35,6 @@ pub(super) fn run(args: &EvalArgs, network: Network, common: &Common) -> Result<
         Component::Contract(args) => contract::run(args, network, common),
         Component::Grounding(args) => grounding::run(args, network, common),
         Component::Safety(args) => safety::run(args),
+        Component::Memory(args) => memory::run(args, network, common),
     }
 }

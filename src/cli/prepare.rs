@@ -8,7 +8,7 @@ use crate::contract::{Contract, ContractMode};
 use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret, without_secrets};
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
-use crate::memory::{self, Embed, Memory, MemorySpec, Passage};
+use crate::memory::{self, Embed, Memory, MemoryParts, MemorySpec, Passage, Retrieval};
 use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
@@ -21,11 +21,12 @@ use crate::trial::{AnswerFields, Engines, PromptBuilder};
 use crate::units::Seconds;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const ENCODER: &str = "all-minilm-l6-v2";
+pub(super) const ENCODER: &str = "all-minilm-l6-v2";
 /// Share of failed trials above which a cell is not judged.
 const MAX_FAILURE_SHARE: f64 = 0.1;
 
@@ -140,7 +141,7 @@ pub(super) fn prepare(
 
     let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
     let engines = Engines { slm, llm, specialists };
-    let memories = recollect(resolved, &embed, &engines.slm)?;
+    let memories = recollect(resolved, &embed, &weights.encoder.sha256, &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
     let cells = build_cells(resolved, &embed, &memories)?;
 
@@ -164,7 +165,7 @@ pub(super) fn prepare(
     let references: Vec<&String> = task.schema_references.iter().map(|(address, _)| address).collect();
     let settings = json!({
         "threshold": args.threshold, "max_repairs": args.max_repairs, "downshift": args.downshift,
-        "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
+        "retriever": args.retriever, "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
         "max_tokens": args.max_tokens, "temperature": args.temperature, "prefix_cache": args.prefix_cache,
         "prompt_lookup": args.prompt_lookup,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
@@ -306,21 +307,41 @@ struct Recollection {
     prompts: Arc<PromptBuilder>,
 }
 
+/// The folder below which indexes are kept; `None` where the user has no cache folder.
+pub(super) fn index_store() -> Option<PathBuf> {
+    let set = std::env::var_os("ROUTERGYM_INDEX").filter(|value| !value.is_empty()).map(PathBuf::from);
+    set.or_else(|| dirs::cache_dir().map(|caches| caches.join("routergym-local").join("indexes")))
+}
+
 /// The memories of the run's cells, by name.
 fn recollect(
     resolved: &Resolved,
     embed: &Arc<dyn Embed>,
+    encoder_sha256: &str,
     slm: &Arc<dyn Engine>,
+    clock: &Clock,
+    note: impl Fn(&str),
 ) -> Result<BTreeMap<&'static str, Recollection>> {
     let args = &resolved.args;
     let counter = Arc::clone(slm);
-    let count_tokens: Arc<dyn Fn(&str) -> usize + Send + Sync> =
-        Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4));
+    let parts = MemoryParts {
+        embed: Some(Arc::clone(embed)),
+        encoder_sha256: encoder_sha256.to_owned(),
+        count_tokens: Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4)),
+        indexes: index_store(),
+        clock: clock.clone(),
+    };
     let mut found = BTreeMap::new();
     for kind in resolved.cells.iter().map(|cell| cell.memory) {
         if !found.contains_key(kind.name()) {
-            let spec = MemorySpec { kind, top_k: args.top_k, token_budget: args.token_budget, gate: args.gate };
-            let memory = memory::build(&spec, &resolved.task, Some(Arc::clone(embed)), Arc::clone(&count_tokens))?;
+            let spec = MemorySpec {
+                kind,
+                retriever: args.retriever,
+                top_k: args.top_k,
+                token_budget: args.token_budget,
+                gate: args.gate,
+            };
+            let memory = memory::build(&spec, &resolved.task, &parts, &mut |text| note(text))?;
             let memory: Arc<dyn Memory> = Arc::from(memory);
             let prompts = Arc::new(PromptBuilder::new(&resolved.task, memory.fixed_text()));
             found.insert(kind.name(), Recollection { memory, prompts });
@@ -425,7 +446,7 @@ fn prepare_grammar(
 fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock) -> Result<Value> {
     let query = Query { id: "warm-up".to_owned(), input: "Hello".to_owned() };
     let request = Request {
-        messages: prompts.messages(&query, &[], None),
+        messages: prompts.messages(&query, &Retrieval::default(), None),
         max_tokens: 1,
         temperature: 0.0,
         seed,

@@ -81,7 +81,7 @@ fn check_ranges(args: &BenchArgs) -> Result<()> {
         return Err(usage(format!("--timeout is a number of seconds above 0 and up to {LONGEST_TIMEOUT_S}, a day")));
     }
     if let Some(gate) = args.gate.filter(|gate| !(-1.0..=1.0).contains(gate)) {
-        return Err(usage(format!("--gate is a cosine between -1 and 1, not {gate}")));
+        return Err(usage(format!("--gate is a relevance between -1 and 1, not {gate}")));
     }
     if args.split == Split::Train {
         return Err(usage(

@@ -1,65 +1,83 @@
-//! Articles cut into passages that fit the sentence encoder.
+//! Articles cut into passages, and passages into windows that fit the sentence encoder.
 
+use super::terms::unspaced;
 use super::text::sentences;
-use crate::task::Article;
 
-/// Words of a passage at most. The encoder reads 256 word pieces; English has about 1.3 of them a word.
-const MAX_WORDS: usize = 180;
+/// Words of a piece at most, where it must fit the sentence encoder, which reads 256 word pieces: English has about 1.3 of
+/// them a word.
+pub const ENCODER_WORDS: usize = 180;
+/// A sentence of up to so many words is repeated at the beginning of the next piece where a paragraph is cut.
+const OVERLAP_WORDS: usize = 40;
+/// Characters that count as one word: a longer run without blanks counts as several.
+const WORD_CHARS: usize = 12;
 
-/// A part of an article.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Chunk {
-    /// The article's id.
-    pub(super) id: String,
-    /// The article's title.
-    pub(super) title: String,
-    /// The text.
-    pub(super) text: String,
+/// What the encoder reads of a passage: its pieces that fit, each with the title before it.
+pub(super) fn windows(title: &str, text: &str) -> Vec<String> {
+    cut(text, ENCODER_WORDS).iter().map(|piece| titled(title, piece)).collect()
 }
 
-impl Chunk {
-    /// What is indexed and counted: the title, unless the text begins with it, and the text.
-    pub(super) fn full_text(&self) -> String {
-        if self.title.is_empty() || self.text.starts_with(&self.title) {
-            self.text.clone()
-        } else {
-            format!("{}\n{}", self.title, self.text)
-        }
-    }
+/// The title, unless the text begins with it, and the text.
+fn titled(title: &str, text: &str) -> String {
+    if title.is_empty() || text.starts_with(title) { text.to_owned() } else { format!("{title}\n{text}") }
 }
 
-/// The passages of articles, in order. An article that fits is one passage with its text unchanged; a longer one is cut
-/// at paragraphs, a paragraph that is too long at sentences, a sentence that is too long at words.
-pub(super) fn chunks(articles: &[Article]) -> Vec<Chunk> {
-    let mut found = Vec::new();
-    for article in articles {
-        for text in pieces(&article.text) {
-            found.push(Chunk { id: article.id.clone(), title: article.title.clone(), text });
-        }
-    }
-    found
-}
-
-fn pieces(text: &str) -> Vec<String> {
+/// Pieces of a text of up to `most` words each; no word is lost. A text that fits stays as it is; a longer one is cut at
+/// headings, a section that is too long at paragraphs, a paragraph at sentences, a sentence at words. Where a paragraph is cut,
+/// the next piece begins with the sentence before the cut.
+pub(super) fn cut(text: &str, most: usize) -> Vec<String> {
     let text = text.trim();
-    if count(text) <= MAX_WORDS {
+    if count(text) <= most {
         return vec![text.to_owned()];
     }
     let mut units = Vec::new();
-    for paragraph in paragraphs(text) {
-        if count(&paragraph) <= MAX_WORDS {
-            units.push((paragraph, "\n\n"));
+    for section in sections(text) {
+        if count(&section) <= most {
+            units.push(Unit { text: section, goes_on: false });
             continue;
         }
-        let mut separator = "\n\n";
-        for sentence in sentences(&paragraph) {
-            for part in sentence.split_whitespace().collect::<Vec<_>>().chunks(MAX_WORDS) {
-                units.push((part.join(" "), separator));
-                separator = " ";
+        for paragraph in paragraphs(&section) {
+            if count(&paragraph) <= most {
+                units.push(Unit { text: paragraph, goes_on: false });
+                continue;
+            }
+            let mut goes_on = false;
+            for sentence in sentences(&paragraph) {
+                for text in runs(&sentence, most) {
+                    units.push(Unit { text, goes_on });
+                    goes_on = true;
+                }
             }
         }
     }
-    pack(units)
+    pack(units, most)
+}
+
+/// What stays together.
+struct Unit {
+    text: String,
+    /// Whether it goes on in the paragraph of the unit before it.
+    goes_on: bool,
+}
+
+/// Sections, each from its heading to the next. Lines in a fenced block are no headings.
+fn sections(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let (mut fenced, mut only_headings) = (false, true);
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        let heading = !fenced && line.starts_with('#');
+        match found.last_mut() {
+            Some(section) if !heading || only_headings => {
+                section.push('\n');
+                section.push_str(line);
+            }
+            _ => found.push(line.to_owned()),
+        }
+        only_headings = heading || (only_headings && line.trim().is_empty());
+    }
+    found.iter().map(|section| section.trim().to_owned()).filter(|section| !section.is_empty()).collect()
 }
 
 /// Paragraphs, a heading kept with what follows it.
@@ -75,9 +93,6 @@ fn paragraphs(text: &str) -> Vec<String> {
             continue;
         }
         heading = line.starts_with('#');
-        if heading && !current.is_empty() && !current.lines().all(|line| line.starts_with('#')) {
-            found.push(std::mem::take(&mut current));
-        }
         if !current.is_empty() {
             current.push('\n');
         }
@@ -89,29 +104,107 @@ fn paragraphs(text: &str) -> Vec<String> {
     found
 }
 
-/// Units joined as long as they fit.
-fn pack(units: Vec<(String, &str)>) -> Vec<String> {
+/// A sentence in runs of words that fit; a word that does not fit is cut itself.
+fn runs(sentence: &str, most: usize) -> Vec<String> {
+    if count(sentence) <= most {
+        return vec![sentence.to_owned()];
+    }
     let mut found: Vec<String> = Vec::new();
     let mut room = 0;
-    for (unit, separator) in units {
-        let words = count(&unit);
-        match found.last_mut() {
-            Some(last) if words <= room => {
-                last.push_str(separator);
-                last.push_str(&unit);
-                room -= words;
+    for word in sentence.split_whitespace() {
+        let mut rest = word;
+        let mut begins = true;
+        while !rest.is_empty() {
+            let part = rest.get(..prefix(rest, most)).unwrap_or(rest);
+            rest = rest.get(part.len()..).unwrap_or_default();
+            let size = count(part);
+            match found.last_mut() {
+                Some(last) if size <= room => {
+                    if begins {
+                        last.push(' ');
+                    }
+                    last.push_str(part);
+                    room -= size;
+                }
+                _ => {
+                    found.push(part.to_owned());
+                    room = most.saturating_sub(size);
+                }
             }
-            _ => {
-                found.push(unit);
-                room = MAX_WORDS.saturating_sub(words);
-            }
+            begins = false;
         }
     }
     found
 }
 
+/// Bytes of the longest beginning of a run without blanks that counts as at most `most` words.
+fn prefix(run: &str, most: usize) -> usize {
+    let mut size = Size::default();
+    for (at, c) in run.char_indices() {
+        size.add(c);
+        if at > 0 && size.words() > most {
+            return at;
+        }
+    }
+    run.len()
+}
+
+/// Units joined as long as they fit.
+fn pack(units: Vec<Unit>, most: usize) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut room = 0;
+    let mut before = String::new();
+    for unit in units {
+        let words = count(&unit.text);
+        match found.last_mut() {
+            Some(last) if words <= room => {
+                last.push_str(if unit.goes_on { " " } else { "\n\n" });
+                last.push_str(&unit.text);
+                room -= words;
+            }
+            _ => {
+                let repeated = count(&before);
+                let repeats = unit.goes_on && repeated <= OVERLAP_WORDS && repeated + words <= most;
+                let used = if repeats { repeated + words } else { words };
+                found.push(if repeats { format!("{before} {}", unit.text) } else { unit.text.clone() });
+                room = most.saturating_sub(used);
+            }
+        }
+        before = unit.text;
+    }
+    found
+}
+
+/// The words of a text: runs without blanks, where one that is long counts as several, and a character of a script
+/// without blanks as a word.
 fn count(text: &str) -> usize {
-    text.split_whitespace().count()
+    text.split_whitespace()
+        .map(|word| {
+            let mut size = Size::default();
+            word.chars().for_each(|c| size.add(c));
+            size.words()
+        })
+        .sum()
+}
+
+#[derive(Default)]
+struct Size {
+    spaced: usize,
+    unspaced: usize,
+}
+
+impl Size {
+    fn add(&mut self, c: char) {
+        if unspaced(c) {
+            self.unspaced += 1;
+        } else {
+            self.spaced += 1;
+        }
+    }
+
+    fn words(&self) -> usize {
+        self.unspaced + self.spaced.div_ceil(WORD_CHARS)
+    }
 }
 
 #[cfg(test)]
@@ -119,35 +212,57 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn article(text: &str) -> Article {
-        Article { id: "kb-1".to_owned(), title: "VPN".to_owned(), text: text.to_owned() }
-    }
-
     #[test]
     fn a_short_article_is_one_passage_with_its_text_unchanged() {
-        let found = chunks(&[article("One.\n\n- two\n- three")]);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].text, "One.\n\n- two\n- three");
-        assert_eq!(found[0].full_text(), "VPN\nOne.\n\n- two\n- three");
+        assert_eq!(cut(" One.\n\n- two\n- three\n", ENCODER_WORDS), ["One.\n\n- two\n- three"]);
+        assert_eq!(windows("VPN", "One."), ["VPN\nOne."]);
+        assert_eq!(windows("VPN", "VPN is one."), ["VPN is one."]);
     }
 
     #[test]
-    fn a_long_article_is_cut_at_paragraphs_and_a_heading_stays_with_its_text() {
-        let text = format!("{}\n\n## Second\n\n{}", "one ".repeat(100), "two ".repeat(100));
-        let found = chunks(&[article(&text)]);
+    fn a_long_article_is_cut_at_headings_and_a_heading_stays_with_its_text() {
+        let text = format!("{}\n\n## Second\n\n{}\n\n{}", "one ".repeat(100), "two ".repeat(60), "three ".repeat(60));
+        let found = cut(&text, ENCODER_WORDS);
         assert_eq!(found.len(), 2);
-        assert!(found[1].text.starts_with("## Second\ntwo"), "{:?}", found[1].text);
-        assert!(found.iter().all(|chunk| chunk.id == "kb-1"));
+        assert!(found[1].starts_with("## Second\n\ntwo") && found[1].ends_with("three"), "{:?}", found[1]);
+    }
+
+    #[test]
+    fn a_cut_paragraph_goes_on_with_the_sentence_before_the_cut() {
+        let sentences: Vec<String> = (0..30).map(|n| format!("Sentence {n} has just eight words in it.")).collect();
+        let found = cut(&sentences.join(" "), 80);
+        assert!(found.len() > 3);
+        for pair in found.windows(2) {
+            let last =
+                sentences.iter().rev().find(|sentence| pair[0].ends_with(sentence.as_str())).expect("a sentence");
+            assert!(pair[1].starts_with(last.as_str()), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_without_blanks_is_cut_too() {
+        let found = cut(&"x".repeat(100_000), ENCODER_WORDS);
+        assert!(found.iter().all(|piece| count(piece) <= ENCODER_WORDS));
+        assert_eq!(found.concat().len(), 100_000);
+        let found = cut(&"日本語。".repeat(500), ENCODER_WORDS);
+        assert!(found.len() > 10 && found.iter().all(|piece| count(piece) <= ENCODER_WORDS));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn every_passage_fits_and_no_word_is_lost(paragraphs in prop::collection::vec(1_usize..500, 0..6)) {
+        fn every_passage_fits_and_no_word_is_lost(paragraphs in prop::collection::vec(1_usize..500, 0..6), most in 20_usize..200) {
             let text = paragraphs.iter().map(|n| "word ".repeat(*n)).collect::<Vec<_>>().join("\n\n");
-            let found = chunks(&[article(&text)]);
-            prop_assert!(found.iter().all(|chunk| count(&chunk.text) <= MAX_WORDS));
-            prop_assert_eq!(found.iter().map(|chunk| count(&chunk.text)).sum::<usize>(), paragraphs.iter().sum::<usize>());
+            let found = cut(&text, most);
+            prop_assert!(found.iter().all(|piece| count(piece) <= most));
+            prop_assert!(found.iter().map(|piece| count(piece)).sum::<usize>() >= paragraphs.iter().sum::<usize>());
+        }
+
+        #[test]
+        fn any_text_is_cut_without_panic_and_keeps_its_letters(text: String, most in 1_usize..5) {
+            let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).count();
+            let found = cut(&text, most);
+            prop_assert!(found.iter().map(|piece| letters(piece)).sum::<usize>() >= letters(&text));
         }
     }
 }

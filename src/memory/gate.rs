@@ -1,14 +1,18 @@
 //! The relevance gate of the salience memory.
 
-/// The gate where none can be fitted: a cosine that related sentences usually exceed under the default encoder
-/// (all-MiniLM-L6-v2) and unrelated ones usually do not.
-pub(super) const DEFAULT_GATE: f64 = 0.35;
+use super::retriever::RetrieverKind;
+
+/// The gate where none can be fitted. For cosines it is one that related sentences usually exceed under the default encoder
+/// (all-MiniLM-L6-v2) and unrelated ones usually do not; for BM25 alone, a third of what a query can score.
+pub fn default(retriever: RetrieverKind) -> f64 {
+    if retriever.embeds() { 0.35 } else { 1.0 / 3.0 }
+}
 
 /// Relevant candidates that a fit needs.
 const MIN_RELEVANT: usize = 5;
 
-/// The cosine threshold with the best F1 of relevant against irrelevant candidates, given as (cosine, relevant); of
-/// equals the highest. It lies midway between the last cosine let through and the first kept out. `None` with too few
+/// The threshold with the best F1 of relevant against irrelevant candidates, given as (relevance, whether it is relevant); of
+/// equals the highest. It lies midway between the last relevance let through and the first kept out. `None` with too few
 /// relevant candidates to tell.
 pub(super) fn fit(candidates: &[(f64, bool)]) -> Option<f64> {
     let relevant = candidates.iter().filter(|(_, relevant)| *relevant).count();
@@ -18,15 +22,15 @@ pub(super) fn fit(candidates: &[(f64, bool)]) -> Option<f64> {
     let mut sorted = candidates.to_vec();
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (mut hits, mut best) = (0, (0.0, None));
-    for (i, &(cosine, is_relevant)) in sorted.iter().enumerate() {
+    for (i, &(relevance, is_relevant)) in sorted.iter().enumerate() {
         hits += usize::from(is_relevant);
         let next = sorted.get(i + 1).map(|(next, _)| *next);
-        if next == Some(cosine) {
+        if next == Some(relevance) {
             continue;
         }
         let f1 = 2.0 * hits as f64 / (i + 1 + relevant) as f64;
         if f1 > best.0 {
-            best = (f1, Some(next.map_or(cosine, |next| cosine.midpoint(next))));
+            best = (f1, Some(next.map_or(relevance, |next| relevance.midpoint(next))));
         }
     }
     best.1
@@ -44,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_cosines_fall_on_the_same_side() {
+    fn equal_relevances_fall_on_the_same_side() {
         let candidates = [(0.6, true), (0.6, true), (0.6, true), (0.6, true), (0.6, true), (0.6, false), (0.1, false)];
         let gate = fit(&candidates).expect("a gate");
         assert!(gate > 0.1 && gate < 0.6, "{gate}");

@@ -1,23 +1,46 @@
-//! What is put beside a query: nothing, a fixed text, retrieved passages, or only those that are salient.
+//! What is put beside a query: nothing, a fixed text, retrieved passages, only those that are salient, or solved samples.
+//!
+//! Articles are cut into passages (`chunk`) with the ids and titles of their articles. An [`Index`] holds them with what retrievers search in: words (`lexical`, over the
+//! terms of `terms`) and vectors (`dense`), in arrays that a file can keep (`store`). A [`Retriever`] turns a query into scores
+//! and these into an order (`fusion`). Salience takes what reaches a gate (`gate`), repeats nothing and fits (`select`). The
+//! memories (`recall`) book embedding, searching, gating and assembling as spans of their own.
+//!
+//! Passages are data: they never become part of the system message, whatever they say.
 
 mod build;
 mod chunk;
+mod dense;
+mod fusion;
 mod gate;
+mod index;
 mod lexical;
 mod recall;
 mod retriever;
+mod select;
+mod store;
+mod strings;
+mod terms;
 pub(crate) mod text;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use build::{MemorySpec, build};
+pub use build::{MemoryParts, MemorySpec, build, fit_gate};
+pub use chunk::ENCODER_WORDS;
+pub use gate::default as default_gate;
+pub use index::{Encoder, Index, Kept, Opening, Source, index_folder};
+pub use retriever::{Hit, Retriever, RetrieverKind, open_index};
+pub use select::{CANDIDATES_PER_PASSAGE, Limits, select};
 
 use crate::clock::{Clock, Spans};
 use crate::error::Result;
 use crate::nn::SentenceEncoder;
 use crate::task::Query;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Counts the tokens of a text.
+pub type CountTokens = Arc<dyn Fn(&str) -> usize + Send + Sync>;
 
 /// Turns texts into unit-length vectors. What memories, groundedness and classifiers need of a sentence encoder.
 pub trait Embed: Send + Sync {
@@ -43,6 +66,8 @@ pub enum MemoryKind {
     Dynamic,
     /// Only the passages that clear a relevance gate, within a token budget; possibly none.
     Salience,
+    /// Solved samples of the train split that are like the query, as worked examples.
+    Episodic,
 }
 
 impl MemoryKind {
@@ -54,6 +79,7 @@ impl MemoryKind {
             Self::Static => "static",
             Self::Dynamic => "dynamic",
             Self::Salience => "salience",
+            Self::Episodic => "episodic",
         }
     }
 }
@@ -67,20 +93,43 @@ pub struct Passage {
     pub title: String,
     /// The text.
     pub text: String,
-    /// How relevant the retriever found it: the cosine of its embedding with the query's.
+    /// How relevant it is: [`Hit::relevance`].
     pub score: f64,
+}
+
+impl Passage {
+    /// The passage as it stands in a prompt.
+    #[must_use]
+    pub fn in_prompt(&self) -> String {
+        format!("[{}] {}\n{}\n\n", self.id, self.title, self.text.trim())
+    }
+}
+
+/// A solved sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// The sample's id.
+    pub id: String,
+    /// Its input.
+    pub input: String,
+    /// Its right answer, in the task's answer form.
+    pub answer: String,
 }
 
 /// What a memory returned for one query.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Passages to be put beside the query, most relevant first.
+    /// Passages to be put beside the query, in the order in which the memory took them.
     pub passages: Vec<Passage>,
+    /// Solved samples to be put before the query, the most alike last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Example>,
     /// Candidates that the retriever looked at before the gate.
     pub candidates: usize,
     /// The relevance that a passage had to reach, where there was a gate.
     pub gate: Option<f64>,
-    /// Tokens of the passages by the budget's own count.
+    /// Tokens that the memory adds to the prompt, counted with the tokenizer of the small model. They are among the input
+    /// tokens that every call is billed for.
     pub tokens: usize,
 }
 
@@ -96,6 +145,6 @@ pub trait Memory: Send + Sync {
     fn gate(&self) -> Option<f64> {
         None
     }
-    /// Passages for one query. Time is booked on [`crate::clock::Component::Memory`].
+    /// Passages for one query. Time is booked on the components `embed`, `search`, `gate` and `assemble`.
     fn recall(&self, query: &Query, clock: &Clock, spans: &mut Spans) -> Result<Retrieval>;
 }

@@ -1,120 +1,200 @@
-//! The retriever: exact search by words and by meaning.
+//! The retrievers: which scores of an index make the order of its passages.
 
-use super::chunk::Chunk;
-use super::lexical::Bm25;
+use super::fusion::{reciprocal_ranks, sum, top};
+use super::index::{Encoder, Index, Kept, Opening, Source, open};
+use super::terms::{Analysis, tokens};
 use super::{Embed, Passage};
+use crate::clock::Clock;
 use crate::error::{Context, Result, bail};
-use crate::nn::dot;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// BM25 and dense cosine over the same passages, combined as the sum of the two, each standardised over all passages of
-/// the query. Embeddings of passages are computed once.
-pub(super) struct Retriever {
-    passages: Vec<Indexed>,
-    lexical: Bm25,
-    embed: Arc<dyn Embed>,
+/// The kinds of retrievers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetrieverKind {
+    /// BM25 over lower-cased words, k1 1.2, b 0.75.
+    Bm25,
+    /// BM25 over English stems without function words.
+    Bm25English,
+    /// Cosine of sentence embeddings; of a long passage that of its nearest part.
+    Dense,
+    /// The sum of bm25-english and dense, each standardised over the passages of the query.
+    Hybrid,
+    /// Reciprocal rank fusion of bm25-english and dense, k 60.
+    HybridRrf,
 }
 
-/// A passage with what the search needs.
-struct Indexed {
-    chunk: Chunk,
-    vector: Vec<f32>,
-    tokens: usize,
+impl RetrieverKind {
+    /// The name used on the command line and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bm25 => "bm25",
+            Self::Bm25English => "bm25-english",
+            Self::Dense => "dense",
+            Self::Hybrid => "hybrid",
+            Self::HybridRrf => "hybrid-rrf",
+        }
+    }
+
+    /// Whether it searches with a sentence encoder.
+    #[must_use]
+    pub fn embeds(self) -> bool {
+        matches!(self, Self::Dense | Self::Hybrid | Self::HybridRrf)
+    }
+
+    fn analysis(self) -> Option<Analysis> {
+        match self {
+            Self::Bm25 => Some(Analysis::Plain),
+            Self::Bm25English | Self::Hybrid | Self::HybridRrf => Some(Analysis::English),
+            Self::Dense => None,
+        }
+    }
+}
+
+/// Opens an index with everything that `kinds` search in. `tell` hears how many passages are embedded.
+pub fn open_index(
+    source: &Source<'_>,
+    kinds: &[RetrieverKind],
+    encoder: Option<Encoder<'_>>,
+    kept: Option<Kept<'_>>,
+    clock: &Clock,
+    tell: &mut dyn FnMut(usize),
+) -> Result<(Arc<Index>, Opening)> {
+    let lexical: Vec<Analysis> = [Analysis::Plain, Analysis::English]
+        .into_iter()
+        .filter(|analysis| kinds.iter().any(|kind| kind.analysis() == Some(*analysis)))
+        .collect();
+    let encoder = match (kinds.iter().any(|kind| kind.embeds()), encoder) {
+        (false, _) => None,
+        (true, None) => bail!("a retriever that searches by meaning needs a sentence encoder"),
+        (true, encoder) => encoder,
+    };
+    let (index, opening) = open(source, &lexical, encoder, kept, clock, tell)?;
+    Ok((Arc::new(index), opening))
+}
+
+/// Finds passages for queries.
+#[derive(Clone)]
+pub struct Retriever {
+    kind: RetrieverKind,
+    index: Arc<Index>,
+    embed: Option<Arc<dyn Embed>>,
 }
 
 /// A passage that was found.
-#[derive(Clone, Copy)]
-pub(super) struct Hit<'a> {
-    /// What was found.
-    pub(super) chunk: &'a Chunk,
-    /// Its embedding.
-    pub(super) vector: &'a [f32],
-    /// Cosine with the query.
-    pub(super) cosine: f64,
-    /// Its tokens.
-    pub(super) tokens: usize,
-}
-
-impl Hit<'_> {
-    /// The passage as it is handed out.
-    pub(super) fn passage(&self) -> Passage {
-        Passage {
-            id: self.chunk.id.clone(),
-            title: self.chunk.title.clone(),
-            text: self.chunk.text.clone(),
-            score: self.cosine,
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// Its place in the index.
+    pub place: usize,
+    /// What orders the hits of one query; scores of different queries cannot be compared.
+    pub score: f64,
+    /// How relevant it is, comparable between queries: the cosine with the query, at most 1; for BM25 alone the share, 0 to 1,
+    /// of the score that no passage can exceed for this query.
+    pub relevance: f64,
 }
 
 impl Retriever {
-    /// Indexes passages.
-    pub(super) fn new(chunks: Vec<Chunk>, embed: Arc<dyn Embed>, count_tokens: &dyn Fn(&str) -> usize) -> Result<Self> {
-        let texts: Vec<String> = chunks.iter().map(Chunk::full_text).collect();
-        let views: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let vectors = embed.embed(&views).context("embedding the knowledge base")?;
-        if vectors.len() != chunks.len() {
-            bail!("embedding the knowledge base: {} vectors for {} passages", vectors.len(), chunks.len());
+    /// A retriever over an index that was opened for its kind.
+    #[must_use]
+    pub fn new(kind: RetrieverKind, index: Arc<Index>, embed: Option<Arc<dyn Embed>>) -> Self {
+        Self { kind, index, embed: embed.filter(|_| kind.embeds()) }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> RetrieverKind {
+        self.kind
+    }
+
+    /// What it searches in.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The vectors of queries, where this retriever needs them.
+    pub fn embed(&self, queries: &[&str]) -> Result<Vec<Option<Vec<f32>>>> {
+        let Some(embed) = &self.embed else { return Ok(vec![None; queries.len()]) };
+        let vectors = embed.embed(queries).context("embedding queries")?;
+        if vectors.len() != queries.len() {
+            bail!("embedding queries: {} vectors for {} queries", vectors.len(), queries.len());
         }
-        let lexical = Bm25::new(views.into_iter());
-        let passages = chunks
-            .into_iter()
-            .zip(vectors)
-            .zip(&texts)
-            .map(|((chunk, vector), text)| Indexed { chunk, vector, tokens: count_tokens(text) })
-            .collect();
-        Ok(Self { passages, lexical, embed })
+        Ok(vectors.into_iter().map(Some).collect())
     }
 
-    /// The `k` best passages for a query, best first; of equals the smaller id, then the earlier part of the article.
-    pub(super) fn search(&self, query: &str, k: usize) -> Result<Vec<Hit<'_>>> {
-        let vectors = self.embed.embed(&[query]).context("embedding the query")?;
-        let Some(vector) = vectors.first() else { bail!("embedding the query gave no vector") };
-        Ok(self.rank(query, vector, k))
+    /// The `k` best passages for a query, best first; of equals the earlier one.
+    pub fn search(&self, query: &str, vector: Option<&[f32]>, k: usize) -> Result<Vec<Hit>> {
+        let (scores, relevance) = self.scores(query, vector)?;
+        let hit = |place: usize| Hit { place, score: scores[place], relevance: relevance[place] };
+        Ok(top(&scores, k).into_iter().map(hit).collect())
     }
 
-    /// [`Self::search`] for many queries, embedded together.
-    pub(super) fn search_all(&self, queries: &[&str], k: usize) -> Result<Vec<Vec<Hit<'_>>>> {
-        let vectors = self.embed.embed(queries).context("embedding the train split's queries")?;
-        Ok(queries.iter().zip(&vectors).map(|(query, vector)| self.rank(query, vector, k)).collect())
+    /// The `k` best articles for a query, best first, each by its best passage.
+    pub fn search_articles(&self, query: &str, vector: Option<&[f32]>, k: usize) -> Result<Vec<Hit>> {
+        let (scores, relevance) = self.scores(query, vector)?;
+        let mut depth = k.saturating_mul(4);
+        loop {
+            let places = top(&scores, depth);
+            let mut seen = BTreeSet::new();
+            let best: Vec<Hit> = places
+                .iter()
+                .filter(|&&place| seen.insert(self.index.id(place)))
+                .map(|&place| Hit { place, score: scores[place], relevance: relevance[place] })
+                .take(k)
+                .collect();
+            if best.len() == k || places.len() < depth {
+                return Ok(best);
+            }
+            depth = depth.saturating_mul(4);
+        }
     }
 
-    fn rank(&self, query: &str, vector: &[f32], k: usize) -> Vec<Hit<'_>> {
-        let cosines: Vec<f64> = self.passages.iter().map(|passage| dot(&passage.vector, vector)).collect();
-        let lexical = standardised(&self.lexical.scores(query));
-        let dense = standardised(&cosines);
-        let mut order: Vec<(usize, f64)> = lexical.iter().zip(&dense).map(|(l, d)| l + d).enumerate().collect();
-        order.sort_by(|(a, x), (b, y)| {
-            let id = |i: usize| &self.passages[i].chunk.id;
-            y.total_cmp(x).then_with(|| id(*a).cmp(id(*b))).then(a.cmp(b))
-        });
-        order
-            .into_iter()
-            .take(k)
-            .map(|(i, _)| {
-                let Indexed { chunk, vector, tokens } = &self.passages[i];
-                Hit { chunk, vector, cosine: cosines[i], tokens: *tokens }
-            })
-            .collect()
+    /// Every passage's score and relevance.
+    fn scores(&self, query: &str, vector: Option<&[f32]>) -> Result<(Vec<f64>, Vec<f64>)> {
+        let lexical = match self.kind.analysis() {
+            Some(analysis) => Some(self.index.lexical(analysis)?.scores(query)),
+            None => None,
+        };
+        let cosines = if self.kind.embeds() {
+            let vector = vector.context("a search by meaning without the query's vector")?;
+            Some(self.index.vectors()?.cosines(vector))
+        } else {
+            None
+        };
+        Ok(match (lexical, cosines) {
+            (Some(lexical), Some(cosines)) => {
+                let fuse = if self.kind == RetrieverKind::HybridRrf { reciprocal_ranks } else { sum };
+                (fuse(&lexical.scores, &cosines), cosines)
+            }
+            (Some(lexical), None) => {
+                let share = |score: &f64| if lexical.ceiling > 0.0 { score / lexical.ceiling } else { 0.0 };
+                let relevance = lexical.scores.iter().map(share).collect();
+                (lexical.scores, relevance)
+            }
+            (None, Some(cosines)) => (cosines.clone(), cosines),
+            (None, None) => (Vec::new(), Vec::new()),
+        })
     }
-}
 
-/// Scores with mean 0 and deviation 1; all zero where they do not differ.
-fn standardised(scores: &[f64]) -> Vec<f64> {
-    let n = scores.len().max(1) as f64;
-    let mean = scores.iter().sum::<f64>() / n;
-    let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / n).sqrt();
-    scores.iter().map(|s| if deviation > 1e-12 { (s - mean) / deviation } else { 0.0 }).collect()
-}
+    /// How alike two passages are, 0 to 1: the cosine of their nearest parts; without vectors the share of their words that
+    /// they share (Jaccard).
+    pub(super) fn similarity(&self, a: usize, b: usize) -> f64 {
+        if let Ok(vectors) = self.index.vectors() {
+            return vectors.similarity(a, b);
+        }
+        let words = |place: usize| tokens(self.index.passage(place).2).collect::<BTreeSet<String>>();
+        let (a, b) = (words(a), words(b));
+        let shared = a.intersection(&b).count();
+        shared as f64 / (a.len() + b.len() - shared).max(1) as f64
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn standardised_scores_have_mean_zero_and_deviation_one() {
-        assert_eq!(standardised(&[1.0, 3.0]), [-1.0, 1.0]);
-        assert_eq!(standardised(&[2.0, 2.0]), [0.0, 0.0]);
-        assert!(standardised(&[]).is_empty());
+    /// A hit as it is handed out.
+    #[must_use]
+    pub fn passage(&self, hit: &Hit) -> Passage {
+        let (id, title, text) = self.index.passage(hit.place);
+        Passage { id: id.to_owned(), title: title.to_owned(), text: text.to_owned(), score: hit.relevance }
     }
 }

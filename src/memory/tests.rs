@@ -64,15 +64,25 @@ fn task() -> Task {
 }
 
 fn spec(kind: MemoryKind) -> MemorySpec {
-    MemorySpec { kind, top_k: 3, token_budget: 1_000, gate: Some(0.3) }
+    MemorySpec { kind, retriever: RetrieverKind::Hybrid, top_k: 3, token_budget: 1_000, gate: Some(0.3) }
 }
 
-fn count_words() -> Arc<dyn Fn(&str) -> usize + Send + Sync> {
-    Arc::new(|text| text.split_whitespace().count())
+fn parts(embed: Option<Arc<dyn Embed>>) -> MemoryParts {
+    MemoryParts {
+        embed,
+        encoder_sha256: "bag".into(),
+        count_tokens: Arc::new(|text| text.split_whitespace().count()),
+        indexes: None,
+        clock: Clock::fake(),
+    }
+}
+
+fn made(spec: &MemorySpec, task: &Task, embed: Option<Arc<dyn Embed>>) -> Result<Box<dyn Memory>> {
+    build(spec, task, &parts(embed), &mut |note| panic!("{note}"))
 }
 
 fn recall(spec: &MemorySpec, task: &Task, input: &str) -> Retrieval {
-    let memory = build(spec, task, Some(bag()), count_words()).expect("a memory");
+    let memory = made(spec, task, Some(bag())).expect("a memory");
     let query = Query { id: "q".into(), input: input.into() };
     memory.recall(&query, &Clock::fake(), &mut Spans::default()).expect("a retrieval")
 }
@@ -84,10 +94,11 @@ fn ids(retrieval: &Retrieval) -> Vec<&str> {
 #[test]
 fn none_and_static_retrieve_nothing_and_static_has_its_text() {
     for kind in [MemoryKind::None, MemoryKind::Static] {
-        let memory = build(&spec(kind), &task(), None, count_words()).expect("a memory");
+        let memory = made(&spec(kind), &task(), None).expect("a memory");
         assert_eq!(memory.kind(), kind);
         assert_eq!(memory.fixed_text().is_some(), kind == MemoryKind::Static);
-        assert_eq!(recall(&spec(kind), &task(), "password"), Retrieval::default());
+        let tokens = if kind == MemoryKind::Static { 3 } else { 0 };
+        assert_eq!(recall(&spec(kind), &task(), "password"), Retrieval { tokens, ..Retrieval::default() });
     }
 }
 
@@ -102,7 +113,7 @@ fn dynamic_gives_the_best_passages_with_equals_by_id() {
 #[test]
 fn salience_drops_what_repeats_what_is_irrelevant_and_what_does_not_fit() {
     let found = recall(&spec(MemoryKind::Salience), &task(), "reset password");
-    assert_eq!((ids(&found), found.candidates, found.gate), (vec!["kb-1"], 3, Some(0.3)));
+    assert_eq!((ids(&found), found.candidates, found.gate), (vec!["kb-1"], 4, Some(0.3)));
     let nothing = recall(&spec(MemoryKind::Salience), &task(), "zebra crossing");
     assert_eq!((nothing.passages.len(), nothing.tokens), (0, 0));
     let poor = MemorySpec { token_budget: 5, ..spec(MemoryKind::Salience) };
@@ -129,12 +140,12 @@ fn the_gate_is_fitted_on_the_train_split_alone() {
 }
 
 #[test]
-fn the_time_of_a_recall_is_booked_on_memory() {
+fn the_time_of_a_recall_is_booked_on_its_parts() {
     let bag = bag();
-    let memory = build(&spec(MemoryKind::Salience), &task(), Some(bag.clone()), count_words()).expect("a memory");
+    let memory = made(&spec(MemoryKind::Salience), &task(), Some(bag.clone())).expect("a memory");
     let (query, mut spans) = (Query { id: "q".into(), input: "printer".into() }, Spans::default());
     memory.recall(&query, &bag.0, &mut spans).expect("a retrieval");
-    assert_eq!((spans.get(Component::Memory), spans.total()), (Seconds(1.0), Seconds(1.0)));
+    assert_eq!((spans.get(Component::Embed), spans.total()), (Seconds(1.0), Seconds(1.0)));
 }
 
 #[test]
@@ -148,16 +159,82 @@ fn a_memory_that_cannot_work_is_a_usage_error() {
         (wrong_gate, task()),
         (no_passages, task()),
     ] {
-        let error = build(&spec, &task, Some(bag()), count_words()).err().expect("an error");
+        let error = made(&spec, &task, Some(bag())).err().expect("an error");
         assert_eq!(ExitStatus::of(&error), ExitStatus::Usage, "{error:#}");
     }
+}
+
+fn solved(split: Split, id: &str, input: &str, label: &str) -> Sample {
+    Sample {
+        query: Query { id: id.into(), input: input.into() },
+        target: Target { label: Some(label.into()), ..Target::default() },
+        split,
+        difficulty: None,
+        tags: Vec::new(),
+    }
+}
+
+#[test]
+fn episodic_recalls_solved_samples_of_the_train_split_that_are_like_the_query_and_no_copy_of_it() {
+    let mut task = task();
+    task.schema = serde_json::json!({"type": "object", "properties": {"category": {"type": "string"}}});
+    task.samples = vec![
+        solved(Split::Train, "t1", "my printer jams", "Hardware"),
+        solved(Split::Train, "t2", "The  printer JAMS again", "Hardware"),
+        solved(Split::Train, "t3", "reset my password", "Access"),
+        solved(Split::Test, "t4", "the printer jams again today", "Hardware"),
+    ];
+    let found = recall(&MemorySpec { top_k: 2, ..spec(MemoryKind::Episodic) }, &task, "the printer jams again");
+    let ids: Vec<&str> = found.examples.iter().map(|example| example.id.as_str()).collect();
+    assert_eq!(ids, ["t3", "t1"], "the most alike last");
+    assert_eq!(found.examples[1].answer, r#"{"category":"Hardware"}"#);
+    assert_eq!((found.passages.len(), found.tokens), (0, 8));
+    let poor = MemorySpec { token_budget: 4, ..spec(MemoryKind::Episodic) };
+    assert_eq!(recall(&poor, &task, "the printer jams again").examples.len(), 1);
+    task.samples.retain(|sample| sample.split == Split::Test);
+    let error = made(&spec(MemoryKind::Episodic), &task, Some(bag())).err().expect("an error");
+    assert_eq!(ExitStatus::of(&error), ExitStatus::Usage, "{error:#}");
+}
+
+#[test]
+fn every_retriever_finds_the_passage_of_its_words_and_bm25_needs_no_encoder() {
+    for retriever in [
+        RetrieverKind::Bm25,
+        RetrieverKind::Bm25English,
+        RetrieverKind::Dense,
+        RetrieverKind::Hybrid,
+        RetrieverKind::HybridRrf,
+    ] {
+        let embed = retriever.embeds().then(|| bag() as Arc<dyn Embed>);
+        let spec = MemorySpec { retriever, top_k: 1, ..spec(MemoryKind::Dynamic) };
+        let query = Query { id: "q".into(), input: "printer jams in the rear tray".into() };
+        let memory = made(&spec, &task(), embed).expect("a memory");
+        let found = memory.recall(&query, &Clock::fake(), &mut Spans::default()).expect("a retrieval");
+        assert_eq!(ids(&found), ["kb-2"], "{retriever:?}");
+        assert!(found.passages[0].score > 0.2 && found.passages[0].score <= 1.0 + 1e-6, "{retriever:?}");
+    }
+    assert!(made(&spec(MemoryKind::Dynamic), &task(), None).is_err());
+}
+
+#[test]
+fn what_repeats_a_taken_passage_gives_way_to_what_adds_to_it() {
+    let mut task = task();
+    let article = |id: &str, text: &str| Article { id: id.into(), title: String::new(), text: text.into() };
+    task.articles = vec![
+        article("a", "reset password portal account user"),
+        article("b", "reset password portal account guest"),
+        article("c", "tokens expire password"),
+    ];
+    let spec = MemorySpec { top_k: 2, gate: Some(0.1), retriever: RetrieverKind::Dense, ..spec(MemoryKind::Salience) };
+    let found = recall(&spec, &task, "reset password portal tokens");
+    assert_eq!(ids(&found), ["a", "c"]);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_query_keeps_to_the_limits(input: String, top_k in 1_usize..6, token_budget in 0_usize..40) {
-        let limits = MemorySpec { top_k, token_budget, gate: Some(-1.0), kind: MemoryKind::Salience };
+        let limits = MemorySpec { top_k, token_budget, gate: Some(-1.0), ..spec(MemoryKind::Salience) };
         let found = recall(&limits, &task(), &input);
         prop_assert!(found.passages.len() <= top_k && found.tokens <= token_budget);
     }

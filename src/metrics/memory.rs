@@ -11,6 +11,9 @@ use crate::router::RouterKind;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
+/// What finding passages consists of.
+const RECALL: [Component; 4] = [Component::Embed, Component::Search, Component::Gate, Component::Assemble];
+
 /// What the memory of one policy put beside its queries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryUse {
@@ -81,7 +84,7 @@ pub(super) fn memory_use(scored: &[&TrialRecord]) -> MemoryUse {
         passages: average(&|record| record.trial.retrieval.passages.len() as f64),
         passage_tokens: average(&|record| record.trial.retrieval.tokens as f64),
         without_passage: scored.iter().filter(|record| record.trial.retrieval.passages.is_empty()).count(),
-        recall_ms: average(&|record| record.trial.spans.get(Component::Memory).0 * 1e3),
+        recall_ms: average(&|record| RECALL.map(|part| record.trial.spans.get(part).0).iter().sum::<f64>() * 1e3),
     }
 }
 
@@ -171,7 +174,6 @@ mod tests {
     use super::*;
     use crate::metrics::{example, summarise};
     use crate::record::RunHeader;
-    use crate::units::Seconds;
 
     /// The example run twice: as it is, and with no memory, where the SLM-dominant router is wrong throughout.
     fn twice() -> (RunHeader, Vec<TrialRecord>) {
@@ -185,7 +187,6 @@ mod tests {
                 for attempt in &mut record.trial.attempts {
                     attempt.usage.input_tokens -= 100;
                 }
-                record.trial.spans.add(Component::Memory, Seconds(0.0));
                 if cell.router == RouterKind::SlmDominant
                     && let Some(scores) = &mut record.scores
                 {

@@ -17,6 +17,7 @@ mod left;
 mod memory;
 mod policy;
 mod price;
+mod retrieval;
 pub mod routing;
 mod score;
 pub mod statistics;
@@ -34,6 +35,7 @@ pub use left::LeftDevice;
 pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
 pub use policy::is_escalated;
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
+pub use retrieval::{RetrievalScores, mean_retrieval, retrieval};
 pub use score::{Ground, attempts_correct, score};
 pub use summary::{
     CostPer1000, DEFAULT_MARGIN, DEFAULT_MAX_FAILURE_SHARE, Intervals, Latency, PolicySummary, SUMMARY_FORMAT, Summary,

@@ -170,6 +170,7 @@ fn no_groundedness(memory: MemoryKind, scored: &[&TrialRecord]) -> String {
     match memory {
         MemoryKind::None => "the memory `none` injects no passages".into(),
         MemoryKind::Static => "the memory `static` injects one fixed text and no passages".into(),
+        MemoryKind::Episodic => "the memory `episodic` injects solved samples and no passages".into(),
         MemoryKind::Dynamic | MemoryKind::Salience
             if scored.iter().all(|record| record.trial.retrieval.passages.is_empty()) =>
         {

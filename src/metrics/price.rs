@@ -200,7 +200,7 @@ mod tests {
         let mut trial = example::answered("Access");
         trial.spans = crate::clock::Spans::default();
         trial.spans.add(Component::Decode, Seconds(30.0));
-        trial.spans.add(Component::Memory, Seconds(6.0));
+        trial.spans.add(Component::Search, Seconds(6.0));
         trial.spans.add(Component::Network, Seconds(1000.0));
         trial.spans.add(Component::Scoring, Seconds(1000.0));
         let machine = HardwarePrice { name: "user".into(), usd_per_hour: 1.0, basis: String::new() };

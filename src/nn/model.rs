@@ -122,11 +122,16 @@ impl LanguageModel {
         Ok(Checkpoint::open(path)?.vocabulary()?.tokenizer)
     }
 
-    /// The prompt text of a conversation by the file's own template, with the generation prompt.
+    /// The prompt text of a conversation by the file's own template, with the generation prompt. Control tokens that are
+    /// written in a message are taken apart: else a ticket or a passage could begin a message of its own.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
+        let plain = |message: &Message| {
+            let content = self.vocabulary.tokenizer.without_controls(&message.content).into_owned();
+            Message { role: message.role.clone(), content }
+        };
         match &self.vocabulary.template {
             Some(template) => template
-                .render(messages)
+                .render(&messages.iter().map(plain).collect::<Vec<_>>())
                 .with_context(|| format!("rendering the chat template of {}", self.path.display())),
             None => Err(usage(format!(
                 "{} carries no chat template, so a conversation cannot be put to it: use an instruction-tuned model",

@@ -19,6 +19,7 @@ use hub::Hub;
 use merge::{Merger, Symbol};
 use pretokenizer::PreTokenizer;
 use special::{Piece, Specials};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use vocabulary::{Kind, Vocabulary};
@@ -49,6 +50,8 @@ pub struct TokenizerSpec {
 pub struct TextTokenizer {
     vocabulary: Vocabulary,
     encoder: Encoder,
+    /// Control tokens, each with the same text taken apart by a space.
+    controls: Vec<(String, String)>,
     /// Whether tokens are written in the alphabet of byte-level BPE.
     byte_level: bool,
 }
@@ -87,6 +90,7 @@ impl TextTokenizer {
             }
         };
         Ok(Self {
+            controls: controls(&vocabulary),
             vocabulary,
             encoder: Encoder::Own { specials: Box::new(specials), model },
             byte_level: !sentence_piece,
@@ -127,6 +131,18 @@ impl TextTokenizer {
             }
         }
         Ok(ids)
+    }
+
+    /// A text with every control token that is written in it taken apart by a space, so that it is read as text wherever it
+    /// stands.
+    pub fn without_controls<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut text = Cow::Borrowed(text);
+        for (token, apart) in &self.controls {
+            if text.contains(token.as_str()) {
+                text = Cow::Owned(text.replace(token.as_str(), apart));
+            }
+        }
+        text
     }
 
     /// The bytes of one token: empty for control tokens and for ids outside the vocabulary.
@@ -247,6 +263,19 @@ fn ranks(vocabulary: &Vocabulary, merges: &[String]) -> Result<HashMap<(u32, u32
         ranks.entry((known(left)?, known(right)?)).or_insert((rank, merged));
     }
     Ok(ranks)
+}
+
+/// Every control token of more than one character, with its text taken apart after the first.
+fn controls(vocabulary: &Vocabulary) -> Vec<(String, String)> {
+    vocabulary
+        .iter()
+        .filter(|(_, _, kind)| *kind == Kind::Control)
+        .filter_map(|(_, token, _)| {
+            let mut rest = token.chars();
+            let first = rest.next().filter(|_| !rest.as_str().is_empty())?;
+            Some((token.to_owned(), format!("{first} {}", rest.as_str())))
+        })
+        .collect()
 }
 
 #[cfg(test)]

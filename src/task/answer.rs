@@ -1,11 +1,11 @@
 //! The answer's schema: read and compared with the label set, or generated from it.
 
-use super::Label;
 use super::files::{self, Fingerprint};
 use super::problem::{Problems, listed, quoted, suggestion};
 use super::spec::AnswerSpec;
+use super::{Label, Target, Task};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 /// A schema file may not be larger, in bytes.
@@ -156,4 +156,27 @@ fn generate(spec: &AnswerSpec, spec_file: &Path, labels: &[Label], problems: &mu
         "required": required,
         "additionalProperties": false,
     }))
+}
+
+/// The answer that a model should have given, or `None` when the gold lacks a part that the schema requires.
+pub(super) fn gold(task: &Task, target: &Target) -> Option<String> {
+    let mut parts: BTreeMap<&str, Value> = BTreeMap::new();
+    parts.insert(&task.label_field, json!(target.label.as_ref()?));
+    if let (Some(field), Some(answer)) = (&task.answer_field, &target.answer) {
+        parts.insert(field, json!(answer));
+    }
+    if let (Some(field), Some(articles)) = (&task.citations_field, &target.articles) {
+        parts.insert(field, json!(articles));
+    }
+    if let (Some(field), Some(needs_human)) = (&task.needs_human_field, target.needs_human) {
+        parts.insert(field, json!(needs_human));
+    }
+    let required = task.schema.get("required").and_then(Value::as_array);
+    let complete =
+        required.is_none_or(|names| names.iter().filter_map(Value::as_str).all(|name| parts.contains_key(name)));
+    // In the schema's own order: a model that writes the label first commits to it before it explains.
+    let order = task.schema.get("properties").and_then(Value::as_object)?;
+    let object: Map<String, Value> =
+        order.keys().filter_map(|name| Some((name.clone(), parts.get(name.as_str())?.clone()))).collect();
+    complete.then(|| Value::Object(object).to_string())
 }

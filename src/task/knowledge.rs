@@ -48,7 +48,7 @@ pub(super) fn read(folder: &Path, fingerprint: &mut Fingerprint, problems: &mut 
     articles
 }
 
-fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, problems: &mut Problems) {
+pub(super) fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, problems: &mut Problems) {
     if depth > DEEPEST {
         return problems.push(folder, None, format!("lies more than {DEEPEST} folders deep; move it up"));
     }
@@ -77,7 +77,7 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, problems: &mut
 }
 
 /// The first heading of the first rank, and everything else. Lines in a fenced block are no headings.
-fn split_title(content: &str) -> (Option<String>, String) {
+pub(super) fn split_title(content: &str) -> (Option<String>, String) {
     let content = content.trim_start_matches('\u{feff}');
     let mut fenced = false;
     let mut start = 0;

@@ -5,9 +5,11 @@
 //! gold label does not compile.
 
 mod answer;
+mod corpus;
 mod data;
 mod files;
 mod find;
+mod judged;
 mod knowledge;
 mod load;
 mod problem;
@@ -15,7 +17,9 @@ mod rows;
 mod spec;
 mod split;
 
+pub use corpus::Corpus;
 pub use find::{bundled, find};
+pub use judged::{Judged, Judgements};
 pub use load::{check, load};
 pub use problem::Problem;
 pub use spec::TaskSpec;
@@ -181,5 +185,12 @@ impl Task {
     #[must_use]
     pub fn choose(&self, split: Split, limit: Option<usize>, seed: u64) -> Vec<&Sample> {
         split::choose(self, split, limit, seed)
+    }
+
+    /// The answer that a model should have given, in the task's answer form; `None` where the gold lacks a part that the
+    /// schema requires.
+    #[must_use]
+    pub fn gold_answer(&self, target: &Target) -> Option<String> {
+        answer::gold(self, target)
     }
 }

@@ -126,8 +126,9 @@ fn find_columns<'a>(
             }
             (None, _) => {
                 let mut reason = format!(
-                    "no column {} (data.columns.{key} in task.toml); the header has: {}",
+                    "no column {}{}; the header has: {}",
                     quoted(column),
+                    named_by(key),
                     listed(names.iter().copied())
                 );
                 if let [only] = names
@@ -173,7 +174,7 @@ fn read_json_lines(
 ) {
     // A row must have these, and is reported where it has not; the others may be absent from some rows, not from all.
     let mut unseen: Vec<(&str, &str)> =
-        columns.iter().filter(|(key, _)| !["id", "input", "target", "split"].contains(key)).copied().collect();
+        columns.iter().filter(|(key, _)| !["", "id", "input", "target", "split"].contains(key)).copied().collect();
     let mut reader = BufReader::new(opened);
     let mut bytes = Vec::new();
     let mut number = 0;
@@ -213,7 +214,7 @@ fn read_json_lines(
         }
     }
     for (key, column) in unseen.into_iter().filter(|_| number > 0) {
-        problems.push(file, None, format!("no row has a key {} (data.columns.{key} in task.toml)", quoted(column)));
+        problems.push(file, None, format!("no row has a key {}{}", quoted(column), named_by(key)));
     }
 }
 
@@ -306,8 +307,13 @@ impl Row {
         let there = self.cells.keys().map(String::as_str);
         let near = suggestion(column, there.clone());
         let near = if near.starts_with("known") { String::new() } else { format!(" ({near})") };
-        format!("no key {} (data.columns.{key} in task.toml); the row has: {}{near}", quoted(column), listed(there))
+        format!("no key {}{}; the row has: {}{near}", quoted(column), named_by(key), listed(there))
     }
+}
+
+/// Where a column's name comes from; nowhere, where it has no key.
+fn named_by(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!(" (data.columns.{key} in task.toml)") }
 }
 
 fn parse(column: &str, text: &str) -> Result<Value, String> {

@@ -295,8 +295,8 @@ impl<'a> State<'a> {
     fn messages_for(&self, variant: &PromptVariant, retrieval: &Retrieval) -> Vec<Message> {
         let prompts = self.cell.prompts;
         match variant {
-            PromptVariant::Plain => prompts.messages(self.query, &retrieval.passages, None),
-            PromptVariant::Specialist(domain) => prompts.messages(self.query, &retrieval.passages, Some(domain)),
+            PromptVariant::Plain => prompts.messages(self.query, retrieval, None),
+            PromptVariant::Specialist(domain) => prompts.messages(self.query, retrieval, Some(domain)),
             PromptVariant::Repair { of } => {
                 let earlier = self.attempts.get(*of).zip(self.messages.get(*of));
                 match earlier.and_then(|(attempt, messages)| Some((attempt, attempt.verdict.as_ref()?, messages))) {
@@ -306,7 +306,7 @@ impl<'a> State<'a> {
                         PromptBuilder::repair(messages.clone(), completion, &instruction)
                     }
                     // A router that repairs what was never answered gets the plain prompt.
-                    None => prompts.messages(self.query, &retrieval.passages, None),
+                    None => prompts.messages(self.query, retrieval, None),
                 }
             }
         }

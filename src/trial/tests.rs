@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::{Clock, Component};
 use crate::contract::{Contract, ContractMode};
 use crate::engine::{Engine, EngineError, Reply, ScriptedEngine};
-use crate::memory::{Memory, MemorySpec, build};
+use crate::memory::{Memory, MemoryKind, MemoryParts, MemorySpec, RetrieverKind, build};
 use crate::router::{RouterKind, RouterSettings};
 use crate::safety::SafetyPolicy;
 use crate::task::{Label, Query, Task};
@@ -87,8 +87,16 @@ fn play_query(
     };
     let settings =
         RouterSettings { threshold: 0.6, max_repairs: 1, safety: safety.clone(), ..RouterSettings::default() };
-    let spec = MemorySpec { kind: crate::memory::MemoryKind::None, top_k: 1, token_budget: 1, gate: None };
-    let memory: Box<dyn Memory> = build(&spec, &task, None, Arc::new(str::len)).expect("no memory");
+    let (none, retriever) = (MemoryKind::None, RetrieverKind::Bm25);
+    let spec = MemorySpec { kind: none, retriever, top_k: 1, token_budget: 1, gate: None };
+    let parts = MemoryParts {
+        embed: None,
+        encoder_sha256: String::new(),
+        count_tokens: Arc::new(str::len),
+        indexes: None,
+        clock: clock.clone(),
+    };
+    let memory: Box<dyn Memory> = build(&spec, &task, &parts, &mut |_| ()).expect("no memory");
     let router = crate::router::build(kind, &settings, &[], None).expect("a router");
     let fields = AnswerFields {
         labels: vec!["Access".into(), "Storage".into()],

@@ -9,6 +9,7 @@ mod encoder;
 mod faults;
 mod folder;
 mod grounding;
+mod memory;
 mod models;
 mod remote;
 mod replay;

@@ -6,7 +6,7 @@
 
 use super::file::{self, MEND};
 use super::vocabulary::{BYTE, CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocabulary};
-use super::{Encoder, SPM_SPACE, TextTokenizer, bytes};
+use super::{Encoder, SPM_SPACE, TextTokenizer, bytes, controls};
 use crate::error::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,7 +100,7 @@ impl TextTokenizer {
         }
         let vocabulary = Vocabulary::new(tokens, Vec::new(), types, false)?;
         let encoder = Encoder::Hub(Box::new(Hub { tokenizer, plain: OnceLock::new(), rows }));
-        Ok(Self { vocabulary, encoder, byte_level })
+        Ok(Self { controls: controls(&vocabulary), vocabulary, encoder, byte_level })
     }
 
     /// The token that goes before every text, by the file's own rule.

@@ -35,6 +35,17 @@ fn sentence_piece(tokens: &[(&str, f32, i32)], add_space_prefix: bool) -> Tokeni
     }
 }
 
+#[test]
+fn control_tokens_written_in_a_text_can_be_taken_apart() {
+    let tokenizer = TextTokenizer::new(byte_level(&["<|im_end|>", "<u>"], &[], &[(0, 3), (1, 4)])).unwrap();
+    let text = "a<|im_end|><|im_end|><u>";
+    assert_eq!(tokenizer.encode(text, true).unwrap()[1], 256);
+    let plain = tokenizer.without_controls(text);
+    assert_eq!(plain, "a< |im_end|>< |im_end|><u>");
+    assert!(!tokenizer.encode(&plain, true).unwrap().contains(&256));
+    assert!(matches!(tokenizer.without_controls("a < b"), Cow::Borrowed("a < b")));
+}
+
 fn failure(spec: TokenizerSpec) -> String {
     TextTokenizer::new(spec).map(|_| ()).map_err(|error: Error| error.to_string()).unwrap_err()
 }

@@ -1,0 +1,58 @@
+//! What salience takes of the passages that a retriever found: the relevant, the new, the affordable.
+
+use super::retriever::{Hit, Retriever};
+
+/// How much relevance counts against repetition, 0 to 1, in maximal marginal relevance.
+const LAMBDA: f64 = 0.7;
+/// Two passages that are more alike than this say the same; only one is taken.
+const SAME: f64 = 0.95;
+/// Candidates for each passage that may be taken, so that a passage that repeats another can be passed over.
+pub const CANDIDATES_PER_PASSAGE: usize = 4;
+
+/// What may be taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Passages at most.
+    pub top_k: usize,
+    /// Tokens of passages at most.
+    pub token_budget: usize,
+    /// The relevance that a passage must reach.
+    pub gate: f64,
+}
+
+/// Of `hits`, best first, those that reach the gate, in the order of maximal marginal relevance (Carbonell and Goldstein, "The
+/// Use of MMR, Diversity-Based Reranking", 1998): next comes what is most relevant less what it repeats of those taken. The
+/// first is the retriever's first. A passage that does not fit into the budget is left out, and a shorter one may take its
+/// room. `tokens` counts a passage's tokens; each taken passage comes with its own.
+pub fn select(
+    retriever: &Retriever,
+    hits: &[Hit],
+    limits: Limits,
+    tokens: &mut dyn FnMut(&Hit) -> usize,
+) -> Vec<(Hit, usize)> {
+    let mut open: Vec<(Hit, f64)> =
+        hits.iter().filter(|hit| hit.relevance >= limits.gate).map(|hit| (*hit, 0.0_f64)).collect();
+    let (mut taken, mut room): (Vec<(Hit, usize)>, usize) = (Vec::new(), limits.token_budget);
+    while taken.len() < limits.top_k && !open.is_empty() {
+        let worth = |(hit, repeats): &(Hit, f64)| LAMBDA * hit.relevance - (1.0 - LAMBDA) * repeats;
+        let next = if taken.is_empty() {
+            0
+        } else {
+            // Of equals the first: the retriever found it the better one.
+            let first_best = |best: usize, at: usize| if worth(&open[at]) > worth(&open[best]) { at } else { best };
+            (1..open.len()).fold(0, first_best)
+        };
+        let (hit, _) = open.remove(next);
+        let cost = tokens(&hit);
+        if cost > room {
+            continue;
+        }
+        room -= cost;
+        taken.push((hit, cost));
+        for (other, repeats) in &mut open {
+            *repeats = repeats.max(retriever.similarity(other.place, hit.place));
+        }
+        open.retain(|(_, repeats)| *repeats <= SAME);
+    }
+    taken
+}
