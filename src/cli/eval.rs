@@ -1,6 +1,8 @@
 //! `eval`: one component alone, on labelled data.
 
+mod classifier;
 mod contract;
+mod parts;
 
 use super::Common;
 use crate::error::{ExitStatus, Result};
@@ -18,11 +20,14 @@ pub(super) struct EvalArgs {
 enum Component {
     /// The contract: verdicts beside other people's tests of JSON Schema, or a model's answers under constrained decoding
     Contract(contract::ContractArgs),
+    /// The classifiers of the domain: their own accuracy, learnt from a task's train split
+    Classifier(classifier::ClassifierArgs),
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &EvalArgs, network: Network, common: &Common) -> Result<ExitStatus> {
     match &args.component {
         Component::Contract(args) => contract::run(args, network, common),
+        Component::Classifier(args) => classifier::run(args, network, common),
     }
 }

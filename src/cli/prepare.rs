@@ -12,7 +12,7 @@ use crate::memory::{self, Embed, Memory, MemorySpec, Passage};
 use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
-use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
+use crate::router::{self, ClassifierKind, DomainClassifier, Estimator, RouterKind, RouterSettings};
 use crate::serve::{StandIn, StandInOptions};
 use crate::task::{Label, Query, Specialist, Split, Task};
 use crate::trial::{AnswerFields, Engines, PromptBuilder};
@@ -44,6 +44,7 @@ pub(super) struct Bench {
     ground: Grounder,
     price: Option<Price>,
     hardware: HardwarePrice,
+    confidence: Estimator,
     max_tokens: usize,
     temperature: f64,
     /// The server of the stand-in LLM; it ends with the bench.
@@ -65,6 +66,7 @@ impl Bench {
             ground: &*self.ground,
             price: self.price.as_ref(),
             hardware: Some(&self.hardware),
+            confidence: self.confidence,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             clock,
@@ -200,6 +202,7 @@ pub(super) fn prepare(
         ground,
         price: resolved.price.clone(),
         hardware: resolved.hardware.clone(),
+        confidence: args.confidence,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         _stand_in: stand_in,
@@ -318,7 +321,7 @@ fn build_cells(
     let mut cells = Vec::new();
     for cell in &resolved.cells {
         let classifier = match cell.router {
-            RouterKind::HybridSpecialist => Some(classifier(task, embed)?),
+            RouterKind::HybridSpecialist => Some(classifier(task, settings.classifier, embed)?),
             _ => None,
         };
         cells.push(CellParts {
@@ -333,9 +336,11 @@ fn build_cells(
 
 fn router_settings(args: &BenchArgs) -> RouterSettings {
     RouterSettings {
+        confidence: args.confidence,
         threshold: args.threshold,
         max_repairs: args.max_repairs,
         downshift_max_chars: args.downshift,
+        classifier: args.classifier,
         ..RouterSettings::default()
     }
 }
@@ -356,7 +361,7 @@ fn used_specialists(task: &Task, note: impl Fn(&str)) -> Vec<Specialist> {
 }
 
 /// The classifier of the domains, trained on the train split alone.
-fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
+fn classifier(task: &Task, kind: ClassifierKind, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
     let mut of_label: BTreeMap<&str, usize> = BTreeMap::new();
     let mut examples: Vec<(String, String)> = Vec::new();
     for sample in task.split(Split::Train) {
@@ -367,7 +372,7 @@ fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
             examples.push((sample.query.input.clone(), label.clone()));
         }
     }
-    DomainClassifier::train(&examples, Arc::clone(embed))
+    DomainClassifier::train(kind, &examples, Arc::clone(embed))
         .context("training the domain classifier of hybrid-specialist on the train split")
 }
 

@@ -8,6 +8,7 @@ use crate::error::{Result, anyhow};
 use crate::memory::Passage;
 use crate::metrics;
 use crate::record::{HardwarePrice, Price, RunWriter, TrialRecord};
+use crate::router::Estimator;
 use crate::task::Sample;
 use crate::trial::{self, AnswerFields, CellContext, Engines, Failure, Trial};
 use crate::units::Seconds;
@@ -33,6 +34,8 @@ pub struct Judge<'a> {
     pub price: Option<&'a Price>,
     /// What the machine costs.
     pub hardware: Option<&'a HardwarePrice>,
+    /// How the confidence of an SLM's answer is read.
+    pub confidence: Estimator,
     /// Upper bound of generated tokens in one call.
     pub max_tokens: usize,
     /// 0 is greedy.
@@ -97,6 +100,7 @@ fn context<'a>(parts: &'a CellParts, judge: &'a Judge<'a>) -> CellContext<'a> {
         memory: &*parts.memory,
         contract: judge.contract,
         contract_mode: parts.cell.contract,
+        confidence: judge.confidence,
         prompts: &parts.prompts,
         engines: judge.engines,
         fields: judge.fields,

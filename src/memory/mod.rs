@@ -15,6 +15,7 @@ mod tests;
 
 pub use build::{MemorySpec, build};
 pub use grounding::{Claim, Grounding, groundedness};
+pub(crate) use text::words;
 
 use crate::clock::{Clock, Spans};
 use crate::error::Result;

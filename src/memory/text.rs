@@ -10,7 +10,7 @@ const ABBREVIATIONS: [&str; 21] = [
 const BEFORE_NUMBERS: [&str; 6] = ["no", "nos", "nr", "p", "v", "art"];
 
 /// Lower-cased runs of letters and digits, in order.
-pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).map(str::to_lowercase)
 }
 

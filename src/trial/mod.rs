@@ -4,14 +4,16 @@
 //! The loop sees a [`Query`](crate::task::Query), never a target: scoring happens afterwards, in `metrics`, on the finished [`Trial`].
 
 mod confidence;
+mod probe;
 mod prompt;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use confidence::Confidence;
+pub use probe::{Answer, DEFAULT_SAMPLES, LabelProbabilities, Probed};
 pub use prompt::PromptBuilder;
-pub use run::{AnswerFields, CellContext, Engines, run};
+pub use run::{ALTERNATIVES, AnswerFields, CellContext, Engines, predict, run};
 
 use crate::clock::Spans;
 use crate::contract::Verdict;

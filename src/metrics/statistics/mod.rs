@@ -6,9 +6,11 @@
 
 mod bootstrap;
 mod paired;
+mod ranking;
 
 pub use bootstrap::{DRAWS, mean_difference_interval, mean_interval, quantile_interval};
 pub use paired::{PairedDifference, mcnemar_exact, paired_difference, score_bound};
+pub use ranking::auroc;
 
 /// The standard normal quantile of a two-sided 95 % interval.
 pub const Z_TWO_SIDED: f64 = 1.959_963_984_540_054;
