@@ -1,6 +1,8 @@
 //! `eval`: one component alone, on labelled data.
 
+mod answering;
 mod classifier;
+mod confidence;
 mod contract;
 mod parts;
 
@@ -20,14 +22,17 @@ pub(super) struct EvalArgs {
 enum Component {
     /// The contract: verdicts beside other people's tests of JSON Schema, or a model's answers under constrained decoding
     Contract(contract::ContractArgs),
+    /// A model's confidence: whether it tells right answers from wrong ones, before and after calibration; thresholds
+    Confidence(Box<confidence::ConfidenceArgs>),
     /// The classifiers of the domain: their own accuracy, learnt from a task's train split
-    Classifier(classifier::ClassifierArgs),
+    Classifier(Box<classifier::ClassifierArgs>),
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &EvalArgs, network: Network, common: &Common) -> Result<ExitStatus> {
     match &args.component {
         Component::Contract(args) => contract::run(args, network, common),
+        Component::Confidence(args) => confidence::run(args, network, common),
         Component::Classifier(args) => classifier::run(args, network, common),
     }
 }

@@ -216,7 +216,7 @@ fn check_stop(stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-fn answer_fields(task: &Task) -> AnswerFields {
+pub(super) fn answer_fields(task: &Task) -> AnswerFields {
     AnswerFields {
         labels: task.labels.iter().map(|label| label.name.clone()).collect(),
         label: task.label_field.clone(),

@@ -24,12 +24,15 @@ pub enum ClassifierKind {
     /// Logistic regression on words and pairs of words (TF-IDF); needs no encoder.
     Lexical,
     /// Logistic regression on both.
-    #[default]
     LexicalEmbedding,
+    /// Of the logistic regressions the one that cross-validation on the train split finds best: words tell labels apart
+    /// only where there are examples enough to learn them from.
+    #[default]
+    Auto,
 }
 
 impl ClassifierKind {
-    /// All of them.
+    /// All that are one thing.
     pub const ALL: [Self; 4] = [Self::Centroid, Self::Embedding, Self::Lexical, Self::LexicalEmbedding];
 
     /// The name used on the command line, in tables and in records.
@@ -40,6 +43,7 @@ impl ClassifierKind {
             Self::Embedding => "embedding",
             Self::Lexical => "lexical",
             Self::LexicalEmbedding => "lexical_embedding",
+            Self::Auto => "auto",
         }
     }
 
@@ -106,17 +110,35 @@ pub struct Classifier {
     model: Model,
 }
 
+/// A prior, and what cross-validation on the training texts thinks of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// The prior's variance.
+    pub variance: f64,
+    /// Mean −ln(probability of the right label) over held-out texts; `None` where there are too few to hold out any.
+    pub log_loss: Option<f64>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum Model {
     /// A unit vector for each label, and the factor of the cosines that makes probabilities of them.
-    Centroids { centres: Vec<Vec<f64>>, sharpness: f64 },
-    /// The prior's variance is chosen by cross-validation.
-    Logistic { reader: Reader, regression: Logistic, variance: f64 },
+    Centroids {
+        centres: Vec<Vec<f64>>,
+        sharpness: f64,
+    },
+    Logistic {
+        reader: Reader,
+        regression: Logistic,
+        choice: Choice,
+    },
 }
 
 impl Classifier {
     /// Trains on labelled texts.
     pub fn train(kind: ClassifierKind, examples: &Labelled) -> Result<Self> {
+        if kind == ClassifierKind::Auto {
+            return Self::best(examples);
+        }
         let Labelled { labels, classes_of, .. } = examples;
         let vectors = match (&examples.vectors, kind.embeds()) {
             (Some(vectors), true) => Some(vectors),
@@ -135,8 +157,8 @@ impl Classifier {
             let row = |i: usize| reader.row(texts[i], vectors.map(|vectors| vectors[i].as_slice()));
             let rows: Vec<Row> = (0..texts.len()).into_par_iter().map(row).collect();
             let sparse = reader.terms.as_ref().map_or(0, Terms::len);
-            let (regression, variance) = fit(Examples { rows: &rows, classes_of, classes: labels.len(), sparse });
-            Model::Logistic { reader, regression, variance }
+            let (regression, choice) = fit(Examples { rows: &rows, classes_of, classes: labels.len(), sparse });
+            Model::Logistic { reader, regression, choice }
         };
         Ok(Self { kind, labels: labels.clone(), model })
     }
@@ -153,13 +175,28 @@ impl Classifier {
         &self.labels
     }
 
-    /// The variance of the prior that cross-validation on the training texts chose; `None` for centroids.
+    /// How the prior was chosen; `None` for centroids.
     #[must_use]
-    pub fn variance(&self) -> Option<f64> {
+    pub fn choice(&self) -> Option<Choice> {
         match self.model {
             Model::Centroids { .. } => None,
-            Model::Logistic { variance, .. } => Some(variance),
+            Model::Logistic { choice, .. } => Some(choice),
         }
+    }
+
+    /// The best by cross-validation; where nothing can be held out, the one on embeddings.
+    fn best(examples: &Labelled) -> Result<Self> {
+        let mut best = Self::train(ClassifierKind::Embedding, examples)?;
+        for kind in [ClassifierKind::Lexical, ClassifierKind::LexicalEmbedding] {
+            let next = Self::train(kind, examples)?;
+            let loss = |classifier: &Self| classifier.choice().and_then(|choice| choice.log_loss);
+            if let (Some(ours), Some(known)) = (loss(&next), loss(&best))
+                && ours < known
+            {
+                best = next;
+            }
+        }
+        Ok(best)
     }
 
     /// The probability of each label for a text and, where it looks at embeddings, the text's embedding.
@@ -266,7 +303,7 @@ const CHOICE_LIMIT: usize = 1024;
 
 /// Fits with the prior of the best log-likelihood of held-out examples: the strength that suits 400 examples of a label
 /// leaves 8 of them with almost uniform probabilities.
-fn fit(examples: Examples<'_>) -> (Logistic, f64) {
+fn fit(examples: Examples<'_>) -> (Logistic, Choice) {
     // The n-th example of each label goes to part n mod FOLDS: balanced, and the same every time.
     let per_label = (CHOICE_LIMIT / examples.classes.max(1)).max(FOLDS);
     let mut seen = vec![0; examples.classes];
@@ -278,7 +315,8 @@ fn fit(examples: Examples<'_>) -> (Logistic, f64) {
         seen[class] += 1;
     }
     if examples.classes < 2 || seen.iter().any(|&count| count < 2) {
-        return (Logistic::fit(examples, DEFAULT_VARIANCE), DEFAULT_VARIANCE);
+        let choice = Choice { variance: DEFAULT_VARIANCE, log_loss: None };
+        return (Logistic::fit(examples, choice.variance), choice);
     }
     let mut scores = [0.0; VARIANCES.len()];
     for held_out in 0..FOLDS {
@@ -294,8 +332,9 @@ fn fit(examples: Examples<'_>) -> (Logistic, f64) {
             last = Some(fit);
         }
     }
-    let variance = best_of(&VARIANCES, &scores);
-    (Logistic::fit(examples, variance), variance)
+    let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let choice = Choice { variance: best_of(&VARIANCES, &scores), log_loss: Some(-best / parts.len() as f64) };
+    (Logistic::fit(examples, choice.variance), choice)
 }
 
 /// The choice of the highest score; of equals the first.

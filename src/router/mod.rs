@@ -18,7 +18,7 @@ mod terms;
 mod tests;
 
 pub use build::{RouterSettings, build};
-pub use classifier::{Classifier, ClassifierKind, Labelled};
+pub use classifier::{Choice, Classifier, ClassifierKind, Labelled};
 pub use domain::DomainClassifier;
 pub use estimator::Estimator;
 pub use hybrid::HybridSpecialist;

@@ -72,10 +72,7 @@ impl Confidence {
             Estimator::Margin => self.margin,
             Estimator::Entropy => self.entropy,
             Estimator::LabelSpan => Some(self.label.unwrap_or(self.mean)),
-            Estimator::LabelExact => self.probed.label_exact,
-            Estimator::LabelChoice => self.probed.label_choice,
-            Estimator::SelfConsistency => self.probed.self_consistency,
-            Estimator::SelfVerification => self.probed.self_verification,
+            asked => self.probed.value(asked),
         }
     }
 }

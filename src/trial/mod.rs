@@ -11,7 +11,7 @@ mod run;
 mod tests;
 
 pub use confidence::Confidence;
-pub use probe::{Answer, DEFAULT_SAMPLES, LabelProbabilities, Probed};
+pub use probe::{Answer, DEFAULT_SAMPLES, LabelProbabilities, Probed, label_probabilities};
 pub use prompt::PromptBuilder;
 pub use run::{ALTERNATIVES, AnswerFields, CellContext, Engines, predict, run};
 

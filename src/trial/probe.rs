@@ -41,11 +41,16 @@ impl Probed {
         *self == Self::default()
     }
 
-    /// Time that it all took.
+    /// One reading; `None` where it is not available, and for those that are read from the answer's own tokens.
     #[must_use]
-    pub fn total(&self) -> Seconds {
-        let times = [self.labels_s, self.samples_s, self.verification_s];
-        times.into_iter().flatten().fold(Seconds::ZERO, |sum, time| sum + time)
+    pub fn value(&self, estimator: Estimator) -> Option<f64> {
+        match estimator {
+            Estimator::LabelExact => self.label_exact,
+            Estimator::LabelChoice => self.label_choice,
+            Estimator::SelfConsistency => self.self_consistency,
+            Estimator::SelfVerification => self.self_verification,
+            _ => None,
+        }
     }
 }
 
@@ -85,7 +90,7 @@ impl Answer<'_> {
         let mut probed = Probed::default();
         let named = self.label.and_then(|label| self.fields.labels.iter().position(|known| known == label));
         if (estimators.contains(&Estimator::LabelExact) || estimators.contains(&Estimator::LabelChoice))
-            && let Some(labels) = self.labels()?
+            && let Some(labels) = label_probabilities(self.engine, self.request, Some(self.completion), self.fields)?
         {
             let of = |probabilities: &[f64]| Some(named.map_or(0.0, |index| probabilities[index]));
             (probed.label_exact, probed.label_choice) = (of(&labels.exact), of(&labels.choice));
@@ -101,17 +106,6 @@ impl Answer<'_> {
             (probed.self_verification, probed.verification_s) = (Some(yes), Some(time));
         }
         Ok(probed)
-    }
-
-    /// Scores every label where the answer's stands, after the words that the answer puts before it. `None` where the engine
-    /// scores no given texts.
-    pub fn labels(&self) -> Result<Option<LabelProbabilities>, Box<EngineError>> {
-        let labels = &self.fields.labels;
-        if labels.is_empty() {
-            return Ok(None);
-        }
-        let texts = in_place(&self.completion.tokens, &self.completion.text, &self.fields.label, labels);
-        Ok(self.engine.score(self.request, &texts)?.map(|scored| probabilities(&scored)))
     }
 
     /// The share of sampled answers with this label. Each sample ends where its label does.
@@ -145,6 +139,22 @@ impl Answer<'_> {
         let shares = softmax(&totals(&scored));
         Ok(Some((shares[0] + shares[1], scored.total_s)))
     }
+}
+
+/// Scores every label where it stands in this answer to the request, or, where there is none, at the beginning of one.
+/// `None` where there are no labels, or the engine scores no given texts.
+pub fn label_probabilities(
+    engine: &dyn Engine,
+    request: &Request,
+    answer: Option<&Completion>,
+    fields: &AnswerFields,
+) -> Result<Option<LabelProbabilities>, Box<EngineError>> {
+    if fields.labels.is_empty() {
+        return Ok(None);
+    }
+    let (tokens, text) = answer.map_or((&[][..], ""), |answer| (&answer.tokens[..], answer.text.as_str()));
+    let texts = in_place(tokens, text, &fields.label, &fields.labels);
+    Ok(engine.score(request, &texts)?.map(|scored| probabilities(&scored)))
 }
 
 /// For each label the answer's text up to its own label, that label, and what the token says further that ends it: a model

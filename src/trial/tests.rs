@@ -85,6 +85,7 @@ fn play(
         memory: &*memory,
         contract: &Contract::new("test", &task.schema).expect("a contract"),
         contract_mode: mode,
+        confidence: crate::router::Estimator::default(),
         prompts: &PromptBuilder::new(&task, None),
         engines: &engines,
         fields: &fields,

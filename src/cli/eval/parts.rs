@@ -1,12 +1,21 @@
 //! What the judgements of components on a task share.
 
-use crate::error::{Result, usage};
+use super::super::Common;
+use crate::clock::Clock;
+use crate::engine::{Engine, LocalEngine, RemoteEngine, RemoteOptions, Secret};
+use crate::error::{Context, Result, usage};
+use crate::memory::{self, Embed, Memory, MemoryKind, MemorySpec};
+use crate::models::{Kind, Store};
+use crate::net::Network;
+use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::task::{self, Sample, Split, Task};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The sentence encoder.
-pub(super) const ENCODER: &str = "all-minilm-l6-v2";
+const ENCODER: &str = "all-minilm-l6-v2";
 
 /// Which samples of which task.
 #[derive(Debug, Clone, Args)]
@@ -41,6 +50,109 @@ impl TaskArgs {
             return Err(usage(format!("task {} has no labelled sample in its {} split", task.name, self.split.name())));
         }
         Ok(scored)
+    }
+}
+
+/// Which model, and what stands beside the query in its prompt.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ModelArgs {
+    /// The model: a manifest's name, or a path
+    #[arg(long, value_name = "NAME|PATH", env = "ROUTERGYM_MODEL")]
+    pub(super) model: Option<String>,
+    /// Instead of a model here: an endpoint's URL, with --llm-model
+    #[arg(long, value_name = "URL", requires = "llm_model", conflicts_with = "model", env = "ROUTERGYM_LLM")]
+    pub(super) llm: Option<String>,
+    /// The model to ask the endpoint for
+    #[arg(long, env = "ROUTERGYM_LLM_MODEL")]
+    pub(super) llm_model: Option<String>,
+    /// Name of the environment variable that holds the endpoint's key
+    #[arg(long, default_value = "OPENAI_API_KEY", env = "ROUTERGYM_LLM_KEY_ENV")]
+    pub(super) llm_key_env: String,
+    /// The memory [default: as in `bench`, salience; none where the task has no knowledge base]
+    #[arg(long, value_enum, env = "ROUTERGYM_MEMORY")]
+    pub(super) memory: Option<MemoryKind>,
+}
+
+impl ModelArgs {
+    /// Whether a model is named.
+    pub(super) fn given(&self) -> bool {
+        self.model.is_some() || self.llm.is_some()
+    }
+
+    /// The engine of the named model.
+    pub(super) fn engine(
+        &self,
+        device: &Device,
+        network: Network,
+        common: &Common,
+        clock: &Clock,
+    ) -> Result<Arc<dyn Engine>> {
+        if let (Some(url), Some(model)) = (&self.llm, &self.llm_model) {
+            let mut options = RemoteOptions::new(url.clone(), model.clone());
+            options.api_key = Secret::from_env(&self.llm_key_env)?;
+            options.api_key_env.clone_from(&self.llm_key_env);
+            return Ok(Arc::new(RemoteEngine::new(options, network, clock.clone(), Arc::new(AtomicBool::new(false)))?));
+        }
+        let name = self.model.as_deref().ok_or_else(|| {
+            usage("name the model to judge: --model NAME|PATH for one on this machine, or --llm URL --llm-model NAME")
+        })?;
+        let local = Store::open(network)?.obtain(name, Kind::Gguf, common.quiet)?;
+        let model = LanguageModel::load(&local.path, device, &LoadOptions::default())
+            .with_context(|| format!("cannot load {} from {}", local.name, local.path.display()))?;
+        if !model.info().has_chat_template {
+            return Err(usage(format!(
+                "{} carries no chat template, so the task's prompt cannot be put to it: use an instruction-tuned model",
+                local.name
+            )));
+        }
+        Ok(Arc::new(LocalEngine::new(model, local.name, Some(local.sha256), device.name(), clock.clone())))
+    }
+
+    /// The memory of the prompts.
+    pub(super) fn memory(
+        &self,
+        task: &Task,
+        engine: &Arc<dyn Engine>,
+        device: &Device,
+        network: Network,
+        common: &Common,
+    ) -> Result<Arc<dyn Memory>> {
+        let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
+        let kind = self.memory.unwrap_or(usual);
+        let embed: Option<Arc<dyn Embed>> = match kind {
+            MemoryKind::None | MemoryKind::Static => None,
+            MemoryKind::Dynamic | MemoryKind::Salience => Some(Arc::new(encoder(device, network, common)?)),
+        };
+        let counter = Arc::clone(engine);
+        let count = Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4));
+        let spec = MemorySpec { kind, top_k: 2, token_budget: 220, gate: None };
+        Ok(Arc::from(memory::build(&spec, task, embed, count)?))
+    }
+}
+
+/// The sentence encoder, loaded.
+pub(super) fn encoder(device: &Device, network: Network, common: &Common) -> Result<SentenceEncoder> {
+    let model = Store::open(network)?.obtain(ENCODER, Kind::Encoder, common.quiet)?;
+    SentenceEncoder::load(&model.path, device)
+}
+
+/// Where models run.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MachineArgs {
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", env = "ROUTERGYM_DEVICE")]
+    device: DeviceChoice,
+    /// Threads [default: the machine's cores, as far as they are lent to this program]
+    #[arg(long, value_name = "N", env = "ROUTERGYM_THREADS")]
+    threads: Option<usize>,
+}
+
+impl MachineArgs {
+    /// The device, with the threads bound.
+    pub(super) fn open(&self) -> Result<Device> {
+        super::super::threads::check(self.threads)?;
+        super::super::threads::bound(self.threads)?;
+        Device::open(self.device)
     }
 }
 
