@@ -12,7 +12,7 @@ use crate::memory::{MemoryKind, RetrieverKind};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice};
 use crate::record::{self, RunHeader, RunWriter, TrialRecord};
-use crate::router::RouterKind;
+use crate::router::{ClassifierKind, Estimator, RouterKind};
 use crate::task::Split;
 use crate::{metrics, report};
 use clap::Args;
@@ -74,12 +74,18 @@ pub(super) struct BenchArgs {
     /// Threads of the local engine [default: the machine's cores, as far as they are lent to this program]
     #[arg(long, env = "ROUTERGYM_THREADS")]
     pub(super) threads: Option<usize>,
+    /// How the confidence of an SLM's answer is read (`eval confidence` compares them)
+    #[arg(long, value_enum, default_value_t = Estimator::default(), env = "ROUTERGYM_CONFIDENCE")]
+    pub(super) confidence: Estimator,
     /// Confidence below which an SLM's answer is escalated, 0 to 1
     #[arg(long, default_value_t = 0.5, env = "ROUTERGYM_THRESHOLD")]
     pub(super) threshold: f64,
     /// Structured retries of an answer that breaks its contract
     #[arg(long, default_value_t = 2, env = "ROUTERGYM_MAX_REPAIRS")]
     pub(super) max_repairs: usize,
+    /// hybrid-specialist: what its classifier of domains looks at (`eval classifier` measures each alone)
+    #[arg(long, value_enum, default_value_t = ClassifierKind::default(), env = "ROUTERGYM_CLASSIFIER")]
+    pub(super) classifier: ClassifierKind,
     /// llm-first: queries up to so many characters, with no safety finding, go to the SLM first [default: none do]
     #[arg(long, value_name = "CHARS", env = "ROUTERGYM_DOWNSHIFT")]
     pub(super) downshift: Option<usize>,

@@ -1,8 +1,12 @@
 //! `eval`: one component alone, on labelled data.
 
+mod answering;
+mod classifier;
+mod confidence;
 mod contract;
 mod grounding;
 mod memory;
+mod parts;
 mod safety;
 
 use super::Common;
@@ -27,6 +31,10 @@ enum Component {
     Safety(safety::SafetyArgs),
     /// Memories: what retrievers find of what people judged relevant, and how fast
     Memory(memory::MemoryArgs),
+    /// A model's confidence: whether it tells right answers from wrong ones, before and after calibration; thresholds
+    Confidence(Box<confidence::ConfidenceArgs>),
+    /// The classifiers of the domain: their own accuracy, learnt from a task's train split
+    Classifier(Box<classifier::ClassifierArgs>),
 }
 
 /// Runs the verb.
@@ -36,5 +44,7 @@ pub(super) fn run(args: &EvalArgs, network: Network, common: &Common) -> Result<
         Component::Grounding(args) => grounding::run(args, network, common),
         Component::Safety(args) => safety::run(args),
         Component::Memory(args) => memory::run(args, network, common),
+        Component::Confidence(args) => confidence::run(args, network, common),
+        Component::Classifier(args) => classifier::run(args, network, common),
     }
 }

@@ -13,7 +13,7 @@ use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
-use crate::router::{self, DomainClassifier, RouterKind, RouterSettings};
+use crate::router::{self, ClassifierKind, DomainClassifier, Estimator, RouterKind, RouterSettings};
 use crate::safety::SafetyPolicy;
 use crate::serve::{StandIn, StandInOptions};
 use crate::task::{Label, Query, Specialist, Split, Task};
@@ -48,6 +48,7 @@ pub(super) struct Bench {
     price: Option<Price>,
     hardware: HardwarePrice,
     safety: SafetyPolicy,
+    confidence: Estimator,
     max_tokens: usize,
     temperature: f64,
     /// The server of the stand-in LLM; it ends with the bench.
@@ -70,6 +71,7 @@ impl Bench {
             price: self.price.as_ref(),
             hardware: Some(&self.hardware),
             safety: &self.safety,
+            confidence: self.confidence,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             clock,
@@ -211,6 +213,7 @@ pub(super) fn prepare(
         price: resolved.price.clone(),
         hardware: resolved.hardware.clone(),
         safety: router_settings(args)?.safety,
+        confidence: args.confidence,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         _stand_in: stand_in,
@@ -224,7 +227,7 @@ fn check_stop(stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-fn answer_fields(task: &Task) -> AnswerFields {
+pub(super) fn answer_fields(task: &Task) -> AnswerFields {
     AnswerFields {
         labels: task.labels.iter().map(|label| label.name.clone()).collect(),
         label: task.label_field.clone(),
@@ -362,7 +365,7 @@ fn build_cells(
     let mut cells = Vec::new();
     for cell in &resolved.cells {
         let classifier = match cell.router {
-            RouterKind::HybridSpecialist => Some(classifier(task, embed)?),
+            RouterKind::HybridSpecialist => Some(classifier(task, settings.classifier, embed)?),
             _ => None,
         };
         let Recollection { memory, prompts } =
@@ -382,10 +385,12 @@ pub(super) fn router_settings(args: &BenchArgs) -> Result<RouterSettings> {
     let mut safety = SafetyPolicy::default();
     args.safety.iter().try_for_each(|text| safety.set_from_text(text))?;
     Ok(RouterSettings {
+        confidence: args.confidence,
         threshold: args.threshold,
         max_repairs: args.max_repairs,
         safety,
         downshift_max_chars: args.downshift,
+        classifier: args.classifier,
         ..RouterSettings::default()
     })
 }
@@ -406,7 +411,7 @@ fn used_specialists(task: &Task, note: impl Fn(&str)) -> Vec<Specialist> {
 }
 
 /// The classifier of the domains, trained on the train split alone.
-fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
+fn classifier(task: &Task, kind: ClassifierKind, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
     let mut of_label: BTreeMap<&str, usize> = BTreeMap::new();
     let mut examples: Vec<(String, String)> = Vec::new();
     for sample in task.split(Split::Train) {
@@ -417,7 +422,7 @@ fn classifier(task: &Task, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
             examples.push((sample.query.input.clone(), label.clone()));
         }
     }
-    DomainClassifier::train(&examples, Arc::clone(embed))
+    DomainClassifier::train(kind, &examples, Arc::clone(embed))
         .context("training the domain classifier of hybrid-specialist on the train split")
 }
 

@@ -1,12 +1,12 @@
 //! A model in this process.
 
 use super::{
-    Alternative, Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, StopReason, Timing,
-    TokenLogprob, Usage, UsageSource, align,
+    Alternative, Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, Scored, ScoredToken,
+    StopReason, Timing, TokenLogprob, Usage, UsageSource, align,
 };
 use crate::clock::{Clock, Component, Spans};
 use crate::error::{Error, UsageError};
-use crate::nn::{Constraint, GenerateOptions, Grammar, LanguageModel, Stop, Token};
+use crate::nn::{Constraint, GenerateOptions, Generated, Grammar, LanguageModel, Prompt, Stop, Token};
 use crate::units::Seconds;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,9 @@ impl Default for Sampling {
         Self { top_k: 0, top_p: 1.0, min_p: 0.0, stop: Vec::new() }
     }
 }
+
+/// Samples of one prompt that are generated together.
+const SAMPLED_AT_ONCE: usize = 8;
 
 /// An engine over a loaded model, one request at a time.
 pub struct LocalEngine {
@@ -87,33 +90,11 @@ impl LocalEngine {
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
         let start = self.clock.now();
-        let mut model = self.model.lock().map_err(|_| {
-            self.failure("an earlier call broke off inside the model, whose state is unknown now; start the run again")
-        })?;
-        let prompt = spans.time(&self.clock, Component::Prompt, || model.render(&request.messages));
-        let prompt = prompt.map_err(|error| self.failed("rendering the chat template", &error))?;
-        let ids = spans.time(&self.clock, Component::Tokenise, || model.tokenize(&prompt));
-        let ids = ids.map_err(|error| self.failed("tokenising the prompt", &error))?;
-        let constraint = match &request.grammar {
-            None => None,
-            Some(grammar) => {
-                let compiled = spans.time(&self.clock, Component::Constrain, || self.constraint(&model, grammar));
-                Some(compiled.map_err(|error| self.refused(&error))?)
-            }
-        };
+        let mut model = self.model.lock().map_err(|_| self.broken())?;
+        let (prompt, ids) = self.prompt(&model, request, spans)?;
+        let constraint = self.constraint_of(&model, request, spans)?;
         let held = if constraint.is_some() { Held::Grammar } else { Held::Not };
-        let options = GenerateOptions {
-            max_tokens: request.max_tokens.min(self.room(ids.len())?),
-            temperature: request.temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            min_p: sampling.min_p,
-            seed: request.seed,
-            top_logprobs: request.top_logprobs,
-            stop: sampling.stop.clone(),
-            cache_scope: request.cache_scope.clone(),
-            constraint,
-        };
+        let options = self.options(request, sampling, self.room(ids.len())?, constraint);
         let mut ttft_s = None;
         let mut interrupted = false;
         let generated = model.generate(&ids, &options, &self.clock, &mut |token| {
@@ -130,12 +111,62 @@ impl LocalEngine {
         spans.add(Component::Prefill, generated.prefill);
         spans.add(Component::Constrain, generated.constrain);
         spans.add(Component::Decode, generated.decode);
-        if interrupted {
-            let message = format!("the call of {} was interrupted by the user", self.info.model);
-            return Err(Box::new(EngineError::new(FailureKind::Interrupted, message)));
+        self.check_interrupted(interrupted)?;
+        let timing = Timing { ttft_s, total_s: Seconds::ZERO, spans: std::mem::take(spans) };
+        let completion = self.completion(&prompt, ids.len(), generated, held, timing);
+        Ok(Completion { timing: Timing { total_s: self.clock.since(start), ..completion.timing }, ..completion })
+    }
+
+    /// The prompt as the model sees it, and its tokens.
+    fn prompt(
+        &self,
+        model: &LanguageModel,
+        request: &Request,
+        spans: &mut Spans,
+    ) -> Result<(String, Vec<u32>), Box<EngineError>> {
+        let prompt = spans.time(&self.clock, Component::Prompt, || model.render(&request.messages));
+        let prompt = prompt.map_err(|error| self.failed("rendering the chat template", &error))?;
+        let ids = spans.time(&self.clock, Component::Tokenise, || model.tokenize(&prompt));
+        let ids = ids.map_err(|error| self.failed("tokenising the prompt", &error))?;
+        Ok((prompt, ids))
+    }
+
+    fn constraint_of(
+        &self,
+        model: &LanguageModel,
+        request: &Request,
+        spans: &mut Spans,
+    ) -> Result<Option<Arc<Constraint>>, Box<EngineError>> {
+        let Some(grammar) = &request.grammar else { return Ok(None) };
+        let compiled = spans.time(&self.clock, Component::Constrain, || self.constraint(model, grammar));
+        Ok(Some(compiled.map_err(|error| self.refused(&error))?))
+    }
+
+    /// How to generate what a request asks for; `room` is how many tokens may follow its prompt.
+    fn options(
+        &self,
+        request: &Request,
+        sampling: &Sampling,
+        room: usize,
+        constraint: Option<Arc<Constraint>>,
+    ) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: request.max_tokens.min(room),
+            temperature: request.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+            seed: request.seed,
+            top_logprobs: request.top_logprobs,
+            stop: sampling.stop.clone(),
+            cache_scope: request.cache_scope.clone(),
+            constraint,
         }
+    }
+
+    fn completion(&self, prompt: &str, input: usize, generated: Generated, held: Held, timing: Timing) -> Completion {
         let usage = Usage {
-            input_tokens: ids.len() as u64,
+            input_tokens: input as u64,
             output_tokens: generated.tokens.len() as u64,
             cached_tokens: generated.cached_tokens as u64,
         };
@@ -144,21 +175,31 @@ impl LocalEngine {
             Stop::MaxTokens => StopReason::MaxTokens,
             Stop::Cancelled | Stop::Stuck => StopReason::Other,
         };
-        let tokens = align(generated.tokens.iter().map(shown).collect(), &generated.text);
-        let timing = Timing { ttft_s, total_s: Seconds::ZERO, spans: std::mem::take(spans) };
-        Ok(Completion {
+        Completion {
             model: self.info.model.clone(),
-            prompt,
+            prompt: prompt.to_owned(),
+            tokens: align(generated.tokens.iter().map(shown).collect(), &generated.text),
             text: generated.text,
-            tokens,
             usage,
             usage_source: UsageSource::Measured,
             stop,
-            timing: Timing { total_s: self.clock.since(start), ..timing },
+            timing,
             retries: 0,
             held,
             forced_tokens: generated.forced_tokens as u64,
-        })
+        }
+    }
+
+    fn check_interrupted(&self, interrupted: bool) -> Result<(), Box<EngineError>> {
+        if interrupted {
+            let message = format!("the call of {} was interrupted by the user", self.info.model);
+            return Err(Box::new(EngineError::new(FailureKind::Interrupted, message)));
+        }
+        Ok(())
+    }
+
+    fn broken(&self) -> EngineError {
+        self.failure("an earlier call broke off inside the model, whose state is unknown now; start the run again")
     }
 
     /// The compiled grammar, of an earlier request where there was one.
@@ -213,6 +254,14 @@ impl LocalEngine {
     }
 }
 
+/// How many tokens all sequences begin with, so that each has one left.
+fn shared_beginning(sequences: &[Vec<u32>]) -> usize {
+    let Some(first) = sequences.first() else { return 0 };
+    let shared = |other: &Vec<u32>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let shortest = sequences.iter().map(Vec::len).min().unwrap_or(0);
+    sequences.iter().map(shared).min().unwrap_or(0).min(shortest.saturating_sub(1))
+}
+
 fn shown(token: &Token) -> TokenLogprob {
     let top =
         token.top.iter().map(|(bytes, logprob)| Alternative { bytes: bytes.clone(), logprob: *logprob }).collect();
@@ -229,9 +278,77 @@ impl Engine for LocalEngine {
     }
 
     fn prepare(&self, grammar: &Grammar) -> Result<Vec<String>, Box<EngineError>> {
-        let model = self.model.lock().map_err(|_| self.failure("an earlier call broke off inside the model"))?;
+        let model = self.model.lock().map_err(|_| self.broken())?;
         let compiled = self.constraint(&model, grammar);
         compiled.map(|constraint| constraint.notes().to_vec()).map_err(|error| Box::new(self.refused(&error)))
+    }
+
+    fn score(&self, request: &Request, texts: &[String]) -> Result<Option<Scored>, Box<EngineError>> {
+        let start = self.clock.now();
+        let mut spans = Spans::default();
+        let mut model = self.model.lock().map_err(|_| self.broken())?;
+        let mut ids = self.prompt(&model, request, &mut spans)?.1;
+        let tokens = spans.time(&self.clock, Component::Tokenise, || {
+            texts.iter().map(|text| model.tokenize_text(text)).collect::<Result<Vec<_>, Error>>()
+        });
+        let mut tokens = tokens.map_err(|error| self.failed("tokenising what is to be scored", &error))?;
+        let shared = shared_beginning(&tokens);
+        ids.extend(tokens.first().into_iter().flat_map(|first| &first[..shared]));
+        for tokens in &mut tokens {
+            tokens.drain(..shared);
+        }
+        self.room(ids.len() + tokens.iter().map(Vec::len).max().unwrap_or(0).saturating_sub(1))?;
+        let scored =
+            spans.time(&self.clock, Component::Prefill, || model.score(&ids, &tokens, request.cache_scope.as_deref()));
+        let scored = scored.map_err(|error| self.failed("scoring", &error))?;
+        let pair = |(id, logprob): (u32, f64)| ScoredToken { id, logprob };
+        let texts = tokens
+            .into_iter()
+            .zip(scored.logprobs)
+            .map(|(ids, logprobs)| ids.into_iter().zip(logprobs).map(pair).collect())
+            .collect();
+        Ok(Some(Scored { texts, total_s: self.clock.since(start), spans }))
+    }
+
+    fn sample(
+        &self,
+        request: &Request,
+        times: usize,
+        enough: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Completion>, Box<EngineError>> {
+        let start = self.clock.now();
+        let mut spans = Spans::default();
+        let mut model = self.model.lock().map_err(|_| self.broken())?;
+        let (prompt, ids) = self.prompt(&model, request, &mut spans)?;
+        let constraint = self.constraint_of(&model, request, &mut spans)?;
+        let held = if constraint.is_some() { Held::Grammar } else { Held::Not };
+        let room = self.room(ids.len())?;
+        let options: Vec<GenerateOptions> = (0..times as u64)
+            .map(|i| GenerateOptions {
+                seed: request.seed.wrapping_add(i),
+                ..self.options(request, &Sampling::default(), room, constraint.clone())
+            })
+            .collect();
+        let prompts: Vec<_> = options.iter().map(|options| Prompt { tokens: &ids, options }).collect();
+        let mut texts = vec![String::new(); times];
+        let generated =
+            model.generate_all(&prompts, SAMPLED_AT_ONCE.min(times.max(1)), &self.clock, &mut |i, token| {
+                texts[i].push_str(&token.text);
+                let stopped = self.stop.load(Ordering::Relaxed);
+                if stopped || enough(&texts[i]) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        let generated = generated.map_err(|error| {
+            self.constraints.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.failed("generating samples", &error)
+        })?;
+        drop(model);
+        self.check_interrupted(self.stop.load(Ordering::Relaxed))?;
+        let total_s = self.clock.since(start);
+        let completion = |generated| {
+            let timing = Timing { ttft_s: None, total_s, spans: Spans::default() };
+            self.completion(&prompt, ids.len(), generated, held, timing)
+        };
+        Ok(generated.into_iter().map(completion).collect())
     }
 
     fn count_tokens(&self, text: &str) -> Option<usize> {

@@ -190,6 +190,26 @@ pub struct Completion {
     pub forced_tokens: u64,
 }
 
+/// What an engine says of given beginnings of an answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scored {
+    /// For each text its tokens, those apart that all texts begin with.
+    pub texts: Vec<Vec<ScoredToken>>,
+    /// What it took.
+    pub total_s: Seconds,
+    /// Where the time went.
+    pub spans: Spans,
+}
+
+/// A token of a given text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoredToken {
+    /// Its id: equal tokens after equal ones are the same choice.
+    pub id: u32,
+    /// Natural logarithm of its probability after those before it.
+    pub logprob: f64,
+}
+
 /// Kinds of failure that are not a model's answer. None of them is ever scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -273,6 +293,25 @@ pub trait Engine: Send + Sync {
     fn prepare(&self, grammar: &Grammar) -> Result<Vec<String>, Box<EngineError>> {
         let _ = grammar;
         Ok(Vec::new())
+    }
+    /// The probabilities of texts as beginnings of the answer to a request; `None` where the engine gives only those of what it
+    /// generates itself.
+    fn score(&self, request: &Request, texts: &[String]) -> Result<Option<Scored>, Box<EngineError>> {
+        let _ = (request, texts);
+        Ok(None)
+    }
+    /// Answers a request several times, each with a seed of its own, as far as `enough` asks for of each answer's text; what
+    /// comes after is left out where the engine can stop.
+    fn sample(
+        &self,
+        request: &Request,
+        times: usize,
+        enough: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Completion>, Box<EngineError>> {
+        let _ = enough;
+        (0..times as u64)
+            .map(|i| self.complete(&Request { seed: request.seed.wrapping_add(i), ..request.clone() }))
+            .collect()
     }
     /// What of the requests was left out or changed because the endpoint did not accept it.
     fn adjustments(&self) -> Vec<String> {

@@ -6,6 +6,7 @@
 //! figure is never zero.
 
 mod alone;
+pub mod calibration;
 mod components;
 mod contract;
 mod detection;

@@ -7,7 +7,7 @@
 use super::{Known, Outcomes, Score};
 use crate::metrics::routing::First;
 use crate::metrics::statistics::{Undefined, undefined};
-use crate::router::logistic::{Examples, Logistic};
+use crate::router::logistic::{Examples, Logistic, Row};
 use rayon::prelude::*;
 
 /// Parts of the cross-fitting.
@@ -88,14 +88,14 @@ fn inner(a: &[f32], b: &[f32]) -> f32 {
 
 /// Classes: the weak model is better, neither is, the strong one is.
 fn regressed(vectors: &[Vec<f32>], gains: &[f64], taught: &[usize], held: &[usize]) -> Vec<f64> {
-    let wide = |row: usize| -> Vec<f64> { vectors[row].iter().map(|&x| f64::from(x)).collect() };
+    let features = |row: usize| Row { dense: vectors[row].iter().map(|&x| f64::from(x)).collect(), sparse: Vec::new() };
     let class = |row: usize| if gains[row] < 0.0 { 0 } else { 1 + usize::from(gains[row] > 0.0) };
-    let rows: Vec<Vec<f64>> = taught.iter().map(|&row| wide(row)).collect();
+    let rows: Vec<Row> = taught.iter().map(|&row| features(row)).collect();
     let classes_of: Vec<usize> = taught.iter().map(|&row| class(row)).collect();
-    let model = Logistic::fit(Examples { rows: &rows, classes_of: &classes_of, classes: 3 }, VARIANCE);
+    let model = Logistic::fit(Examples { rows: &rows, classes_of: &classes_of, classes: 3, sparse: 0 }, VARIANCE);
     held.par_iter()
         .map(|&row| {
-            let p = model.probabilities(&wide(row));
+            let p = model.probabilities(&features(row));
             p[2] - p[0]
         })
         .collect()

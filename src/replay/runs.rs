@@ -4,7 +4,7 @@ use super::{Hardware, Known, Outcomes, Score, Sides};
 use crate::error::{Result, usage};
 use crate::metrics::routing::First;
 use crate::record::{self, Run, TrialRecord};
-use crate::router::{PromptVariant, Tier};
+use crate::router::{Estimator, PromptVariant, Tier};
 use crate::trial::Attempt;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -139,7 +139,7 @@ fn scores(rows: &[(Answer, Answer, &Run)]) -> Vec<Score> {
         Score { name: name.to_owned(), values, first: First::Low, known: Known::AfterWeak }
     };
     vec![
-        reading("confidence", &|confidence| confidence.value()),
+        reading("confidence", &|confidence| confidence.value(Estimator::default()).unwrap_or(f64::NAN)),
         reading("confidence-mean", &|confidence| confidence.mean),
         reading("confidence-min", &|confidence| confidence.min),
     ]

@@ -203,7 +203,15 @@ fn write_run(folder: &Path, model: &str) {
     for (i, record) in trials.iter_mut().enumerate() {
         for attempt in record.trial.attempts.iter_mut().filter(|attempt| attempt.tier == Tier::Slm) {
             let confidence = 0.9 - 0.01 * i as f64;
-            attempt.confidence = Some(Confidence { label: None, mean: confidence, min: confidence / 2.0 });
+            attempt.confidence = Some(Confidence {
+                label: None,
+                mean: confidence,
+                min: confidence / 2.0,
+                quantile: confidence,
+                margin: None,
+                entropy: None,
+                probed: crate::trial::Probed::default(),
+            });
         }
     }
     let mut writer = RunWriter::create(folder, header).unwrap();

@@ -1,6 +1,8 @@
 //! From settings to a router.
 
-use super::{DomainClassifier, HybridSpecialist, LlmFirst, Router, RouterKind, SlmDominant, SlmOnly};
+use super::{
+    ClassifierKind, DomainClassifier, Estimator, HybridSpecialist, LlmFirst, Router, RouterKind, SlmDominant, SlmOnly,
+};
 use crate::error::{Result, usage};
 use crate::safety::SafetyPolicy;
 use crate::task::Specialist;
@@ -10,6 +12,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouterSettings {
+    /// How confidence is read.
+    pub confidence: Estimator,
     /// An SLM answer below this confidence escalates.
     pub threshold: f64,
     /// Whether an SLM answer without a confidence escalates; `false` accepts it unjudged.
@@ -19,6 +23,8 @@ pub struct RouterSettings {
     /// What follows from findings. A strategy that has the choice sends a query to the LLM before any call where this asks to
     /// escalate; all else in it the trial sees to, whatever the strategy.
     pub safety: SafetyPolicy,
+    /// How hybrid-specialist tells a query's domain.
+    pub classifier: ClassifierKind,
     /// A specialist is called only for a domain of at least this probability.
     pub min_domain_probability: f64,
     /// llm-first keeps queries of at most this many characters, without findings, at the SLM first; `None` never does.
@@ -28,10 +34,12 @@ pub struct RouterSettings {
 impl Default for RouterSettings {
     fn default() -> Self {
         Self {
+            confidence: Estimator::default(),
             threshold: 0.8,
             confidence_required: true,
             max_repairs: 2,
             safety: SafetyPolicy::default(),
+            classifier: ClassifierKind::default(),
             min_domain_probability: 0.5,
             downshift_max_chars: None,
         }

@@ -1,30 +1,52 @@
 //! Multinomial logistic regression: maximum a posteriori under a Gaussian prior on the weights, by L-BFGS, in f64,
 //! with a fixed order of summation, so that the same data give the same weights.
+//!
+//! A row of features has a dense part (an embedding) and a sparse one (the words of a text); both go into one model with
+//! one prior.
 
 use rayon::prelude::*;
 use std::collections::VecDeque;
 
-/// Rows of one partial sum. Part of the summation order: it must not depend on the number of threads.
-const CHUNK: usize = 128;
+/// Partial sums of a pass over the rows, at most, and rows of one at least. Part of the summation order: neither may depend
+/// on the number of threads.
+const PARTS: usize = 8;
+const LEAST_ROWS: usize = 128;
 /// Iterations at most.
-const ITERATIONS: usize = 100;
+const ITERATIONS: usize = 200;
 /// The fit ends when no component of the mean gradient is larger.
 const TOLERANCE: f64 = 1e-5;
 /// Past steps that L-BFGS remembers.
 const MEMORY: usize = 8;
 
-/// Examples: features of equal length, and the class of each.
+/// The features of one example.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Row {
+    /// Values of the first features.
+    pub(crate) dense: Vec<f64>,
+    /// Numbers, counted after the dense ones, and values of the others that are not 0.
+    pub(crate) sparse: Vec<(u32, f64)>,
+}
+
+/// Examples: the features and the class of each.
 #[derive(Clone, Copy)]
 pub(crate) struct Examples<'a> {
-    /// One row per example.
-    pub(crate) rows: &'a [Vec<f64>],
+    /// One row per example, all with equally many dense features.
+    pub(crate) rows: &'a [Row],
     /// The class of each row, below `classes`.
     pub(crate) classes_of: &'a [usize],
     /// Number of classes.
     pub(crate) classes: usize,
+    /// Number of sparse features.
+    pub(crate) sparse: usize,
 }
 
-/// Weights, class by class; the last of each class is its bias.
+impl Examples<'_> {
+    fn features(&self) -> usize {
+        self.rows.first().map_or(0, |row| row.dense.len()) + self.sparse
+    }
+}
+
+/// Weights, feature by feature with one for each class; the last feature is the bias.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Logistic {
     weights: Vec<f64>,
@@ -34,14 +56,19 @@ pub(crate) struct Logistic {
 impl Logistic {
     /// Fits to the examples. `variance` is the prior's variance (scikit-learn's `C`); the bias has no prior.
     pub(crate) fn fit(examples: Examples<'_>, variance: f64) -> Self {
-        let width = examples.rows.first().map_or(0, Vec::len) + 1;
-        let mut weights = vec![0.0; width * examples.classes];
-        minimise(&mut weights, |w| objective(w, width, examples, variance));
+        Self::fit_from(None, examples, variance)
+    }
+
+    /// The same, starting from an earlier fit to the same features: near it the search is short.
+    pub(crate) fn fit_from(start: Option<Self>, examples: Examples<'_>, variance: f64) -> Self {
+        let mut weights =
+            start.map_or_else(|| vec![0.0; (examples.features() + 1) * examples.classes], |start| start.weights);
+        minimise(&mut weights, |w| objective(w, examples, variance));
         Self { weights, classes: examples.classes }
     }
 
     /// The probability of each class.
-    pub(crate) fn probabilities(&self, row: &[f64]) -> Vec<f64> {
+    pub(crate) fn probabilities(&self, row: &Row) -> Vec<f64> {
         let mut p = vec![0.0; self.classes];
         softmax(&self.weights, row, &mut p);
         p
@@ -49,46 +76,56 @@ impl Logistic {
 }
 
 /// Mean negative log-likelihood plus the prior, and its gradient.
-fn objective(weights: &[f64], width: usize, examples: Examples<'_>, variance: f64) -> (f64, Vec<f64>) {
+fn objective(weights: &[f64], examples: Examples<'_>, variance: f64) -> (f64, Vec<f64>) {
+    let classes = examples.classes;
+    let chunk = examples.rows.len().div_ceil(PARTS).max(LEAST_ROWS);
     let parts: Vec<(f64, Vec<f64>)> = examples
         .rows
-        .par_chunks(CHUNK)
-        .zip(examples.classes_of.par_chunks(CHUNK))
+        .par_chunks(chunk)
+        .zip(examples.classes_of.par_chunks(chunk))
         .map(|(rows, classes_of)| {
             let (mut loss, mut gradient) = (0.0, vec![0.0; weights.len()]);
-            let mut p = vec![0.0; examples.classes];
+            let mut p = vec![0.0; classes];
             for (row, &class) in rows.iter().zip(classes_of) {
                 softmax(weights, row, &mut p);
                 loss -= p[class].max(f64::MIN_POSITIVE).ln();
                 p[class] -= 1.0;
-                for (block, &error) in gradient.chunks_exact_mut(width).zip(&p) {
-                    block.iter_mut().zip(row).for_each(|(g, &x)| *g += error * x);
-                    block[width - 1] += error;
-                }
+                each_feature(row, gradient.len(), classes, |value, block| add(&mut gradient[block], value, &p));
             }
             (loss, gradient)
         })
         .collect();
     let n = examples.rows.len().max(1) as f64;
-    let (mut loss, mut gradient) = (0.0, vec![0.0; weights.len()]);
+    let mut parts = parts.into_iter();
+    let (mut loss, mut gradient) = parts.next().unwrap_or_else(|| (0.0, vec![0.0; weights.len()]));
     for (part_loss, part) in parts {
         loss += part_loss;
-        gradient.iter_mut().zip(part).for_each(|(g, p)| *g += p);
+        add(&mut gradient, 1.0, &part);
     }
-    for (i, (g, &w)) in gradient.iter_mut().zip(weights).enumerate() {
-        if i % width != width - 1 {
-            loss += w * w / (2.0 * variance);
-            *g += w / variance;
-        }
-        *g /= n;
-    }
+    let regular = weights.len() - classes;
+    loss += inner(&weights[..regular], &weights[..regular]) / (2.0 * variance);
+    add(&mut gradient[..regular], 1.0 / variance, &weights[..regular]);
+    gradient.iter_mut().for_each(|g| *g /= n);
     (loss / n, gradient)
 }
 
-fn softmax(weights: &[f64], row: &[f64], out: &mut [f64]) {
-    for (block, p) in weights.chunks_exact(row.len() + 1).zip(out.iter_mut()) {
-        *p = inner(&block[..row.len()], row) + block[row.len()];
+/// Visits the features of a row that are not 0, the bias last: their values, and where their weights stand.
+#[inline(always)]
+fn each_feature(row: &Row, weights: usize, classes: usize, mut visit: impl FnMut(f64, std::ops::Range<usize>)) {
+    let mut block = |feature: usize, value: f64| visit(value, feature * classes..(feature + 1) * classes);
+    for (feature, &value) in row.dense.iter().enumerate() {
+        block(feature, value);
     }
+    for &(feature, value) in &row.sparse {
+        block(row.dense.len() + feature as usize, value);
+    }
+    visit(1.0, weights - classes..weights);
+}
+
+fn softmax(weights: &[f64], row: &Row, out: &mut [f64]) {
+    out.fill(0.0);
+    let classes = out.len();
+    each_feature(row, weights.len(), classes, |value, block| add(out, value, &weights[block]));
     let top = out.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     for p in out.iter_mut() {
         *p = (*p - top).exp();
@@ -99,8 +136,16 @@ fn softmax(weights: &[f64], row: &[f64], out: &mut [f64]) {
     }
 }
 
+/// a += scale · b.
+#[inline(always)]
+fn add(a: &mut [f64], scale: f64, b: &[f64]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a += scale * b;
+    }
+}
+
 /// Inner product in eight running sums, which the compiler can keep in vector registers.
-fn inner(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn inner(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: f64 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
@@ -170,17 +215,21 @@ fn direction(gradient: &[f64], past: &VecDeque<(Vec<f64>, Vec<f64>, f64)>) -> Ve
 mod tests {
     use super::*;
 
+    fn row(dense: &[f64], sparse: &[(u32, f64)]) -> Row {
+        Row { dense: dense.to_vec(), sparse: sparse.to_vec() }
+    }
+
     #[test]
     fn the_gradient_is_that_of_the_objective() {
-        let rows = vec![vec![0.3, -1.0], vec![1.2, 0.4], vec![-0.7, 0.9]];
-        let examples = Examples { rows: &rows, classes_of: &[0, 2, 1], classes: 3 };
-        let w: Vec<f64> = (0..9).map(|i| f64::from(i) * 0.1 - 0.35).collect();
-        let (_, gradient) = objective(&w, 3, examples, 2.0);
+        let rows = [row(&[0.3], &[(0, -1.0)]), row(&[1.2], &[(1, 0.4)]), row(&[-0.7], &[(0, 0.9), (1, 0.2)])];
+        let examples = Examples { rows: &rows, classes_of: &[0, 2, 1], classes: 3, sparse: 2 };
+        let w: Vec<f64> = (0..12).map(|i| f64::from(i) * 0.1 - 0.35).collect();
+        let (_, gradient) = objective(&w, examples, 2.0);
         for i in 0..w.len() {
             let at = |h: f64| {
                 let mut moved = w.clone();
                 moved[i] += h;
-                objective(&moved, 3, examples, 2.0).0
+                objective(&moved, examples, 2.0).0
             };
             let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
             assert!((gradient[i] - numeric).abs() < 1e-7, "component {i}: {} against {numeric}", gradient[i]);
@@ -188,10 +237,23 @@ mod tests {
     }
 
     #[test]
+    fn a_feature_is_worth_the_same_dense_or_sparse() {
+        let points: [(f64, usize); 5] = [(0.9, 0), (0.7, 0), (0.4, 1), (-0.2, 1), (0.5, 0)];
+        let classes_of = points.map(|(_, class)| class);
+        let dense = points.map(|(x, _)| row(&[x], &[]));
+        let sparse = points.map(|(x, _)| row(&[], &[(0, x)]));
+        let fit = |rows: &[Row], sparse| {
+            Logistic::fit(Examples { rows, classes_of: &classes_of, classes: 2, sparse }, 10.0).weights
+        };
+        assert_eq!(fit(&dense, 0), fit(&sparse, 1));
+    }
+
+    #[test]
     fn without_features_the_probabilities_are_the_shares_of_the_classes() {
-        let rows = vec![vec![]; 10];
-        let examples = Examples { rows: &rows, classes_of: &[0, 0, 0, 0, 0, 0, 0, 1, 1, 2], classes: 3 };
-        let p = Logistic::fit(examples, 1.0).probabilities(&[]);
+        let rows = vec![Row::default(); 10];
+        let classes_of = [0, 0, 0, 0, 0, 0, 0, 1, 1, 2];
+        let examples = Examples { rows: &rows, classes_of: &classes_of, classes: 3, sparse: 0 };
+        let p = Logistic::fit(examples, 1.0).probabilities(&Row::default());
         for (p, share) in p.iter().zip([0.7, 0.2, 0.1]) {
             assert!((p - share).abs() < 1e-4, "{p} against {share}");
         }
@@ -199,8 +261,8 @@ mod tests {
 
     #[test]
     fn one_class_alone_is_certain() {
-        let rows = vec![vec![0.5], vec![-0.5]];
-        let model = Logistic::fit(Examples { rows: &rows, classes_of: &[0, 0], classes: 1 }, 1.0);
-        assert_eq!(model.probabilities(&[3.0]), vec![1.0]);
+        let rows = [row(&[0.5], &[]), row(&[-0.5], &[])];
+        let model = Logistic::fit(Examples { rows: &rows, classes_of: &[0, 0], classes: 1, sparse: 0 }, 1.0);
+        assert_eq!(model.probabilities(&row(&[3.0], &[])), vec![1.0]);
     }
 }

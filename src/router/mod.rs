@@ -2,19 +2,25 @@
 //! model. Routing before any call, cascading after one, repair and escalation are all this one loop.
 
 mod build;
+mod classifier;
 mod domain;
+mod estimator;
 mod hybrid;
+mod landmarks;
 mod llm_first;
 pub(crate) mod logistic;
 mod repair;
 mod slm_dominant;
 mod slm_only;
+mod terms;
 
 #[cfg(test)]
 mod tests;
 
 pub use build::{RouterSettings, build};
+pub use classifier::{Choice, Classifier, ClassifierKind, Labelled};
 pub use domain::DomainClassifier;
+pub use estimator::Estimator;
 pub use hybrid::HybridSpecialist;
 pub use llm_first::LlmFirst;
 pub use slm_dominant::SlmDominant;

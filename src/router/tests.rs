@@ -33,7 +33,7 @@ fn classifier() -> DomainClassifier {
                 .map(|(w, l)| (format!("{w} {i}"), l.to_owned()))
         })
         .collect();
-    DomainClassifier::train(&pairs, Arc::new(Words)).expect("trained")
+    DomainClassifier::train(ClassifierKind::Embedding, &pairs, Arc::new(Words)).expect("trained")
 }
 
 fn specialists() -> Vec<Specialist> {
@@ -256,7 +256,7 @@ fn the_classifier_learns_from_eight_examples_a_label_and_is_deterministic() {
     }
     let (_, unsure) = one.classify("badge").expect("classified");
     assert!(unsure < 0.8, "{unsure}");
-    assert!(DomainClassifier::train(&[], Arc::new(Words)).is_err());
+    assert!(DomainClassifier::train(ClassifierKind::Embedding, &[], Arc::new(Words)).is_err());
 }
 
 fn answer() -> impl Strategy<Value = Answer> {

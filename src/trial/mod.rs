@@ -6,14 +6,16 @@
 mod conceal;
 mod confidence;
 mod guard;
+mod probe;
 mod prompt;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use confidence::Confidence;
+pub use probe::{Answer, DEFAULT_SAMPLES, LabelProbabilities, Probed, label_probabilities};
 pub use prompt::PromptBuilder;
-pub use run::{AnswerFields, CellContext, Engines, run};
+pub use run::{ALTERNATIVES, AnswerFields, CellContext, Engines, predict, run};
 
 use crate::clock::Spans;
 use crate::contract::Verdict;

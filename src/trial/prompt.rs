@@ -17,6 +17,7 @@ const SHORTEST_EXAMPLE_CHARS: usize = 40;
 /// A worked example for the prompt. It can only be made from the train split, by [`exemplars`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Exemplar {
+    id: String,
     input: String,
     answer: String,
 }
@@ -37,7 +38,10 @@ fn exemplars(task: &Task) -> Vec<Exemplar> {
             (special, sample.query.input.len() + answer.len(), sample.query.id.clone())
         });
         let typical = of_label.into_iter().take(task.examples_per_label);
-        chosen.extend(typical.map(|(sample, answer)| Exemplar { input: sample.query.input.clone(), answer }));
+        chosen.extend(typical.map(|(sample, answer)| {
+            let Query { id, input } = sample.query.clone();
+            Exemplar { id, input, answer }
+        }));
     }
     chosen
 }
@@ -46,6 +50,7 @@ fn exemplars(task: &Task) -> Vec<Exemplar> {
 #[derive(Debug, Clone)]
 pub struct PromptBuilder {
     fixed: Vec<Message>,
+    examples: Vec<String>,
     specialists: BTreeMap<String, String>,
 }
 
@@ -68,22 +73,30 @@ impl PromptBuilder {
             let _ = write!(system, "\n\nKnowledge:\n{}", text.trim());
         }
         let mut fixed = vec![Message::new("system", system)];
+        let mut examples = Vec::new();
         for example in exemplars(task) {
             fixed.push(Message::new("user", user_text(&example.input, &[], None)));
             fixed.push(Message::new("assistant", example.answer));
+            examples.push(example.id);
         }
         let specialists = task
             .specialists
             .iter()
             .filter_map(|specialist| Some((specialist.domain.clone(), specialist.prompt.clone()?)))
             .collect();
-        Self { fixed, specialists }
+        Self { fixed, examples, specialists }
     }
 
     /// The messages that every prompt of this builder starts with; used to warm an engine.
     #[must_use]
     pub fn fixed(&self) -> &[Message] {
         &self.fixed
+    }
+
+    /// The ids of the train samples that stand in the prompt as worked examples: the model has seen their answers.
+    #[must_use]
+    pub fn examples(&self) -> &[String] {
+        &self.examples
     }
 
     /// The messages for a query. `domain` adds that specialist's prompt.

@@ -1,13 +1,14 @@
 //! The loop of one trial.
 
 use super::guard::{outgoing, redacts, unasked};
+use super::probe::{Answer, DEFAULT_SAMPLES};
 use super::{Attempt, Confidence, Failure, Outcome, Prediction, PromptBuilder, Trial};
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::contract::{Contract, ContractMode, Verdict};
 use crate::engine::{Engine, FailureKind, Held, Request, Usage, UsageSource};
 use crate::memory::{Memory, Retrieval};
 use crate::nn::chat::Message;
-use crate::router::{AttemptEvidence, Decision, Evidence, PromptVariant, Reason, Router, Tier};
+use crate::router::{AttemptEvidence, Decision, Estimator, Evidence, PromptVariant, Reason, Router, Tier};
 use crate::safety::{Action, Finding, Redaction, SafetyPolicy, inspect};
 use crate::task::Query;
 use serde_json::Value;
@@ -16,6 +17,9 @@ use std::sync::Arc;
 
 /// No strategy may call models more often than this in one trial; a router that does is at fault.
 const MOST_CALLS: usize = 16;
+
+/// Alternatives that are asked for beside each token: what entropy and margin are read from.
+pub const ALTERNATIVES: usize = 5;
 
 /// The engines of a cell.
 #[derive(Clone)]
@@ -58,6 +62,8 @@ pub struct CellContext<'a> {
     pub contract_mode: ContractMode,
     /// What follows from safety findings.
     pub safety: &'a SafetyPolicy,
+    /// How the confidence of an SLM's answer is read.
+    pub confidence: Estimator,
     /// The prompts.
     pub prompts: &'a PromptBuilder,
     /// The engines.
@@ -169,7 +175,8 @@ impl<'a> State<'a> {
         }
         let start = self.cell.clock.now();
         let enforced = self.cell.contract_mode.enforces();
-        let evidence: Vec<_> = self.attempts.iter().map(|attempt| evidence_of(attempt, enforced)).collect();
+        let estimator = self.cell.confidence;
+        let evidence: Vec<_> = self.attempts.iter().map(|attempt| evidence_of(attempt, enforced, estimator)).collect();
         let decision = self.cell.router.decide(self.query, Evidence { attempts: &evidence, findings });
         self.spans.add(Component::Routing, self.cell.clock.since(start));
         let decision =
@@ -222,7 +229,7 @@ impl<'a> State<'a> {
             max_tokens: self.cell.max_tokens,
             temperature: self.cell.temperature,
             seed: self.cell.seed,
-            top_logprobs: 2,
+            top_logprobs: ALTERNATIVES,
             cache_scope: Some(self.cell.name.to_owned()),
             grammar: (self.cell.contract_mode == ContractMode::Constrain).then(|| self.cell.contract.grammar().clone()),
         };
@@ -265,6 +272,25 @@ impl<'a> State<'a> {
                 self.spans.add(Component::Contract, clock.since(start));
                 let start = clock.now();
                 attempt.confidence = Confidence::of(&completion.tokens, &self.cell.fields.label);
+                if tier == Tier::Slm && self.cell.confidence.asks_again() {
+                    let label = attempt.prediction.label.as_deref();
+                    let fields = self.cell.fields;
+                    let (request, completion) = (&request, &completion);
+                    let answer =
+                        Answer { engine: &**engine, request, completion, label, fields, samples: DEFAULT_SAMPLES };
+                    match answer.probe(&[self.cell.confidence].into()) {
+                        Ok(probed) => {
+                            if let Some(confidence) = &mut attempt.confidence {
+                                confidence.probed = probed;
+                            }
+                        }
+                        // The answer stands; what could not be asked is an unknown confidence.
+                        Err(error) if error.kind != FailureKind::Interrupted => {}
+                        Err(error) => {
+                            attempt.failure = Some(Failure { kind: error.kind, message: error.message });
+                        }
+                    }
+                }
                 self.spans.add(Component::Routing, clock.since(start));
                 attempt.model = completion.model;
                 attempt.prompt = completion.prompt;
@@ -345,18 +371,19 @@ fn router_fault(what: &str) -> Failure {
     Failure { kind: FailureKind::Local, message: format!("the router {what}: this is a defect of the router") }
 }
 
-fn evidence_of(attempt: &Attempt, enforced: bool) -> AttemptEvidence {
+fn evidence_of(attempt: &Attempt, enforced: bool, estimator: Estimator) -> AttemptEvidence {
     AttemptEvidence {
         tier: attempt.tier,
         variant: attempt.variant.clone(),
-        confidence: attempt.confidence.map(|confidence| confidence.value()),
+        confidence: attempt.confidence.and_then(|confidence| confidence.value(estimator)),
         contract_valid: attempt.verdict.as_ref().filter(|_| enforced).map(|verdict| verdict.valid),
         failed: attempt.failure.is_some(),
     }
 }
 
 /// What an answer predicts. The label must be one of the task's; a text without JSON counts when it names exactly one.
-fn predict(verdict: &Verdict, text: &str, fields: &AnswerFields) -> Prediction {
+#[must_use]
+pub fn predict(verdict: &Verdict, text: &str, fields: &AnswerFields) -> Prediction {
     let known = |name: &str| fields.labels.iter().find(|label| label.eq_ignore_ascii_case(name.trim())).cloned();
     let Some(Value::Object(object)) = &verdict.value else {
         let lower = text.to_lowercase();

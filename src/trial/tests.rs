@@ -112,6 +112,7 @@ fn play_query(
         contract: &Contract::of_task(&task).expect("a contract"),
         contract_mode: mode,
         safety: &safety,
+        confidence: crate::router::Estimator::default(),
         prompts: &PromptBuilder::new(&task, None),
         engines: &engines,
         fields: &fields,
