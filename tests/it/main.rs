@@ -4,6 +4,7 @@
 
 mod bench;
 mod cli;
+mod confidence;
 mod contract;
 mod encoder;
 mod faults;

@@ -185,12 +185,12 @@ fn platt(confidences: &[f64], right: &[bool]) -> Result<Map, Undefined> {
             break;
         }
         let (da, db) = ((hab * gb - hbb * ga) / determinant, (hab * ga - haa * gb) / determinant);
-        let (before, mut step) = (loss(a, b), 1.0);
-        while step > 1e-10 && loss(a + step * da, b + step * db) > before + 1e-4 * step * (ga * da + gb * db) {
+        let (before, slope, mut step) = (loss(a, b), ga * da + gb * db, 1.0);
+        // Near the minimum the descent drowns in rounding; the full step is right there.
+        let near = slope.abs() <= 1e-9 * before;
+        while !near && step > 1e-10 && loss(a + step * da, b + step * db) > before + 1e-4 * step * slope {
             step /= 2.0;
         }
-        // Near the minimum rounding hides the descent; the full step is right there.
-        let step = if step > 1e-10 { step } else { 1.0 };
         a += step * da;
         b += step * db;
         if da.abs() <= 1e-14 * (1.0 + a.abs()) && db.abs() <= 1e-14 * (1.0 + b.abs()) {
