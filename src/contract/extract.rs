@@ -1,7 +1,7 @@
 //! Finding the JSON of an answer that may also hold prose, fences or trailing text.
 //!
-//! Every step is bounded: answers beyond [`LONGEST`] are not read, nesting beyond what the JSON reader allows (128) is
-//! no JSON, and no more than [`WORK`] bytes are read in search of embedded objects.
+//! Every step is bounded: answers beyond [`LONGEST`] are not read, an object nested beyond [`DEEPEST`] is none, nor is
+//! anything within it, and no more than [`WORK`] bytes are read in search of embedded objects.
 
 use super::mend::{Mend, mend};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,8 @@ use std::borrow::Cow;
 
 /// A longer answer is not read, in bytes.
 pub(super) const LONGEST: usize = 1 << 20;
+/// Brackets within one another, at most. Values are kept in records, where they stand deeper, and the reader of JSON stops at 128.
+pub(super) const DEEPEST: usize = 64;
 /// Bytes read in all while looking for embedded objects: each `{` may begin one, so that text of braces could be read
 /// over and over.
 const WORK: usize = 8 << 20;
@@ -63,6 +65,8 @@ pub(super) enum Miss {
     NoObject,
     /// An object begins and the answer ends within it.
     Truncated,
+    /// More brackets within one another than are read.
+    TooDeep,
     /// An object begins and is not JSON; the reader's reason.
     Broken(String),
 }
@@ -73,15 +77,36 @@ pub(super) fn find(text: &str, required: &[String]) -> Result<Found, Miss> {
         return Err(Miss::TooLong);
     }
     let text = mend_surrogates(text);
+    let mut found = search(&text, required)?;
+    if matches!(text, Cow::Owned(_)) {
+        found.mended.push(Mend::LoneSurrogate);
+    }
+    if depth(&found.value) > DEEPEST {
+        return Err(Miss::TooDeep);
+    }
+    Ok(found)
+}
+
+/// Brackets within one another.
+pub(super) fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(list) => list.iter().map(depth).max(),
+        Value::Object(object) => object.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + deepest.unwrap_or(0)
+}
+
+fn search(text: &str, required: &[String]) -> Result<Found, Miss> {
     // Before thoughts are cut off: an answer that is JSON as a whole may speak of their tags.
-    if let Some(found) = whole(text.trim()) {
+    if let Some(found) = whole(text.trim())? {
         return Ok(found);
     }
-    let text = without_thoughts(&text).trim();
+    let text = without_thoughts(text).trim();
     if text.is_empty() {
         return Err(Miss::Empty);
     }
-    if let Some(found) = whole(text) {
+    if let Some(found) = whole(text)? {
         return Ok(found);
     }
     let held = |found: &Found| required.iter().filter(|key| found.value.get(key.as_str()).is_some()).count();
@@ -106,9 +131,19 @@ fn mended(text: &str) -> Option<Found> {
     Some(Found { source: value.to_string(), value, extraction: Extraction::Mended, mended })
 }
 
-fn whole(text: &str) -> Option<Found> {
-    let value = serde_json::from_str(text).ok()?;
-    Some(Found { value, extraction: Extraction::Whole, source: text.to_owned(), mended: Vec::new() })
+fn whole(text: &str) -> Result<Option<Found>, Miss> {
+    match serde_json::from_str(text) {
+        Ok(value) => {
+            Ok(Some(Found { value, extraction: Extraction::Whole, source: text.to_owned(), mended: Vec::new() }))
+        }
+        Err(error) if is_too_deep(&error) => Err(Miss::TooDeep),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The reader has no other sign for it than its words.
+fn is_too_deep(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("recursion limit exceeded")
 }
 
 /// The text after a model's thoughts. A template may open them itself, so that only their end stands in the answer.
@@ -177,6 +212,11 @@ fn embedded_objects(text: &str) -> (Vec<Found>, Miss) {
                 found.push(Found { value, extraction: Extraction::Embedded, source, mended: Vec::new() });
                 position = start + length;
                 work += length;
+            }
+            // What lies within an object that is too deep is a part of it.
+            Some(Err(error)) if is_too_deep(&error) => {
+                miss = Miss::TooDeep;
+                break;
             }
             // The object goes on to the end of the text, so whatever lies within it is a part of it, not the answer.
             Some(Err(error)) if error.is_eof() => {

@@ -1,12 +1,10 @@
 //! A reader of almost-JSON: what small models write when they mean JSON. Every liberty that it takes is named, so that a
 //! mended answer is counted as a repair and never passes as one that was right to begin with.
 
+use super::extract::DEEPEST;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeSet;
-
-/// Nesting that is read at most, as by the reader of JSON.
-const DEEPEST: usize = 128;
 
 /// A liberty that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +26,8 @@ pub enum Mend {
     RawControl,
     /// Brackets that were open at the end were closed.
     OpenEnd,
+    /// Half of a surrogate pair, which is no character, was read as the replacement character.
+    LoneSurrogate,
 }
 
 /// Reads the object that begins at the first `{`; `None` where it cannot be made out what was meant.

@@ -3,6 +3,7 @@
 //! Read are folders in the layout of JSON-Schema-Test-Suite (`tests/<draft>/*.json`, with `remotes/` beside `tests/`), and
 //! files of one JSON row to a line, `{"schema": …, "tests": [{"data": …, "valid": true}]}`.
 
+use super::message::shorten;
 use super::{Contract, ContractOptions};
 use crate::error::{Context, Result, usage};
 use jsonschema::Draft;
@@ -18,14 +19,14 @@ pub type Resources = Vec<(String, Value)>;
 /// Bytes of one file of tests, or of one row, at most.
 const LARGEST: u64 = 64 << 20;
 /// Disagreements and refused schemas that are told one by one.
-const MOST_TOLD: usize = 50;
-/// Parts of the addresses of drafts that have one of the newer form.
-const KNOWN_DRAFTS: [&str; 2] = ["/draft/2019-09/", "/draft/2020-12/"];
+const MOST_TOLD: usize = 1_000;
+/// Parts of the addresses of the drafts that are known.
+const KNOWN_DRAFTS: [&str; 5] = ["/draft/2019-09/", "/draft/2020-12/", "/draft-04/", "/draft-06/", "/draft-07/"];
 /// The address that the suite's remote schemas have.
 const REMOTES: &str = "http://localhost:1234/";
 
 /// A schema and the data that it is tried on.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Suite {
     /// What it is about.
     #[serde(default)]
@@ -41,6 +42,9 @@ pub struct Suite {
     /// The draft that is meant where the schema names none.
     #[serde(skip)]
     pub draft: Option<Draft>,
+    /// Why it could not be read, where it could not.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
 }
 
 /// One instance, and whether it keeps the schema.
@@ -107,7 +111,11 @@ pub fn agreement(suites: &[Suite], options: &ContractOptions) -> Agreement {
     for suite in suites {
         found.tests += suite.tests.len();
         let options = ContractOptions { draft: suite.draft, ..options.clone() };
-        let contract = match Contract::with_options("the schema", &suite.schema, &options) {
+        let contract = match &suite.unreadable {
+            Some(reason) => Err(usage(reason.clone())),
+            None => Contract::with_options("the schema", &suite.schema, &options),
+        };
+        let contract = match contract {
             Ok(contract) => contract,
             Err(error) => {
                 found.unsupported += suite.tests.len();
@@ -122,8 +130,11 @@ pub fn agreement(suites: &[Suite], options: &ContractOptions) -> Agreement {
                 continue;
             }
         };
-        for test in &suite.tests {
-            let valid = contract.accepts(&test.data);
+        for (index, test) in suite.tests.iter().enumerate() {
+            let Some(valid) = contract.accepts(&test.data) else {
+                found.unsupported += 1;
+                continue;
+            };
             if valid == test.valid {
                 found.agree += 1;
                 continue;
@@ -132,7 +143,10 @@ pub fn agreement(suites: &[Suite], options: &ContractOptions) -> Agreement {
             if found.disagreements.len() < MOST_TOLD {
                 found.disagreements.push(Disagreement {
                     place: suite.place.clone(),
-                    test: format!("{}: {}", suite.description, test.description),
+                    test: match (suite.description.as_str(), test.description.as_str()) {
+                        ("", "") => format!("test {}: {}", index + 1, shorten(&test.data.to_string(), 80)),
+                        (suite, test) => format!("{suite}: {test}"),
+                    },
                     expected: test.valid,
                     found: valid,
                 });
@@ -145,7 +159,11 @@ pub fn agreement(suites: &[Suite], options: &ContractOptions) -> Agreement {
 /// Reads a folder or a file of tests, and the schemas that a folder keeps to be referred to.
 pub fn read_suites(path: &Path, optional: bool) -> Result<(Vec<Suite>, Resources)> {
     if !path.is_dir() {
-        return Ok((read_rows(path)?, Vec::new()));
+        // A file of the suite's own is one list; one of rows has an object on each line.
+        let is_list = path.extension().is_some_and(|extension| extension == "json") && begins_a_list(path);
+        let suites =
+            if is_list { read_file(path, path.file_name().map_or(path, Path::new))? } else { read_rows(path)? };
+        return Ok((suites, if is_list { remotes(path)? } else { Vec::new() }));
     }
     let inner = path.join("tests");
     let root = if inner.is_dir() { inner } else { path.to_owned() };
@@ -171,14 +189,20 @@ fn remotes(path: &Path) -> Result<Resources> {
     let mut found = Vec::new();
     for file in json_files(&folder)? {
         let schema: Value = read_json(&file)?;
-        // Those of drafts to come are not known here.
+        // Of other drafts the first and those to come are not known here.
         let draft = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
-        if !draft.starts_with("https://json-schema.org/") || KNOWN_DRAFTS.iter().any(|known| draft.contains(known)) {
+        if !draft.contains("json-schema.org/draft") || KNOWN_DRAFTS.iter().any(|known| draft.contains(known)) {
             let relative = file.strip_prefix(&folder).unwrap_or(&file).to_string_lossy().replace('\\', "/");
             found.push((format!("{REMOTES}{relative}"), schema));
         }
     }
     Ok(found)
+}
+
+fn begins_a_list(file: &Path) -> bool {
+    let mut first = Vec::new();
+    let read = File::open(file).and_then(|opened| opened.take(256).read_to_end(&mut first));
+    read.is_ok() && first.trim_ascii_start().first() == Some(&b'[')
 }
 
 fn json_files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -233,8 +257,10 @@ fn draft(folder: &str) -> Option<Draft> {
 /// Reads rows, of which those that are empty are skipped.
 pub fn read_rows(file: &Path) -> Result<Vec<Suite>> {
     let attempt = || format!("reading {}", file.display());
-    let opened = File::open(file).with_context(attempt)?;
-    crate::error::ensure!(opened.metadata().with_context(attempt)?.is_file(), "{} is not a file", file.display());
+    let opened = File::open(file).map_err(|error| usage(format!("{}: {error}", attempt())))?;
+    if !opened.metadata().with_context(attempt)?.is_file() {
+        return Err(usage(format!("{} is not a file", file.display())));
+    }
     let mut reader = BufReader::new(opened);
     let mut suites = Vec::new();
     for number in 1.. {
@@ -246,12 +272,22 @@ pub fn read_rows(file: &Path) -> Result<Vec<Suite>> {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let mut suite: Suite = serde_json::from_slice(&line).map_err(|error| {
-            let row = "{\"schema\": …, \"tests\": [{\"data\": …, \"valid\": true}]}";
-            usage(format!("{} line {number} is not a row {row}: {error}", file.display()))
-        })?;
-        suite.place = format!("line {number}");
-        suites.push(suite);
+        let content = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&line);
+        let place = format!("line {number}");
+        suites.push(match serde_json::from_slice::<Suite>(content) {
+            Ok(suite) => Suite { place, ..suite },
+            Err(error) => {
+                let row = "{\"schema\": …, \"tests\": [{\"data\": …, \"valid\": true}]}";
+                let reason = format!("{} line {number} is not a row {row}: {error}", file.display());
+                Suite { place, unreadable: Some(reason), ..Suite::default() }
+            }
+        });
+    }
+    // One bad row is told among the verdicts; where no row can be read, the file is another.
+    if let Some(reason) = suites.first().and_then(|suite| suite.unreadable.clone())
+        && suites.iter().all(|suite| suite.unreadable.is_some())
+    {
+        return Err(usage(reason));
     }
     if suites.is_empty() {
         return Err(usage(format!("{} has no row", file.display())));
@@ -284,8 +320,10 @@ mod tests {
 
     #[test]
     fn a_row_that_is_none_is_named_by_its_line() {
-        let error = rows("{\"schema\": true}\n{\"no\": 1}\n").expect_err("no row").to_string();
-        assert!(error.contains("line 2"), "{error}");
+        let found =
+            agreement(&rows("{\"schema\": true}\n{\"no\": 1}\n").expect("one row"), &ContractOptions::default());
+        assert!(found.refused[0].reason.contains("line 2"), "{:?}", found.refused);
+        assert!(rows("{\"no\": 1}\n").is_err());
         assert!(rows("").is_err());
     }
 }

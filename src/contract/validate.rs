@@ -1,8 +1,8 @@
 //! Validation against a JSON Schema, with no access to network or files.
 
-use super::bounds;
+use super::bounds::Bounds;
 use super::duplicates::duplicate_keys;
-use super::extract::{Found, LONGEST, Miss, find};
+use super::extract::{DEEPEST, Found, LONGEST, Miss, depth, find};
 use super::message::{place, sentence, shorten};
 use super::{Extraction, Verdict, Violation};
 use crate::error::{Result, usage};
@@ -37,6 +37,7 @@ pub struct Contract {
     schema: Value,
     grammar: Arc<Grammar>,
     validator: Arc<jsonschema::Validator>,
+    bounds: Arc<Bounds>,
     required: Vec<String>,
 }
 
@@ -57,15 +58,16 @@ impl Contract {
     /// As [`Contract::new`], with schemas that it may refer to, and with or without assertions of formats.
     pub fn with_options(name: &str, schema: &Value, options: &ContractOptions) -> Result<Self> {
         let unusable = |reason: String| usage(format!("{name} is not a JSON Schema that can be used: {reason}"));
-        let largest_pattern = bounds::check(schema).map_err(unusable)?;
+        let others = options.resources.iter().map(|(address, schema)| (address.as_str(), schema));
+        let bounds = Bounds::of(schema, others).map_err(unusable)?;
         let refuse = |error: &dyn Display| usage(format!("{name} refers to a schema that cannot be used: {error}"));
         let mut registry = jsonschema::Registry::new();
         for (uri, schema) in &options.resources {
-            bounds::check(schema).map_err(|reason| refuse(&format!("{uri}: {reason}")))?;
             registry = registry.add(uri, schema).map_err(|error| refuse(&error))?;
         }
         let registry = registry.prepare().map_err(|error| refuse(&error))?;
-        let patterns = PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING).size_limit(largest_pattern);
+        let patterns =
+            PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING).size_limit(bounds.largest_pattern);
         let mut compiler = jsonschema::options()
             .offline()
             .with_registry(&registry)
@@ -91,10 +93,11 @@ impl Contract {
         let whole = if options.resources.is_empty() { None } else { compiler.bundle(schema).ok() };
         let whole = whole.unwrap_or_else(|| schema.clone());
         let validator = Arc::new(validator);
+        let bounds = Arc::new(bounds);
         let check = {
-            let validator = Arc::clone(&validator);
+            let (validator, bounds) = (Arc::clone(&validator), Arc::clone(&bounds));
             move |text: &str| {
-                serde_json::from_str(text).is_ok_and(|value| validator.is_valid(&value))
+                serde_json::from_str(text).is_ok_and(|value| accepts(&validator, &bounds, &value) == Some(true))
                     && duplicate_keys(text).is_empty()
             }
         };
@@ -102,7 +105,7 @@ impl Contract {
             Grammar::new(Rule::JsonSchema(whole))
                 .checked_by(if options.formats { "schema with formats" } else { "schema" }, check),
         );
-        Ok(Self { schema: schema.clone(), grammar, validator, required })
+        Ok(Self { schema: schema.clone(), grammar, validator, bounds, required })
     }
 
     /// The schema.
@@ -117,10 +120,10 @@ impl Contract {
         &self.grammar
     }
 
-    /// Whether a value keeps the contract.
+    /// Whether a value keeps the contract; `None` where its nesting makes that too much work to find out.
     #[must_use]
-    pub fn accepts(&self, value: &Value) -> bool {
-        self.validator.is_valid(value)
+    pub fn accepts(&self, value: &Value) -> Option<bool> {
+        accepts(&self.validator, &self.bounds, value)
     }
 
     /// Judges a completion.
@@ -140,6 +143,15 @@ impl Contract {
             }
         };
         let mut violations: Vec<Violation> = Vec::new();
+        if !self.bounds.allow(depth(&found.value)) {
+            violations.push(Violation {
+                path: String::new(),
+                rule: "nesting".to_owned(),
+                message: "the answer nests too deep for its form to be checked: write a flatter one".to_owned(),
+            });
+            let Found { value, extraction, mended, .. } = found;
+            return Verdict { valid: false, extraction, value: Some(value), violations, mended };
+        }
         let broken = self.validator.iter_errors(&found.value).map(|error| Violation {
             path: error.instance_path().as_str().to_owned(),
             rule: error.kind().keyword().to_owned(),
@@ -181,6 +193,10 @@ impl Contract {
     }
 }
 
+fn accepts(validator: &jsonschema::Validator, bounds: &Bounds, value: &Value) -> Option<bool> {
+    bounds.allow(depth(value)).then(|| validator.is_valid(value))
+}
+
 fn refused_reference(error: &ReferencingError) -> String {
     match error {
         ReferencingError::Unretrievable { uri, .. } => {
@@ -201,6 +217,9 @@ fn describe(miss: &Miss) -> String {
             "there is no JSON object in the answer: write one that begins with { and ends with }".to_owned()
         }
         Miss::Truncated => "the JSON object stops before its end: write a shorter one and close it with }".to_owned(),
+        Miss::TooDeep => {
+            format!("the answer nests more than {DEEPEST} brackets: write a flatter JSON object")
+        }
         Miss::Broken(reason) => format!("the JSON is broken: {}", shorten(reason, 120)),
     }
 }
@@ -368,7 +387,7 @@ mod tests {
             }
             Contract::new("s", &body)
         };
-        assert!(!items(Some("http://json-schema.org/draft-07/schema#")).unwrap().accepts(&pair));
+        assert!(!items(Some("http://json-schema.org/draft-07/schema#")).unwrap().accepts(&pair).unwrap());
         assert!(items(None).is_err(), "in 2020-12 `items` is no array");
     }
 }

@@ -15,6 +15,7 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -94,6 +95,8 @@ pub struct Constraint {
     start: Matcher,
     check: Check,
     closers: Arc<Closers>,
+    /// Whether answers are JSON, in which no object may have a name twice.
+    json: bool,
     /// The token that stands for the end: one past the vocabulary, so that no token of the model is taken for it.
     end: TokenId,
     notes: Vec<String>,
@@ -206,6 +209,7 @@ impl Factory {
             start,
             check: grammar.check.clone(),
             closers: if json { Arc::clone(&self.closers) } else { Arc::default() },
+            json,
             end: self.end,
             notes,
         })
@@ -215,20 +219,64 @@ impl Factory {
     fn schema(&self, schema: &Value) -> Result<(Matcher, Vec<String>)> {
         let mut schema = with_whole_bounds(schema);
         let mut left_out = Vec::new();
-        let first = self.start(TopLevelGrammar::from_json_schema(with_options(&schema)?));
-        let mut made = first;
-        for keyword in DISPENSABLE {
-            if made.is_ok() || !without(&mut schema, keyword) {
-                continue;
-            }
-            left_out.push(format!("{keyword} is left out"));
-            if let Ok(start) = self.start(TopLevelGrammar::from_json_schema(with_options(&schema)?)) {
-                made = Ok(start);
+        let made = |schema: &Value| self.start(TopLevelGrammar::from_json_schema(with_options(schema)?));
+        let mut start = made(&schema);
+        if start.is_err() {
+            // First what cannot be expressed where it stands: the other patterns and numbers stay.
+            left_out = self.without_inexpressible(&mut schema);
+            start = if left_out.is_empty() { start } else { made(&schema) };
+        }
+        if start.is_err() {
+            // Then one keyword throughout; then more of them.
+            let alone = DISPENSABLE.into_iter().find_map(|keyword| {
+                let mut lesser = schema.clone();
+                without(&mut lesser, keyword).then(|| made(&lesser).ok().map(|start| (keyword, start))).flatten()
+            });
+            if let Some((keyword, made)) = alone {
+                left_out.push(format!("{keyword} is left out"));
+                start = Ok(made);
             }
         }
-        let mut start = made?;
+        for keyword in DISPENSABLE {
+            if start.is_err() && without(&mut schema, keyword) {
+                left_out.push(format!("{keyword} is left out"));
+                start = made(&schema).or(start);
+            }
+        }
+        let mut start = start?;
         let notes = start.grammar_warnings();
         Ok((start, notes.iter().map(|note| first_line(note).to_owned()).chain(left_out).collect()))
+    }
+
+    /// Takes patterns, bounds of numbers and formats out of the schemas whose own cannot be expressed. Returns what was taken.
+    fn without_inexpressible(&self, schema: &mut Value) -> Vec<String> {
+        let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut tries = 0;
+        each_schema(schema, &mut |object| {
+            for (kind, keywords) in NARROWING {
+                let mut alone: serde_json::Map<String, Value> = object
+                    .iter()
+                    .filter(|(key, _)| keywords.contains(&key.as_str()))
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
+                if alone.is_empty() || tries == MOST_TRIES {
+                    continue;
+                }
+                tries += 1;
+                let integer = kind == "number" && object.get("type").is_some_and(|named| named == "integer");
+                alone.insert("type".to_owned(), Value::from(if integer { "integer" } else { kind }));
+                let made =
+                    with_options(&alone.into()).and_then(|alone| self.start(TopLevelGrammar::from_json_schema(alone)));
+                if made.is_err() {
+                    for keyword in keywords {
+                        if object.remove(*keyword).is_some() {
+                            *taken.entry(keyword).or_default() += 1;
+                        }
+                    }
+                }
+            }
+        });
+        taken.into_iter().map(|(keyword, times)| format!("{keyword} is left out in {times} places")).collect()
     }
 
     fn start(&self, top: TopLevelGrammar) -> Result<Matcher> {
@@ -253,7 +301,28 @@ impl Factory {
 }
 
 /// Keywords that only narrow what is allowed, so that a grammar without them allows more, and the check finds out.
-const DISPENSABLE: [&str; 4] = ["patternProperties", "multipleOf", "pattern", "format"];
+const DISPENSABLE: [&str; 10] = [
+    "patternProperties",
+    "multipleOf",
+    "minProperties",
+    "maxProperties",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+];
+
+/// The same for one schema's own texts and numbers, by the type that they narrow.
+const NARROWING: [(&str, &[&str]); 3] = [
+    ("string", &["pattern"]),
+    ("string", &["format"]),
+    ("number", &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]),
+];
+
+/// Schemas whose own keywords are tried one by one, at most.
+const MOST_TRIES: usize = 2_000;
 
 /// Takes a keyword out of a schema and all schemas in it, and tells whether it was there. What stands under the name of a
 /// property or a definition is a schema, not a keyword.

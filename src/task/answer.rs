@@ -95,7 +95,17 @@ pub(super) fn references(
             problems.push(spec_file, None, reason);
             continue;
         };
-        let Some(schema) = read(&dir.join(reference), fingerprint, problems) else { continue };
+        let file = dir.join(reference);
+        let real = |path: &Path| path.canonicalize().ok();
+        if let (Some(file), Some(folder)) = (real(&file), real(&dir.join(folder)))
+            && !file.starts_with(&folder)
+        {
+            let reason =
+                format!("answer.references names {}, which is a link out of the schema's folder", reference.display());
+            problems.push(spec_file, None, reason);
+            continue;
+        }
+        let Some(schema) = read(&file, fingerprint, problems) else { continue };
         let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy().replace(' ', "%20")).collect();
         found.push((format!("{base}{}", parts.join("/")), schema));
     }

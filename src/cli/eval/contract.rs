@@ -179,8 +179,11 @@ fn answers(args: &ContractArgs, name: &str, rows: &[Suite], network: Network, co
         found.schemas += 1;
         let start = clock.now();
         let contract_options = ContractOptions { formats: args.formats, ..ContractOptions::default() };
-        let made = Contract::with_options("the schema", &row.schema, &contract_options)
-            .and_then(|contract| Ok((model.constraint(contract.grammar())?, contract)));
+        let read = match &row.unreadable {
+            Some(reason) => Err(usage(reason.clone())),
+            None => Contract::with_options("the schema", &row.schema, &contract_options),
+        };
+        let made = read.and_then(|contract| Ok((model.constraint(contract.grammar())?, contract)));
         let (constraint, contract) = match made {
             Ok(made) => made,
             Err(error) => {

@@ -7,6 +7,7 @@ use crate::nn::TextTokenizer;
 use crate::units::Seconds;
 use llguidance::Matcher;
 use llguidance::toktrie::TokenId;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub(in crate::nn) struct Guide {
     /// What was generated.
     bytes: Vec<u8>,
     place: Place,
+    json: bool,
     /// What all of its work took, and what of that came before the prompt was computed.
     pub(in crate::nn) time: Seconds,
     begin_time: Seconds,
@@ -47,6 +49,7 @@ impl Guide {
             end: constraint.end,
             bytes: Vec::new(),
             place: Place::default(),
+            json: constraint.json,
             time: Seconds::ZERO,
             begin_time: Seconds::ZERO,
             mask_times: Vec::new(),
@@ -120,7 +123,7 @@ impl Guide {
 
     /// Tokens that closing all that is open takes at most.
     pub(in crate::nn) fn depth(&self) -> usize {
-        self.place.depth
+        self.place.open.len()
     }
 
     /// Takes a chosen token.
@@ -151,12 +154,15 @@ impl Guide {
         let forced = self.forced()?;
         let added: Vec<u8> = consumed.iter().chain(&forced).flat_map(|&id| tokenizer.token_bytes(id)).collect();
         let done = self.matcher.is_stopped();
-        if done && !self.is_right(&added) {
+        let mut place = self.place.clone();
+        // A name that an object has already makes every end wrong that may follow.
+        let repeats = place.add(&added) && self.json;
+        if repeats || (done && !self.is_right(&added)) {
             let taken = consumed.len() + forced.len();
             self.matcher.rollback(taken).map_err(|error| failed("taking a token back", &error))?;
             return Ok(Following::Refused);
         }
-        self.place.add(&added);
+        self.place = place;
         self.bytes.extend(added);
         Ok(if done { Following::End(forced) } else { Following::Forced(forced) })
     }
@@ -178,31 +184,64 @@ impl Guide {
 }
 
 /// Where in JSON a text ends.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Place {
     /// Within a text.
     pub(super) inside: bool,
     escaped: bool,
-    /// Brackets that are open.
-    pub(super) depth: usize,
+    /// The text that is open, as it was written.
+    text: Vec<u8>,
+    /// What is open.
+    pub(super) open: Vec<Open>,
+}
+
+/// An open bracket.
+#[derive(Clone)]
+pub(super) enum Open {
+    List,
+    /// An object: its names so far, and whether another may come next.
+    Object {
+        names: HashSet<Vec<u8>>,
+        at_name: bool,
+    },
 }
 
 impl Place {
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            match byte {
-                b'\\' if self.inside && !self.escaped => {
-                    self.escaped = true;
-                    continue;
+    /// Goes on, and tells whether an object was given a name that it had already.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
+        let mut repeats = false;
+        for &byte in bytes {
+            if self.inside {
+                // Whatever stands behind a backslash is a part of the text.
+                match byte {
+                    _ if self.escaped => self.escaped = false,
+                    b'\\' => self.escaped = true,
+                    b'"' => {
+                        self.inside = false;
+                        let text = std::mem::take(&mut self.text);
+                        if let Some(Open::Object { names, at_name }) = self.open.last_mut()
+                            && *at_name
+                        {
+                            *at_name = false;
+                            repeats |= !names.insert(text);
+                        }
+                        continue;
+                    }
+                    _ => {}
                 }
-                b'"' if !self.escaped => self.inside = !self.inside,
-                b'{' | b'[' if !self.inside => self.depth += 1,
-                b'}' | b']' if !self.inside => self.depth = self.depth.saturating_sub(1),
+                self.text.push(byte);
+                continue;
+            }
+            match (byte, self.open.last_mut()) {
+                (b'"', _) => self.inside = true,
+                (b'{', _) => self.open.push(Open::Object { names: HashSet::new(), at_name: true }),
+                (b'[', _) => self.open.push(Open::List),
+                (b'}' | b']', _) => drop(self.open.pop()),
+                (b',', Some(Open::Object { at_name, .. })) => *at_name = true,
                 _ => {}
             }
-            // Whatever stands behind a backslash is a part of the text.
-            self.escaped = false;
         }
+        repeats
     }
 }
 

@@ -81,7 +81,21 @@ fn a_place_in_json_knows_texts_and_brackets() {
         ("[]", false, 0),
     ] {
         let mut place = Place::default();
-        text.bytes().for_each(|byte| place.add(&[byte]));
-        assert_eq!((place.inside, place.depth), (inside, depth), "{text}");
+        let repeats = text.bytes().fold(false, |repeats, byte| place.add(&[byte]) || repeats);
+        assert!(!repeats, "{text}");
+        assert_eq!((place.inside, place.open.len()), (inside, depth), "{text}");
+    }
+}
+
+#[test]
+fn a_name_that_an_object_has_already_is_noticed_when_its_quote_closes() {
+    for (text, repeats) in [
+        (r#"{"a": 1, "a""#, true),
+        (r#"{"a": 1, "a"#, false),
+        (r#"{"a": {"a": ["a", "a"], "b": "a"}, "b": 1"#, false),
+        (r#"[{"a": 1}, {"a": 1"#, false),
+        (r#"{"x": {"\"": 1, "\"": 2"#, true),
+    ] {
+        assert_eq!(Place::default().add(text.as_bytes()), repeats, "{text}");
     }
 }
