@@ -246,7 +246,7 @@ fn text(found: &Found) -> String {
     }
     if found.misplaced_spans > 0 {
         lines.push(format!(
-            "{} spans give a value that is not what stands at their place; they are judged by their place",
+            "spans whose value in the file is not what stands at their place, which is what they are judged by: {}",
             found.misplaced_spans
         ));
     }
