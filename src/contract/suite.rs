@@ -191,7 +191,7 @@ fn remotes(path: &Path) -> Result<Resources> {
         let schema: Value = read_json(&file)?;
         // Of other drafts the first and those to come are not known here.
         let draft = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
-        if !draft.contains("json-schema.org/draft") || KNOWN_DRAFTS.iter().any(|known| draft.contains(known)) {
+        if !draft.contains("json-schema.org/") || KNOWN_DRAFTS.iter().any(|known| draft.contains(known)) {
             let relative = file.strip_prefix(&folder).unwrap_or(&file).to_string_lossy().replace('\\', "/");
             found.push((format!("{REMOTES}{relative}"), schema));
         }
