@@ -11,9 +11,12 @@ const OVERLAP_WORDS: usize = 40;
 /// Characters that count as one word: a longer run without blanks counts as several.
 const WORD_CHARS: usize = 12;
 
-/// What the encoder reads of a passage: its pieces that fit, each with the title before it.
+/// What the encoder reads of a passage: the passage from its beginning, as far as the encoder reads, and of one that does not
+/// fit its pieces too, each with the title before it.
 pub(super) fn windows(title: &str, text: &str) -> Vec<String> {
-    cut(text, ENCODER_WORDS).iter().map(|piece| titled(title, piece)).collect()
+    let pieces = cut(text, ENCODER_WORDS);
+    let parts = if pieces.len() > 1 { pieces.as_slice() } else { &[] };
+    std::iter::once(text.trim()).chain(parts.iter().map(String::as_str)).map(|part| titled(title, part)).collect()
 }
 
 /// The title, unless the text begins with it, and the text.
@@ -217,6 +220,10 @@ mod tests {
         assert_eq!(cut(" One.\n\n- two\n- three\n", ENCODER_WORDS), ["One.\n\n- two\n- three"]);
         assert_eq!(windows("VPN", "One."), ["VPN\nOne."]);
         assert_eq!(windows("VPN", "VPN is one."), ["VPN is one."]);
+        let long = "A sentence of five words. ".repeat(60);
+        let found = windows("VPN", &long);
+        assert_eq!((found.len(), found[0].as_str()), (3, format!("VPN\n{}", long.trim()).as_str()));
+        assert!(found[2].starts_with("VPN\nA sentence") && found[2].len() < found[1].len());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub enum RetrieverKind {
     Bm25,
     /// BM25 over English stems without function words.
     Bm25English,
-    /// Cosine of sentence embeddings; of a long passage that of its nearest part.
+    /// Cosine of sentence embeddings; a long passage is embedded as a whole and in pieces.
     Dense,
     /// The sum of bm25-english and dense, each standardised over the passages of the query.
     Hybrid,
