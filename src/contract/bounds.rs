@@ -200,12 +200,11 @@ impl<'a> Reading<'a> {
         self.numbers.insert(std::ptr::from_ref(schema), number);
         let mut document = document;
         for id in ["$id", "id"].iter().filter_map(|key| object.get(*key).and_then(Value::as_str)) {
-            match id.strip_prefix('#') {
-                Some(anchor) => self.anchors.entry(anchor).or_default().push(number),
-                None => {
-                    document = number;
-                    self.documents.push((id, number));
-                }
+            if let Some(anchor) = id.strip_prefix('#') {
+                self.anchors.entry(anchor).or_default().push(number);
+            } else {
+                document = number;
+                self.documents.push((id, number));
             }
         }
         for anchor in ["$anchor", "$dynamicAnchor"].iter().filter_map(|key| object.get(*key).and_then(Value::as_str)) {
@@ -298,16 +297,9 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, others @ ..] = rest {
         let escaped = others.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &others[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = others;
-            }
-        }
+        let byte = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &others[2..] } else { others };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

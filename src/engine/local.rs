@@ -94,7 +94,7 @@ impl LocalEngine {
         let (prompt, ids) = self.prompt(&model, request, spans)?;
         let constraint = self.constraint_of(&model, request, spans)?;
         let held = if constraint.is_some() { Held::Grammar } else { Held::Not };
-        let options = self.options(request, sampling, self.room(ids.len())?, constraint);
+        let options = Self::options(request, sampling, self.room(ids.len())?, constraint);
         let mut ttft_s = None;
         let mut interrupted = false;
         let generated = model.generate(&ids, &options, &self.clock, &mut |token| {
@@ -144,7 +144,6 @@ impl LocalEngine {
 
     /// How to generate what a request asks for; `room` is how many tokens may follow its prompt.
     fn options(
-        &self,
         request: &Request,
         sampling: &Sampling,
         room: usize,
@@ -326,7 +325,7 @@ impl Engine for LocalEngine {
         let options: Vec<GenerateOptions> = (0..times as u64)
             .map(|i| GenerateOptions {
                 seed: request.seed.wrapping_add(i),
-                ..self.options(request, &Sampling::default(), room, constraint.clone())
+                ..Self::options(request, &Sampling::default(), room, constraint.clone())
             })
             .collect();
         let prompts: Vec<_> = options.iter().map(|options| Prompt { tokens: &ids, options }).collect();

@@ -17,9 +17,8 @@ pub type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>> + 'a
 pub fn score(target: &Target, trial: &Trial, ground: &Ground<'_>) -> Result<Option<Scores>> {
     match trial.outcome {
         Outcome::Failed => Ok(None),
-        Outcome::Refused => Ok(Some(quality(target, &Prediction::default(), true))),
         Outcome::HandedOver => Ok(Some(quality(target, &trial.prediction, false))),
-        Outcome::ContractFailed => Ok(Some(quality(target, &Prediction::default(), true))),
+        Outcome::Refused | Outcome::ContractFailed => Ok(Some(quality(target, &Prediction::default(), true))),
         Outcome::Answered => {
             let answer = trial.prediction.answer.as_deref().filter(|text| !text.trim().is_empty());
             let grounding = match answer {

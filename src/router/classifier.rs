@@ -287,7 +287,9 @@ fn centroids(vectors: &[Vec<f32>], classes_of: &[usize], classes: usize) -> Mode
 fn unit(mut vector: Vec<f64>) -> Vec<f64> {
     let length = inner(&vector, &vector).sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|x| *x /= length);
+        for x in &mut *vector {
+            *x /= length;
+        }
     }
     vector
 }

@@ -105,7 +105,9 @@ fn objective(weights: &[f64], examples: Examples<'_>, variance: f64) -> (f64, Ve
     let regular = weights.len() - classes;
     loss += inner(&weights[..regular], &weights[..regular]) / (2.0 * variance);
     add(&mut gradient[..regular], 1.0 / variance, &weights[..regular]);
-    gradient.iter_mut().for_each(|g| *g /= n);
+    for g in &mut gradient {
+        *g /= n;
+    }
     (loss / n, gradient)
 }
 

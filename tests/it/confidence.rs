@@ -8,6 +8,7 @@ use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
 use routergym_local::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
 use routergym_local::trial::{AnswerFields, label_probabilities};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -20,8 +21,8 @@ fn task(folder: &Path, splits: &[&str]) {
     let mut rows = "text,label,split\n".to_owned();
     for split in splits {
         for i in 0..4 {
-            rows += &format!("the printer is broken {split}{i},Hardware,{split}\n");
-            rows += &format!("my password was lost {split}{i},Access,{split}\n");
+            writeln!(rows, "the printer is broken {split}{i},Hardware,{split}").unwrap();
+            writeln!(rows, "my password was lost {split}{i},Access,{split}").unwrap();
         }
     }
     write_files(folder, &[("task.toml", TASK), ("rows.csv", &rows)]);

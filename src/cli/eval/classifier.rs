@@ -98,10 +98,8 @@ pub(in crate::cli) fn run(args: &ClassifierArgs, network: Network, common: &Comm
     kinds.dedup();
     let device = args.machine.open()?;
     let clock = Clock::real();
-    let encoder = match kinds.iter().any(|kind| kind.embeds()) {
-        true => Some(parts::encoder(&device, network, common)?),
-        false => None,
-    };
+    let encoder =
+        if kinds.iter().any(|kind| kind.embeds()) { Some(parts::encoder(&device, network, common)?) } else { None };
     let embed = encoder.as_ref().map(|encoder| encoder as &dyn Embed);
     if !common.quiet && embed.is_some() {
         output::note(&format!("embedding {} train samples and {} to score", pairs.len(), scored.len()));

@@ -111,7 +111,7 @@ struct Judged {
     seconds: Option<f64>,
     /// The same figures after each kind of calibration.
     calibrated: BTreeMap<&'static str, After>,
-    thresholds: Vec<Threshold>,
+    thresholds: Vec<ChosenThreshold>,
 }
 
 /// How well confidences agree with outcomes; a figure that is null has its reason in `undefined`.
@@ -138,7 +138,7 @@ struct After {
 
 /// A threshold for a target: answers below it escalate.
 #[derive(Debug, Serialize)]
-struct Threshold {
+struct ChosenThreshold {
     /// `loss`, `escalation` or `budget`.
     target: &'static str,
     /// The most that is allowed of it, as a share.
@@ -183,9 +183,10 @@ pub(in crate::cli) fn run(args: &ConfidenceArgs, network: Network, common: &Comm
             output::note(&format!("{done} of {total} samples answered, {:.0} s", clock.since(started).0));
         }
     };
-    let fitted = match to_fit.is_empty() {
-        true => Vec::new(),
-        false => answering.rows(&to_fit, &estimators, args.samples, &mut note)?.rows,
+    let fitted = if to_fit.is_empty() {
+        Vec::new()
+    } else {
+        answering.rows(&to_fit, &estimators, args.samples, &mut note)?.rows
     };
     let before = to_fit.len();
     let found = answering.rows(&scored, &estimators, args.samples, &mut |done| note(before + done))?;
@@ -323,7 +324,7 @@ fn judge(estimator: Estimator, rows: &[Row], fitted: &[Row], fitted_on: Option<&
         };
         let undefined = chosen.as_ref().err().map(undefined_because);
         let scored = chosen.as_ref().ok().and_then(|&chosen| effect(&confidences, &right, chosen).ok());
-        Threshold {
+        ChosenThreshold {
             target: target.name,
             most: target.most,
             choice: if caution == Caution::Observed { "observed" } else { "conformal" },
