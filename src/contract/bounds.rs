@@ -87,7 +87,10 @@ impl Bounds {
 
     /// Whether a value nested so deep can be checked in bounded time.
     pub(super) fn allow(&self, depth: usize) -> bool {
-        // A tree applies each of its schemas once.
+        // A tree applies each of its schemas once; a schema that is true or false has none.
+        if self.nodes.is_empty() {
+            return true;
+        }
         if self.nodes.iter().all(|node| node.same.iter().all(|meant| meant.len() == 1)) && self.is_tree() {
             return true;
         }
@@ -369,6 +372,11 @@ mod tests {
             chain.insert(format!("c{link}"), json!({"$ref": format!("#/$defs/c{}", link + 1)}));
         }
         assert!(check(&json!({"$defs": chain})).unwrap_err().contains("refer to one another"));
+    }
+
+    #[test]
+    fn a_schema_that_is_a_word_allows_any_depth() {
+        assert!(check(&json!(true)).unwrap().allow(60) && check(&json!(false)).unwrap().allow(60));
     }
 
     #[test]
