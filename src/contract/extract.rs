@@ -4,14 +4,15 @@
 //! anything within it, and no more than [`WORK`] bytes are read in search of embedded objects.
 
 use super::mend::{Mend, mend};
+use crate::nn::DEEPEST_JSON;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 
 /// A longer answer is not read, in bytes.
 pub(super) const LONGEST: usize = 1 << 20;
-/// Brackets within one another, at most. Values are kept in records, where they stand deeper, and the reader of JSON stops at 128.
-pub(super) const DEEPEST: usize = 64;
+/// Brackets within one another, at most.
+pub(super) const DEEPEST: usize = DEEPEST_JSON;
 /// Bytes read in all while looking for embedded objects: each `{` may begin one, so that text of braces could be read
 /// over and over.
 const WORK: usize = 8 << 20;

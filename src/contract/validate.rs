@@ -194,7 +194,8 @@ impl Contract {
 }
 
 fn accepts(validator: &jsonschema::Validator, bounds: &Bounds, value: &Value) -> Option<bool> {
-    bounds.allow(depth(value)).then(|| validator.is_valid(value))
+    let depth = depth(value);
+    bounds.allow(depth).then(|| validator.is_valid(value))
 }
 
 fn refused_reference(error: &ReferencingError) -> String {

@@ -6,6 +6,7 @@
 
 mod guide;
 
+pub use guide::DEEPEST_JSON;
 pub(super) use guide::{Following, Guide};
 
 use super::sampler::Choice;

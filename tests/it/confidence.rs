@@ -225,7 +225,7 @@ fn samples_are_drawn_by_seed_and_end_where_enough_is_known() {
     let request = Request {
         messages: vec![Message::new("user", "printer")],
         max_tokens: 24,
-        temperature: 1.0,
+        temperature: 1000.0,
         seed: 3,
         top_logprobs: 0,
         cache_scope: None,

@@ -11,6 +11,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+/// Brackets of JSON within one another, at most: readers of JSON stop at 128, and answers are kept within records.
+pub const DEEPEST_JSON: usize = 64;
+
 /// A constraint that follows one sequence.
 pub(in crate::nn) struct Guide {
     matcher: Matcher,
@@ -156,8 +159,9 @@ impl Guide {
         let done = self.matcher.is_stopped();
         let mut place = self.place.clone();
         // A name that an object has already makes every end wrong that may follow.
-        let repeats = place.add(&added) && self.json;
-        if repeats || (done && !self.is_right(&added)) {
+        let repeats = place.add(&added);
+        let spoilt = self.json && (repeats || place.open.len() > DEEPEST_JSON);
+        if spoilt || (done && !self.is_right(&added)) {
             let taken = consumed.len() + forced.len();
             self.matcher.rollback(taken).map_err(|error| failed("taking a token back", &error))?;
             return Ok(Following::Refused);
