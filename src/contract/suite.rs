@@ -133,6 +133,17 @@ pub fn agreement(suites: &[Suite], options: &ContractOptions) -> Agreement {
         for (index, test) in suite.tests.iter().enumerate() {
             let Some(valid) = contract.accepts(&test.data) else {
                 found.unsupported += 1;
+                if found.refused.len() < MOST_TOLD {
+                    found.refused.push(RefusedSchema {
+                        place: suite.place.clone(),
+                        suite: suite.description.clone(),
+                        reason: format!(
+                            "test {} nests too deep for this schema to be checked in bounded time",
+                            index + 1
+                        ),
+                        tests: 1,
+                    });
+                }
                 continue;
             };
             if valid == test.valid {
@@ -316,6 +327,19 @@ mod tests {
         assert_eq!((found.suites, found.tests, found.agree, found.disagree, found.unsupported), (2, 3, 1, 1, 1));
         assert!(found.disagreements[0].expected && !found.disagreements[0].found);
         assert!(found.refused[0].reason.contains("example.com") && found.refused[0].place == "line 3");
+    }
+
+    #[test]
+    fn a_test_that_is_too_much_work_is_told_with_its_reason() {
+        let again = "{\"$ref\": \"#/$defs/s\"}";
+        let deep = format!("{}1{}", "[".repeat(40), "]".repeat(40));
+        let row = format!(
+            "{{\"schema\": {{\"$defs\": {{\"s\": {{\"allOf\": [{{\"items\": {again}}}, {{\"items\": {again}}}]}}}}, \"$ref\": \"#/$defs/s\"}}, \
+             \"tests\": [{{\"data\": [1], \"valid\": true}}, {{\"data\": {deep}, \"valid\": true}}]}}"
+        );
+        let found = agreement(&rows(&row).expect("a row"), &ContractOptions::default());
+        assert_eq!((found.agree, found.unsupported), (1, 1));
+        assert!(found.refused[0].reason.starts_with("test 2 nests too deep"), "{:?}", found.refused);
     }
 
     #[test]
