@@ -12,7 +12,7 @@ use crate::memory::{MemoryKind, RetrieverKind};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice};
 use crate::record::{self, RunHeader, RunWriter, TrialRecord};
-use crate::router::{ClassifierKind, Estimator, RouterKind};
+use crate::router::{ClassifierKind, Estimator};
 use crate::task::Split;
 use crate::{metrics, report};
 use clap::Args;
@@ -21,6 +21,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whose answers a run is to hold for every sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Collect {
+    /// Those of the SLM and of the LLM.
+    Both,
+}
 
 /// Arguments of `bench`.
 #[derive(Debug, Clone, Args)]
@@ -45,11 +52,17 @@ pub(super) struct BenchArgs {
     #[arg(long, env = "ROUTERGYM_SMALL", value_parser = FalseyValueParser::new())]
     pub(super) small: bool,
     /// The routers to compare
+    ///
+    /// Each is a strategy by name (llm-first, slm-dominant, hybrid-specialist; the controls slm-only, llm-only, random) or a
+    /// TOML file of [[router]] tables, such as `fit` writes: docs/routers.md
     #[arg(
-        long = "router", value_enum, value_delimiter = ',', env = "ROUTERGYM_ROUTER",
+        long = "router", value_name = "NAME|FILE.toml", value_delimiter = ',', env = "ROUTERGYM_ROUTER",
         default_values = ["llm-first", "slm-dominant", "hybrid-specialist"]
     )]
-    pub(super) router: Vec<RouterKind>,
+    pub(super) router: Vec<String>,
+    /// Ask both models every sample, in place of --router: what `fit` and `replay` work on
+    #[arg(long, value_enum, env = "ROUTERGYM_COLLECT")]
+    pub(super) collect: Option<Collect>,
     /// The memory; several are compared [default: salience; none where the task has no knowledge base]
     #[arg(long, value_enum, value_delimiter = ',', env = "ROUTERGYM_MEMORY")]
     pub(super) memory: Vec<MemoryKind>,

@@ -6,6 +6,7 @@ mod bench;
 mod config;
 mod doctor;
 mod eval;
+mod fit;
 pub mod models;
 mod output;
 mod prepare;
@@ -74,6 +75,8 @@ enum Verb {
     /// Put every policy through recorded outcomes of two models, at every threshold, and call none
     #[command(allow_negative_numbers = true)]
     Replay(Box<replay::ReplayArgs>),
+    /// Learn a router from runs in which both models answered, and write it as a file for `bench --router`
+    Fit(fit::FitArgs),
     /// List, fetch, verify and inspect models
     Models(models::ModelsArgs),
     /// List, show and check tasks
@@ -111,6 +114,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus> {
         Verb::Bench(args) => bench::run(args, network, &cli.common),
         Verb::Report(args) => report::run(args),
         Verb::Replay(args) => replay::run(args, network, &cli.common),
+        Verb::Fit(args) => fit::run(args, network, &cli.common),
         Verb::Models(args) => models::run(args, network, cli.common.quiet),
         Verb::Tasks(args) => tasks::run(args),
         Verb::Serve(args) => serve::run(args, network, cli.common.quiet),

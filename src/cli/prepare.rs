@@ -13,7 +13,7 @@ use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
-use crate::router::{self, ClassifierKind, DomainClassifier, Estimator, RouterKind, RouterSettings};
+use crate::router::{self, ClassifierKind, DomainClassifier, RouterKind, RouterParts, RouterSettings, RouterSpec};
 use crate::safety::SafetyPolicy;
 use crate::serve::{StandIn, StandInOptions};
 use crate::task::{Label, Query, Specialist, Split, Task};
@@ -48,7 +48,6 @@ pub(super) struct Bench {
     price: Option<Price>,
     hardware: HardwarePrice,
     safety: SafetyPolicy,
-    confidence: Estimator,
     max_tokens: usize,
     temperature: f64,
     /// The server of the stand-in LLM; it ends with the bench.
@@ -71,7 +70,6 @@ impl Bench {
             price: self.price.as_ref(),
             hardware: Some(&self.hardware),
             safety: &self.safety,
-            confidence: self.confidence,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             clock,
@@ -83,7 +81,8 @@ impl Bench {
 pub(super) struct Weights {
     slm: LocalModel,
     encoder: LocalModel,
-    specialists: BTreeMap<String, LocalModel>,
+    /// Those of specialists and cascades, by the name that these give.
+    named: BTreeMap<String, LocalModel>,
 }
 
 /// Finds the models, and fetches those that are not in the cache.
@@ -94,13 +93,12 @@ pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
         store.obtain(model, Kind::Gguf, quiet)?;
     }
     let encoder = store.obtain(ENCODER, Kind::Encoder, quiet)?;
-    let mut specialists = BTreeMap::new();
-    if resolved.args.router.contains(&RouterKind::HybridSpecialist) {
-        for name in resolved.task.specialists.iter().filter_map(|specialist| specialist.model.as_ref()) {
-            specialists.insert(name.clone(), store.obtain(name, Kind::Gguf, quiet)?);
-        }
+    let mut named = BTreeMap::new();
+    for name in resolved.named_models() {
+        let model = store.obtain(&name, Kind::Gguf, quiet)?;
+        named.insert(name, model);
     }
-    Ok(Weights { slm, encoder, specialists })
+    Ok(Weights { slm, encoder, named })
 }
 
 /// Loads the models, starts the stand-in where the user gave no endpoint, builds memory, routers and prompts, and warms
@@ -135,17 +133,18 @@ pub(super) fn prepare(
     let slm = loader.load(&weights.slm)?;
     let slm_load = clock.since(start);
     let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, device)?);
-    let mut specialists: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
-    for (name, model) in &weights.specialists {
-        specialists.insert(name.clone(), loader.load(model)?);
+    let mut named: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
+    for (name, model) in &weights.named {
+        note(&format!("loading {name}"));
+        named.insert(name.clone(), loader.load(model)?);
     }
     check_stop(stop)?;
 
     let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
-    let engines = Engines { slm, llm, specialists };
+    let engines = Engines { slm, llm, named };
     let memories = recollect(resolved, &embed, &weights.encoder.sha256, &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
-    let cells = build_cells(resolved, &embed, &memories)?;
+    let cells = build_cells(resolved, &embed, &weights.encoder.sha256, &memories)?;
 
     let left_out = if args.contract.contains(&ContractMode::Constrain) {
         prepare_grammar(&engines, &contract, note)?
@@ -159,11 +158,12 @@ pub(super) fn prepare(
         check_stop(stop)?;
     }
 
-    let routed =
-        if args.router.contains(&RouterKind::HybridSpecialist) { used_specialists(task, note) } else { Vec::new() };
+    let hybrid = resolved.routers.iter().any(|router| router.kind == RouterKind::HybridSpecialist);
+    let routed = if hybrid { used_specialists(task, note) } else { Vec::new() };
     let routed: BTreeMap<_, _> =
         routed.iter().map(|s| (&s.domain, json!({"model": s.model, "prompt": s.prompt}))).collect();
-    let sums: BTreeMap<_, _> = weights.specialists.iter().map(|(name, model)| (name, &model.sha256)).collect();
+    let routers: Vec<_> = resolved.routers.iter().map(RouterSpec::outline).collect();
+    let sums: BTreeMap<_, _> = weights.named.iter().map(|(name, model)| (name, &model.sha256)).collect();
     let references: Vec<&String> = task.schema_references.iter().map(|(address, _)| address).collect();
     let settings = json!({
         "threshold": args.threshold, "max_repairs": args.max_repairs, "downshift": args.downshift,
@@ -173,7 +173,8 @@ pub(super) fn prepare(
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
         "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm,
         "grammar_leaves_out": left_out, "answer_schema": task.schema,
-        "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args)?, "specialists": routed, "specialist_sha256": sums,
+        "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args)?, "routers": routers,
+        "specialists": routed, "named_sha256": sums,
     });
     let samples = resolved.samples();
     let header = RunHeader {
@@ -213,7 +214,6 @@ pub(super) fn prepare(
         price: resolved.price.clone(),
         hardware: resolved.hardware.clone(),
         safety: router_settings(args)?.safety,
-        confidence: args.confidence,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         _stand_in: stand_in,
@@ -356,6 +356,7 @@ fn recollect(
 fn build_cells(
     resolved: &Resolved,
     embed: &Arc<dyn Embed>,
+    encoder_sha256: &str,
     memories: &BTreeMap<&'static str, Recollection>,
 ) -> Result<Vec<CellParts>> {
     let args = &resolved.args;
@@ -364,15 +365,21 @@ fn build_cells(
     let specialists = used_specialists(task, |_| ());
     let mut cells = Vec::new();
     for cell in &resolved.cells {
-        let classifier = match cell.router {
-            RouterKind::HybridSpecialist => Some(classifier(task, settings.classifier, embed)?),
+        let spec = resolved.routers.iter().find(|router| router.name() == cell.router_name());
+        let spec = spec.context("a cell names a router that was not read")?;
+        let own = spec.settings(&settings);
+        let classifier = match spec.kind {
+            RouterKind::HybridSpecialist => Some(classifier(task, own.classifier, embed)?),
             _ => None,
         };
+        let embed = Some((Arc::clone(embed), encoder_sha256));
+        let parts = RouterParts { specialists: &specialists, classifier, embed, seed: cell.seed };
         let Recollection { memory, prompts } =
             memories.get(cell.memory.name()).context("a cell names a memory that was not built")?;
         cells.push(CellParts {
             cell: cell.clone(),
-            router: router::build(cell.router, &settings, &specialists, classifier)?,
+            router: router::build(spec, &settings, parts)?,
+            confidence: own.confidence,
             memory: Arc::clone(memory),
             prompts: Arc::clone(prompts),
         });
@@ -433,7 +440,7 @@ fn prepare_grammar(
     note: impl Fn(&str),
 ) -> Result<BTreeMap<String, Vec<String>>> {
     let mut left_out = BTreeMap::new();
-    for engine in [&engines.slm, &engines.llm].into_iter().chain(engines.specialists.values()) {
+    for engine in [&engines.slm, &engines.llm].into_iter().chain(engines.named.values()) {
         let model = engine.info().model;
         let notes = engine.prepare(contract.grammar()).map_err(|error| anyhow!("{error}"))?;
         for what in &notes {
@@ -460,10 +467,10 @@ fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock)
         grammar: None,
     };
     let mut results = serde_json::Map::new();
-    let named =
+    let pair =
         [("slm", &engines.slm), ("llm", &engines.llm)].into_iter().map(|(tier, engine)| (tier.to_owned(), engine));
-    let specialists = engines.specialists.iter().map(|(name, engine)| (format!("specialist {name}"), engine));
-    for (name, engine) in named.chain(specialists) {
+    let named = engines.named.iter().map(|(name, engine)| (name.clone(), engine));
+    for (name, engine) in pair.chain(named) {
         let start = clock.now();
         let completion = engine.complete(&request).map_err(|error| refused(&name, &error))?;
         let took: Seconds = clock.since(start);

@@ -6,9 +6,10 @@ use crate::models::{Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, SentenceEncoder};
 use crate::record::{write_json, write_whole};
-use crate::replay::learned::{Learner, cross_fitted};
+use crate::replay::learned::cross_fitted;
 use crate::replay::{Exclusion, Options, Outcomes, Replay, Side, TableSpec, read_runs, read_table, replay};
 use crate::report;
+use crate::router::Learner;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ pub(super) struct ReplayArgs {
     query: Option<String>,
     /// Routers that learn from the query's text, each row judged by what was fitted on others [default: both, where there is a
     /// text, the encoder is in the store, and there are at most 5000 rows]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = ["knn", "logistic", "none"], requires = "outcomes", env = "ROUTERGYM_LEARN")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = ["knn", "logistic", "mf", "none"], requires = "outcomes", env = "ROUTERGYM_LEARN")]
     learn: Vec<String>,
     /// JSON lines with the queries to leave out
     #[arg(
@@ -195,7 +196,7 @@ fn learn(args: &ReplayArgs, outcomes: &mut Outcomes, network: Network, common: &
     let encoder = SentenceEncoder::load(&encoder.path, &Device::open(DeviceChoice::Cpu)?)?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let vectors = encoder.encode(&texts).context("embedding the queries' texts")?;
-    for learner in [Learner::Knn, Learner::Logistic] {
+    for learner in Learner::ALL {
         if asked && !args.learn.iter().any(|name| name == learner.name()) {
             continue;
         }

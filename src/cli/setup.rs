@@ -1,6 +1,6 @@
 //! What the arguments of `bench` mean: checked against one another and against the task, nothing loaded yet.
 
-use super::bench::BenchArgs;
+use super::bench::{BenchArgs, Collect};
 use crate::engine::shown_address;
 use crate::error::{Result, usage};
 use crate::grid;
@@ -9,14 +9,15 @@ use crate::metrics;
 use crate::models::{Kind, Store};
 use crate::net::Network;
 use crate::record::{Cell, HardwarePrice, Price};
+use crate::router::{MOST_REPAIRS, RouterKind, RouterSpec, read_routers};
 use crate::task::{self, Sample, Split, Task};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 const DEFAULT_PAIR: (&str, &str) = ("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct");
 const SMALL_PAIR: (&str, &str) = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct");
 const LONGEST_TIMEOUT_S: f64 = 86_400.0;
-/// Repairs beyond these mend nothing, and a trial must end.
-const MOST_REPAIRS: usize = 5;
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Where the LLM is.
@@ -37,6 +38,7 @@ pub(super) struct Resolved {
     pub(super) llm: Llm,
     pub(super) price: Option<Price>,
     pub(super) hardware: HardwarePrice,
+    pub(super) routers: Vec<RouterSpec>,
     pub(super) cells: Vec<Cell>,
 }
 
@@ -44,6 +46,7 @@ pub(super) struct Resolved {
 pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     super::prepare::router_settings(args)?;
     check_ranges(args)?;
+    let routers = choose_routers(args)?;
     let task = task::load(&task::find(&args.task)?)?;
     let pair = if args.small { SMALL_PAIR } else { DEFAULT_PAIR };
     let slm = args.slm.clone().unwrap_or_else(|| pair.0.to_owned());
@@ -61,8 +64,47 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     // A task without a knowledge base has nothing to retrieve from, whatever the usual default is.
     let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
     let memories = if args.memory.is_empty() { vec![usual] } else { args.memory.clone() };
-    let cells = grid::cells(&args.router, &memories, &args.contract, &slm, llm_name, args.seed);
-    Ok(Resolved { task, args: args.clone(), network, slm, llm, price, hardware, cells })
+    let cells = grid::cells(&routers, &memories, &args.contract, &slm, llm_name, args.seed);
+    let resolved = Resolved { task, args: args.clone(), network, slm, llm, price, hardware, routers, cells };
+    resolved.check_fitted()?;
+    Ok(resolved)
+}
+
+/// The strategies: by name, from files, or the two that `--collect both` means.
+fn choose_routers(args: &BenchArgs) -> Result<Vec<RouterSpec>> {
+    if args.collect == Some(Collect::Both) {
+        return Ok([RouterKind::SlmOnly, RouterKind::LlmOnly].map(RouterSpec::plain).to_vec());
+    }
+    let mut routers: Vec<RouterSpec> = Vec::new();
+    for named in &args.router {
+        if let Some(kind) = RouterKind::of_name(named) {
+            let router = RouterSpec::plain(kind);
+            router.check()?;
+            // Asked for twice by name is one router; two of a file that share a name are a mistake.
+            if !routers.contains(&router) {
+                routers.push(router);
+            }
+            continue;
+        }
+        let path = Path::new(named);
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            let known: Vec<_> = RouterKind::ALL.iter().map(|kind| kind.name()).collect();
+            return Err(usage(format!(
+                "--router {named:?} is neither a strategy ({}) nor a .toml file with [[router]] tables",
+                known.join(", ")
+            )));
+        }
+        for router in read_routers(path)? {
+            if routers.iter().any(|other| other.name() == router.name()) {
+                return Err(usage(format!(
+                    "two routers are called {:?}: give each [[router]] of {named} a `name` of its own",
+                    router.name()
+                )));
+            }
+            routers.push(router);
+        }
+    }
+    Ok(routers)
 }
 
 fn check_ranges(args: &BenchArgs) -> Result<()> {
@@ -158,8 +200,8 @@ impl Resolved {
     pub(super) fn check_models(&self) -> Result<()> {
         let store = Store::open(self.network)?;
         store.check_name(&self.slm, Kind::Gguf)?;
-        for model in self.task.specialists.iter().filter_map(|specialist| specialist.model.as_ref()) {
-            store.check_name(model, Kind::Gguf)?;
+        for model in self.named_models() {
+            store.check_name(&model, Kind::Gguf)?;
         }
         match &self.llm {
             Llm::StandIn { model } => store.check_name(model, Kind::Gguf),
@@ -167,10 +209,46 @@ impl Resolved {
         }
     }
 
+    /// The models beyond the two that a strategy asks: those of specialists and of cascades.
+    pub(super) fn named_models(&self) -> BTreeSet<String> {
+        let hybrid = self.routers.iter().any(|router| router.kind == RouterKind::HybridSpecialist);
+        let of_task = self.task.specialists.iter().filter(|_| hybrid).filter_map(|one| one.model.clone());
+        let of_routers = self.routers.iter().flat_map(RouterSpec::named_models).map(str::to_owned);
+        of_task.chain(of_routers).collect()
+    }
+
+    /// Refuses to score a sample under a router that was fitted on it.
+    fn check_fitted(&self) -> Result<()> {
+        for router in &self.routers {
+            let Some(fitted) = &router.fitted else { continue };
+            let known = self.samples().into_iter().filter(|sample| fitted.knows(&sample.query.input)).count();
+            if known > 0 {
+                return Err(usage(format!(
+                    "the router {:?} was fitted on {known} of the {} samples that would be scored, which would flatter it: \
+                     score another split, or fit it on other samples",
+                    router.name(),
+                    self.samples().len()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn llm_name(&self) -> &str {
         match &self.llm {
             Llm::Endpoint { model, .. } | Llm::StandIn { model } => model,
         }
+    }
+
+    /// Calls of one trial at most.
+    fn most_calls(&self, router: &RouterSpec) -> usize {
+        let models = match router.kind {
+            RouterKind::SlmOnly | RouterKind::LlmOnly | RouterKind::Random => 1,
+            RouterKind::Cascade => router.models.as_ref().map_or(2, Vec::len),
+            RouterKind::CascadeRouting => router.fitted.as_ref().map_or(2, |fitted| fitted.models.len()),
+            _ => 2,
+        };
+        models * (1 + router.max_repairs.unwrap_or(self.args.max_repairs))
     }
 
     /// What would be done, in words.
@@ -181,7 +259,7 @@ impl Resolved {
             Llm::Endpoint { shown, model, .. } => format!("{model} at {shown}"),
             Llm::StandIn { model } => format!("{model}, a stand-in on this machine"),
         };
-        let most = 2 * (1 + self.args.max_repairs);
+        let most = self.routers.iter().map(|router| self.most_calls(router)).max().unwrap_or_default();
         let names: Vec<_> = self.cells.iter().map(|cell| format!("  {}", cell.name)).collect();
         format!(
             "task     {} ({samples} samples of the {} split)\nSLM      {}\nLLM      {llm}\nprice    {}\ncells    {cells}\n{}\n\

@@ -7,7 +7,6 @@ use crate::engine::FailureKind;
 use crate::error::{Result, anyhow};
 use crate::metrics::{self, Ground};
 use crate::record::{HardwarePrice, Price, RunWriter, TrialRecord};
-use crate::router::Estimator;
 use crate::safety::SafetyPolicy;
 use crate::task::Sample;
 use crate::trial::{self, AnswerFields, CellContext, Engines, Failure, Trial};
@@ -33,8 +32,6 @@ pub struct Judge<'a> {
     pub hardware: Option<&'a HardwarePrice>,
     /// What follows from safety findings.
     pub safety: &'a SafetyPolicy,
-    /// How the confidence of an SLM's answer is read.
-    pub confidence: Estimator,
     /// Upper bound of generated tokens in one call.
     pub max_tokens: usize,
     /// 0 is greedy.
@@ -100,7 +97,7 @@ fn context<'a>(parts: &'a CellParts, judge: &'a Judge<'a>) -> CellContext<'a> {
         contract: judge.contract,
         contract_mode: parts.cell.contract,
         safety: judge.safety,
-        confidence: judge.confidence,
+        confidence: parts.confidence,
         prompts: &parts.prompts,
         engines: judge.engines,
         fields: judge.fields,

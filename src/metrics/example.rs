@@ -121,6 +121,7 @@ pub(crate) fn cell(router: RouterKind) -> Cell {
     Cell {
         name: format!("{}/salience/validate", router.name()),
         router,
+        variant: None,
         memory: MemoryKind::Salience,
         contract: ContractMode::Validate,
         slm: "small".into(),
@@ -176,7 +177,6 @@ pub(crate) fn trials_of(router: RouterKind) -> Vec<Trial> {
     let domain = |d: &str| d.to_string();
     (0..6)
         .map(|i| match router {
-            RouterKind::LlmFirst => trial(vec![attempt(Tier::Llm, llm(i), true, Reason::FirstChoice)]),
             RouterKind::SlmDominant | RouterKind::SlmOnly => match i {
                 0..4 => answered("Access"),
                 4 => escalated("Storage", llm(i)),
@@ -200,6 +200,7 @@ pub(crate) fn trials_of(router: RouterKind) -> Vec<Trial> {
                 let reason = Reason::NoSpecialist { domain: domain("Storage"), probability: 0.3 };
                 trial(vec![attempt(Tier::Llm, llm(i), true, reason)])
             }
+            _ => trial(vec![attempt(Tier::Llm, llm(i), true, Reason::FirstChoice)]),
         })
         .collect()
 }

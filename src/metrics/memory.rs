@@ -7,7 +7,6 @@ use crate::clock::Component;
 use crate::contract::ContractMode;
 use crate::memory::MemoryKind;
 use crate::record::TrialRecord;
-use crate::router::RouterKind;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -64,7 +63,7 @@ pub struct MemoryInteraction {
     /// The setting of the contract in all four.
     pub contract: ContractMode,
     /// The two routers.
-    pub routers: [RouterKind; 2],
+    pub routers: [String; 2],
     /// Gain under the first minus gain under the second.
     pub difference: MeanDifference,
 }
@@ -112,14 +111,14 @@ pub(super) fn memory_interactions(cells: &[CellTrials<'_>]) -> Vec<MemoryInterac
         for (second, second_gains) in &gains[i + 1..] {
             let same = (first.cell.memory, first.cell.contract, &first.cell.slm, &first.cell.llm, first.cell.seed)
                 == (second.cell.memory, second.cell.contract, &second.cell.slm, &second.cell.llm, second.cell.seed);
-            if !same || first.cell.router == second.cell.router {
+            if !same || first.cell.router_name() == second.cell.router_name() {
                 continue;
             }
             let others: HashMap<&str, f64> = second_gains.iter().copied().collect();
             let both = first_gains.iter().filter_map(|(sample, gain)| Some((*gain, *others.get(sample)?))).collect();
             if let Some(difference) = difference(both) {
                 let (memory, contract) = (first.cell.memory, first.cell.contract);
-                let routers = [first.cell.router, second.cell.router];
+                let routers = [first, second].map(|one| one.cell.router_name().to_owned());
                 found.push(MemoryInteraction { memory, contract, routers, difference });
             }
         }
@@ -133,7 +132,7 @@ fn with_and_without<'c, 'r>(
 ) -> impl Iterator<Item = (&'c CellTrials<'r>, &'c CellTrials<'r>)> {
     let rest = |cell: &CellTrials<'_>| {
         let cell = cell.cell;
-        (cell.router, cell.contract, cell.slm.clone(), cell.llm.clone(), cell.seed)
+        (cell.router_name().to_owned(), cell.contract, cell.slm.clone(), cell.llm.clone(), cell.seed)
     };
     let without = |cell: &CellTrials<'_>| cell.cell.memory == MemoryKind::None;
     cells
@@ -174,6 +173,7 @@ mod tests {
     use super::*;
     use crate::metrics::{example, summarise};
     use crate::record::RunHeader;
+    use crate::router::RouterKind;
 
     /// The example run twice: as it is, and with no memory, where the SLM-dominant router is wrong throughout.
     fn twice() -> (RunHeader, Vec<TrialRecord>) {
@@ -220,7 +220,7 @@ mod tests {
         let found = summarise(&header, &trials).memory_interactions;
         assert_eq!(found.len(), 3);
         for one in &found {
-            let involved = one.routers.iter().position(|&router| router == RouterKind::SlmDominant);
+            let involved = one.routers.iter().position(|router| router == RouterKind::SlmDominant.name());
             let expected = match involved {
                 Some(0) => 1.0,
                 Some(_) => -1.0,

@@ -53,6 +53,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         refused: refusal.is_some(),
         cell: cell.cell.name.clone(),
         router: cell.cell.router,
+        variant: cell.cell.variant.clone(),
         memory: cell.cell.memory,
         contract: cell.cell.contract,
         slm: cell.cell.slm.clone(),
@@ -215,8 +216,12 @@ fn first_llm_call(trial: &Trial) -> Option<&Attempt> {
 /// good enough, or a safety finding. Where a strategy gives the query to the LLM to begin with, nothing is escalated.
 #[must_use]
 pub fn is_escalated(trial: &Trial) -> bool {
-    first_llm_call(trial)
-        .is_some_and(|attempt| !matches!(attempt.reason, Reason::FirstChoice | Reason::NoSpecialist { .. }))
+    first_llm_call(trial).is_some_and(|attempt| match attempt.reason {
+        Reason::FirstChoice | Reason::NoSpecialist { .. } | Reason::Random { .. } | Reason::Predicted { .. } => false,
+        // The same reason whether it is the first call or follows an answer.
+        Reason::WorthItsPrice { .. } => trial.attempts.first().is_some_and(|first| first.tier == Tier::Slm),
+        _ => true,
+    })
 }
 
 fn failure_kind(trial: &Trial) -> Option<String> {
@@ -233,6 +238,9 @@ fn failure_kind(trial: &Trial) -> Option<String> {
 pub(super) fn reason_name(reason: &Reason) -> &'static str {
     match reason {
         Reason::FirstChoice => "first_choice",
+        Reason::Random { .. } => "random",
+        Reason::Predicted { .. } => "predicted",
+        Reason::WorthItsPrice { .. } => "worth_its_price",
         Reason::Downshift { .. } => "downshift",
         Reason::Domain { .. } => "domain",
         Reason::NoSpecialist { .. } => "no_specialist",

@@ -73,6 +73,9 @@ pub struct PolicySummary {
     pub cell: String,
     /// The strategy.
     pub router: RouterKind,
+    /// Its own name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// The memory.
     pub memory: MemoryKind,
     /// The contract setting.
@@ -140,6 +143,14 @@ pub struct PolicySummary {
     pub memory_use: MemoryUse,
     /// Why figures are null.
     pub not_available: BTreeMap<String, String>,
+}
+
+impl PolicySummary {
+    /// The strategy's name: its own, or its kind's.
+    #[must_use]
+    pub fn router_name(&self) -> &str {
+        self.variant.as_deref().unwrap_or(self.router.name())
+    }
 }
 
 /// Quantiles of the latency, in seconds.

@@ -1,7 +1,7 @@
 //! The answer to the run's question, in one sentence with its uncertainty.
 //!
-//! The reference is llm-first. A policy can take its place when it is not worse by more than a margin: the one-sided 95 %
-//! lower bound of the paired difference in accuracy lies above minus the margin. Among the policies that pass, the
+//! The reference is llm-first, and llm-only where that was not run. A policy can take its place when it is not worse by more
+//! than a margin: the one-sided 95 % lower bound of the paired difference in accuracy lies above minus the margin. Among the policies that pass, the
 //! cheapest is named. "Cannot tell" is an answer. The test is made for each policy alone, with no adjustment for their
 //! number.
 
@@ -26,8 +26,16 @@ pub struct Verdict {
     pub decided: bool,
     /// The largest loss of accuracy that counts as "not worse".
     pub margin: f64,
-    /// Every other policy against llm-first.
+    /// The router that the others are compared with.
+    #[serde(default = "llm_first")]
+    pub reference: String,
+    /// Every other policy against it.
     pub comparisons: Vec<Comparison>,
+}
+
+/// The reference of summaries that name none.
+fn llm_first() -> String {
+    RouterKind::LlmFirst.name().to_owned()
 }
 
 /// One policy against the reference.
@@ -53,18 +61,22 @@ pub(super) fn verdict(
     policies: &[PolicySummary],
     margin: f64,
 ) -> Verdict {
-    let run = Run { header, cells, policies, margin };
-    let references: Vec<usize> = run.indices(|router| router == RouterKind::LlmFirst);
-    let candidates: Vec<usize> = run.indices(|router| router != RouterKind::LlmFirst);
+    let was_run = |kind: &RouterKind| policies.iter().any(|policy| policy.router_name() == kind.name());
+    let reference = [RouterKind::LlmFirst, RouterKind::LlmOnly].into_iter().find(was_run);
+    let reference = reference.unwrap_or(RouterKind::LlmFirst).name();
+    let run = Run { header, cells, policies, margin, reference };
+    let (references, candidates): (Vec<usize>, Vec<usize>) =
+        (0..policies.len()).partition(|&i| policies[i].router_name() == reference);
     let pairs: Vec<Pair> = candidates.iter().filter_map(|&i| run.compare(i, &references)).collect();
     let comparisons = pairs.iter().map(|pair| run.comparison(pair)).collect();
     let (text, choice, decided) = run.decide(&references, &candidates, &pairs);
     Verdict {
         text,
-        policy: choice.map(|i| policies[i].router.name().to_string()),
+        policy: choice.map(|i| policies[i].router_name().to_owned()),
         cell: choice.map(|i| policies[i].cell.clone()),
         decided,
         margin,
+        reference: reference.to_owned(),
         comparisons,
     }
 }
@@ -74,6 +86,8 @@ struct Run<'a> {
     cells: &'a [CellTrials<'a>],
     policies: &'a [PolicySummary],
     margin: f64,
+    /// The name of the router that the others are compared with.
+    reference: &'static str,
 }
 
 /// A candidate, its reference, and how they differ.
@@ -87,10 +101,6 @@ struct Pair {
 type Answer = (String, Option<usize>, bool);
 
 impl Run<'_> {
-    fn indices(&self, keep: impl Fn(RouterKind) -> bool) -> Vec<usize> {
-        (0..self.policies.len()).filter(|&i| keep(self.policies[i].router)).collect()
-    }
-
     /// Compares with the reference of the same memory, contract, models and seed, else with the first one.
     fn compare(&self, candidate: usize, references: &[usize]) -> Option<Pair> {
         let key = |i: usize| {
@@ -101,7 +111,7 @@ impl Run<'_> {
         let reference = *twin?;
         let refused = [candidate, reference].into_iter().find(|&i| self.policies[i].accuracy.value.is_none());
         let difference = match refused {
-            Some(i) => Err(format!("{}: {}", self.policies[i].router.name(), self.absence(i))),
+            Some(i) => Err(format!("{}: {}", self.policies[i].router_name(), self.absence(i))),
             None => self.difference(candidate, reference),
         };
         Some(Pair { candidate, reference, difference })
@@ -141,13 +151,13 @@ impl Run<'_> {
     fn decide(&self, references: &[usize], candidates: &[usize], pairs: &[Pair]) -> Answer {
         let cannot = |why: &str| (format!("Cannot tell: {why}."), None, false);
         let Some(&reference) = references.first() else {
-            return cannot("llm-first, the reference, was not run");
+            return cannot(&format!("{}, the reference, was not run", self.reference));
         };
         if candidates.is_empty() {
-            return cannot("no policy was run beside llm-first");
+            return cannot(&format!("no policy was run beside {}", self.reference));
         }
         if references.iter().all(|&i| self.policies[i].accuracy.value.is_none()) {
-            return cannot(&format!("llm-first has no accuracy, for {}", self.absence(reference)));
+            return cannot(&format!("{} has no accuracy, for {}", self.reference, self.absence(reference)));
         }
         if self.header.labels > 0 {
             let chance = 1.0 / self.header.labels as f64;
@@ -155,9 +165,8 @@ impl Run<'_> {
             if !references.iter().any(|i| shown(&i)) {
                 let value = self.policies[reference].accuracy.value.unwrap_or_default();
                 return cannot(&format!(
-                    "llm-first itself ({}) is not shown to be better than chance (accuracy {value:.2} against {chance:.3}, \
-                     n = {})",
-                    self.header.llm.model, self.policies[reference].accuracy.n
+                    "{} itself ({}) is not shown to be better than chance (accuracy {value:.2} against {chance:.3}, n = {})",
+                    self.reference, self.header.llm.model, self.policies[reference].accuracy.n
                 ));
             }
         }
@@ -169,7 +178,7 @@ impl Run<'_> {
         }
         let Some(&(best, difference)) = compared.iter().rev().max_by(|a, b| a.1.value.total_cmp(&b.1.value)) else {
             let why = pairs.first().and_then(|pair| pair.difference.as_ref().err()).cloned();
-            return cannot(&why.unwrap_or_else(|| "no policy can be compared with llm-first".into()));
+            return cannot(&why.unwrap_or_else(|| format!("no policy can be compared with {}", self.reference)));
         };
         let all_worse = compared.len() == pairs.len() && compared.iter().all(|(_, d)| d.upper_bound < -self.margin);
         if all_worse { self.no(best, difference) } else { self.undecided(best, difference, pairs) }
@@ -195,22 +204,22 @@ impl Run<'_> {
     }
 
     fn yes(&self, pair: &Pair, difference: &PairedDifference) -> Answer {
-        let [name, facts, llm] = self.parts(pair, difference);
+        let ([name, facts, llm], reference) = (self.parts(pair, difference), self.reference);
         let margin = self.margin;
         let share = self.policies[pair.candidate].llm_call_rate.unwrap_or_default();
         let (ours, theirs) = (self.cost(pair.candidate), self.cost(pair.reference));
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             if ours >= theirs {
                 let text = format!(
-                    "{name} is not worse than llm-first ({llm}) by more than {margin:.2} here, but not cheaper either (${} \
-                     against ${} per 1,000 queries): llm-first stays the choice: {facts}.",
+                    "{name} is not worse than {reference} ({llm}) by more than {margin:.2} here, but not cheaper either (${} \
+                     against ${} per 1,000 queries): {reference} stays the choice: {facts}.",
                     usd(ours),
                     usd(theirs)
                 );
                 return (text, Some(pair.reference), true);
             }
             let text = format!(
-                "{name} can replace llm-first ({llm}) here: {facts}, not worse by more than {margin:.2} at the one-sided \
+                "{name} can replace {reference} ({llm}) here: {facts}, not worse by more than {margin:.2} at the one-sided \
                  95 % level, for ${} instead of ${} per 1,000 queries, with {share:.2} of the queries sent to the LLM.",
                 usd(ours),
                 usd(theirs)
@@ -218,16 +227,16 @@ impl Run<'_> {
             return (text, Some(pair.candidate), true);
         }
         let text = format!(
-            "{name} can replace llm-first ({llm}) here: {facts}, not worse by more than {margin:.2} at the one-sided 95 % \
+            "{name} can replace {reference} ({llm}) here: {facts}, not worse by more than {margin:.2} at the one-sided 95 % \
              level, with {share:.2} of the queries sent to the LLM (costs are not priced)."
         );
         (text, Some(pair.candidate), true)
     }
 
     fn no(&self, pair: &Pair, difference: &PairedDifference) -> Answer {
-        let [name, facts, llm] = self.parts(pair, difference);
+        let ([name, facts, llm], reference) = (self.parts(pair, difference), self.reference);
         let text = format!(
-            "No: no policy can replace llm-first ({llm}) here: even the best, {name}, loses more than {:.2} at the one-sided \
+            "No: no policy can replace {reference} ({llm}) here: even the best, {name}, loses more than {:.2} at the one-sided \
              95 % level: {facts}.",
             self.margin
         );
@@ -235,7 +244,7 @@ impl Run<'_> {
     }
 
     fn undecided(&self, pair: &Pair, difference: &PairedDifference, pairs: &[Pair]) -> Answer {
-        let [name, facts, llm] = self.parts(pair, difference);
+        let ([name, facts, llm], reference) = (self.parts(pair, difference), self.reference);
         let needed = match samples_needed(difference, self.margin) {
             Some(n) => format!("that is too few, about {n} samples would settle a difference of this size"),
             None => "more samples would not show it unless the difference itself shrinks".into(),
@@ -244,7 +253,7 @@ impl Run<'_> {
         let left_out =
             if left_out > 0 { format!("; {left_out} policies could not be compared") } else { String::new() };
         let text = format!(
-            "Cannot tell whether a policy can replace llm-first ({llm}): for the best, {name}, {facts}, which cannot \
+            "Cannot tell whether a policy can replace {reference} ({llm}): for the best, {name}, {facts}, which cannot \
              rule out a loss of more than {:.2}; {needed}{left_out}.",
             self.margin
         );
@@ -253,9 +262,9 @@ impl Run<'_> {
 
     /// The candidate's name, its figures against the reference's, the LLM's name.
     fn parts(&self, pair: &Pair, difference: &PairedDifference) -> [String; 3] {
-        let several = self.policies.iter().filter(|p| p.router == self.policies[pair.candidate].router).count() > 1;
         let candidate = &self.policies[pair.candidate];
-        let name = if several { candidate.cell.clone() } else { candidate.router.name().to_string() };
+        let several = self.policies.iter().filter(|p| p.router_name() == candidate.router_name()).count() > 1;
+        let name = if several { candidate.cell.clone() } else { candidate.router_name().to_owned() };
         let n = difference.n as f64;
         let ours = (difference.both_right + difference.only_first) as f64 / n;
         let theirs = (difference.both_right + difference.only_second) as f64 / n;

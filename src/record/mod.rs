@@ -31,6 +31,9 @@ pub struct Cell {
     pub name: String,
     /// The strategy.
     pub router: RouterKind,
+    /// The strategy's own name, where it has one: several of a kind may differ in what is set for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// The memory.
     pub memory: MemoryKind,
     /// The contract setting.
@@ -41,6 +44,14 @@ pub struct Cell {
     pub llm: String,
     /// Seed of this cell.
     pub seed: u64,
+}
+
+impl Cell {
+    /// The strategy's name: its own, or its kind's.
+    #[must_use]
+    pub fn router_name(&self) -> &str {
+        self.variant.as_deref().unwrap_or(self.router.name())
+    }
 }
 
 /// What a token costs. `None` means "not priced", which is never zero.

@@ -8,6 +8,7 @@
 mod evaluate;
 mod exclude;
 mod figures;
+pub mod fit;
 mod head;
 pub mod learned;
 mod points;

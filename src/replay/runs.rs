@@ -10,29 +10,61 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// A model's first answer to the plain prompt of a sample.
-struct Answer<'a> {
-    right: bool,
-    attempt: &'a Attempt,
+pub(super) struct Answer<'a> {
+    pub(super) right: bool,
+    pub(super) attempt: &'a Attempt,
+    pub(super) record: &'a TrialRecord,
+}
+
+/// What both models answered to the plain prompt of a sample.
+pub(super) struct Pair<'a> {
+    pub(super) run: &'a Run,
+    pub(super) weak: Answer<'a>,
+    pub(super) strong: Answer<'a>,
+}
+
+/// The rows of some runs, and what the reader must know.
+pub(super) struct Paired<'a> {
+    pub(super) rows: Vec<Pair<'a>>,
+    /// The query of each row, by its number among the distinct ones.
+    pub(super) query_of: Vec<u32>,
+    pub(super) queries: u32,
+    pub(super) notes: Vec<String>,
 }
 
 /// Reads runs. Each sample of a run that both models answered plainly is a row; samples that stand in several runs of a task
 /// are one query.
 pub fn read_runs(folders: &[PathBuf]) -> Result<Outcomes> {
+    let runs = load(folders)?;
+    let paired = pair(&runs, folders)?;
+    Ok(outcomes(&runs, paired))
+}
+
+/// The runs of these folders, all of the same two models.
+pub(super) fn load(folders: &[PathBuf]) -> Result<Vec<Run>> {
     let runs = folders.iter().map(|folder| record::read(folder)).collect::<Result<Vec<Run>>>()?;
     let Some(first) = runs.first() else { return Err(usage("name the folder of a run, or a table by --outcomes")) };
-    let models = |run: &Run| (run.header.slm.model.clone(), run.header.llm.model.clone());
     for (run, folder) in runs.iter().zip(folders) {
         if models(run) != models(first) {
             let ((weak, strong), (other_weak, other_strong)) = (models(first), models(run));
             return Err(usage(format!(
-                "{} holds {other_weak} and {other_strong}, the runs before it {weak} and {strong}: replay runs of the same two \
+                "{} holds {other_weak} and {other_strong}, the runs before it {weak} and {strong}: give runs of the same two \
                  models together",
                 folder.display()
             )));
         }
     }
-    let (weak_model, strong_model) = models(first);
-    let mut rows: Vec<(Answer, Answer, &Run)> = Vec::new();
+    Ok(runs)
+}
+
+/// The names of the weak and of the strong model.
+pub(super) fn models(run: &Run) -> (&str, &str) {
+    (&run.header.slm.model, &run.header.llm.model)
+}
+
+/// The samples that both models answered plainly.
+pub(super) fn pair<'a>(runs: &'a [Run], folders: &[PathBuf]) -> Result<Paired<'a>> {
+    let mut rows: Vec<Pair> = Vec::new();
     let mut query_of = Vec::new();
     let mut queries: HashMap<(&str, &str), u32> = HashMap::new();
     let mut notes = Vec::new();
@@ -44,7 +76,7 @@ pub fn read_runs(folders: &[PathBuf]) -> Result<Outcomes> {
                 let &(trial, attempt) = answers.get(&**sample)?;
                 let record = run.trials.get(trial)?;
                 let right = record.attempts_correct.get(attempt).copied().flatten()?;
-                Some(Answer { right, attempt: record.trial.attempts.get(attempt)? })
+                Some(Answer { right, attempt: record.trial.attempts.get(attempt)?, record })
             };
             let (Some(weak), Some(strong)) = (key(&weak), key(&strong)) else {
                 skipped += 1;
@@ -52,7 +84,7 @@ pub fn read_runs(folders: &[PathBuf]) -> Result<Outcomes> {
             };
             let next = u32::try_from(queries.len()).unwrap_or(u32::MAX);
             query_of.push(*queries.entry((&run.header.task_sha256, sample)).or_insert(next));
-            rows.push((weak, strong, run));
+            rows.push(Pair { run, weak, strong });
         }
         if run.torn {
             notes.push(format!(
@@ -71,45 +103,52 @@ pub fn read_runs(folders: &[PathBuf]) -> Result<Outcomes> {
     }
     if rows.is_empty() {
         return Err(usage(
-            "no sample was answered by both models in these runs: bench with routers that ask both, such as \
-             `--router slm-only,llm-first`",
+            "no sample was answered by both models in these runs: bench with `--collect both`, or with routers that ask both, \
+             such as `--router slm-only,llm-first`",
         ));
     }
-    if first.header.llm_is_stand_in {
+    let queries = u32::try_from(queries.len()).unwrap_or(u32::MAX);
+    Ok(Paired { rows, query_of, queries, notes })
+}
+
+/// The rows as outcomes.
+pub(super) fn outcomes(runs: &[Run], paired: Paired<'_>) -> Outcomes {
+    let Paired { rows, query_of, queries, mut notes } = paired;
+    if rows.iter().any(|row| row.run.header.llm_is_stand_in) {
         notes.push("The LLM is a stand-in on this machine: its latency is not that of a remote API.".to_owned());
     }
     let quality = |right: bool| f64::from(u8::from(right));
-    let seconds = |attempt: &Attempt| attempt.total_s.0;
     let rates: Option<Vec<f64>> =
         runs.iter().map(|run| run.header.hardware_price.as_ref().map(|price| price.usd_per_hour)).collect();
     let rate = rates.filter(|rates| rates.iter().all(|rate| *rate == rates[0])).map(|rates| rates[0]);
-    let strong_usd: Option<Vec<f64>> = rows.iter().map(|(_, strong, _)| Some(strong.attempt.api_usd?.0)).collect();
+    let strong_usd: Option<Vec<f64>> = rows.iter().map(|row| Some(row.strong.attempt.api_usd?.0)).collect();
     let cost = rate.zip(strong_usd).map(|(rate, strong)| Sides {
-        weak: rows.iter().map(|(weak, ..)| seconds(weak.attempt) * rate / 3600.0).collect(),
+        weak: rows.iter().map(|row| row.weak.attempt.total_s.0 * rate / 3600.0).collect(),
         strong,
     });
     if cost.is_none() {
         notes.push("Not every answer has a price in these runs: a cost is a call of the strong model.".to_owned());
     }
     let hardware = rate.map(|usd_per_hour| Hardware { usd_per_hour, is_weak_cost: true });
-    Ok(Outcomes {
-        weak_model,
-        strong_model,
-        weak: rows.iter().map(|(weak, ..)| quality(weak.right)).collect(),
-        strong: rows.iter().map(|(_, strong, _)| quality(strong.right)).collect(),
+    let (weak_model, strong_model) = rows.first().map_or(("", ""), |row| models(row.run));
+    Outcomes {
+        weak_model: weak_model.to_owned(),
+        strong_model: strong_model.to_owned(),
+        weak: rows.iter().map(|row| quality(row.weak.right)).collect(),
+        strong: rows.iter().map(|row| quality(row.strong.right)).collect(),
         hardware: hardware.filter(|_| cost.is_some()),
         cost,
         latency: Some(Sides {
-            weak: rows.iter().map(|(weak, ..)| seconds(weak.attempt)).collect(),
-            strong: rows.iter().map(|(_, strong, _)| seconds(strong.attempt)).collect(),
+            weak: rows.iter().map(|row| row.weak.attempt.total_s.0).collect(),
+            strong: rows.iter().map(|row| row.strong.attempt.total_s.0).collect(),
         }),
         scores: scores(&rows),
-        queries: u32::try_from(queries.len()).unwrap_or(u32::MAX),
+        queries,
         query_of,
         texts: None,
         excluded: 0,
         notes,
-    })
+    }
 }
 
 /// For each sample, where the first plain answer of a tier stands: trial and attempt. All cells of a run send the same plain
@@ -132,10 +171,9 @@ fn first_plain(record: &TrialRecord, tier: Tier) -> Option<usize> {
 }
 
 /// The confidence of the weak model's answers, by each reading that was recorded.
-fn scores(rows: &[(Answer, Answer, &Run)]) -> Vec<Score> {
+fn scores(rows: &[Pair]) -> Vec<Score> {
     let reading = |name: &str, read: &dyn Fn(&crate::trial::Confidence) -> f64| {
-        let value = |weak: &Answer| weak.attempt.confidence.as_ref().map_or(f64::NAN, read);
-        let values = rows.iter().map(|(weak, ..)| value(weak)).collect();
+        let values = rows.iter().map(|row| row.weak.attempt.confidence.as_ref().map_or(f64::NAN, read)).collect();
         Score { name: name.to_owned(), values, first: First::Low, known: Known::AfterWeak }
     };
     vec![

@@ -1,9 +1,10 @@
 //! Replays of small tables made in code.
 
-use super::learned::{Learner, cross_fitted};
+use super::learned::cross_fitted;
 use super::*;
 use crate::metrics::example;
 use crate::record::RunWriter;
+use crate::router::Learner;
 use crate::router::Tier;
 use crate::trial::Confidence;
 use std::path::Path;
@@ -242,7 +243,7 @@ fn a_run_gives_outcomes_costs_and_the_confidence_of_both_models_first_answers() 
     let twice = read_runs(&runs[..2]).unwrap();
     assert_eq!((twice.weak.len(), twice.queries), (12, 6));
     let refused = read_runs(&runs).unwrap_err().to_string();
-    assert!(refused.contains("replay runs of the same two models together"), "{refused}");
+    assert!(refused.contains("give runs of the same two models together"), "{refused}");
     assert!(read_runs(&[folder.path().join("nowhere")]).is_err());
 }
 
@@ -259,7 +260,7 @@ fn learners_find_what_the_text_tells_and_are_never_shown_the_rows_that_they_scor
         .collect();
     let weak: Vec<f64> = (0..n).map(|i| f64::from(u8::from(!needs(i)))).collect();
     let mut data = outcomes(&weak, &vec![1.0; n], &vec![0.0; n]);
-    for learner in [Learner::Knn, Learner::Logistic] {
+    for learner in Learner::ALL {
         let score = cross_fitted(learner, &vectors, &data).unwrap();
         data.scores = vec![score.clone()];
         let found = judged(&data);

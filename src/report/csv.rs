@@ -26,7 +26,7 @@ fn fields(policy: &PolicySummary) -> Vec<(String, String)> {
     let intervals = &policy.intervals;
     let mut fields: Vec<(String, String)> = [
         ("cell", policy.cell.clone()),
-        ("router", policy.router.name().into()),
+        ("router", policy.router_name().into()),
         ("memory", name_of(&policy.memory)),
         ("contract", name_of(&policy.contract)),
         ("slm", policy.slm.clone()),

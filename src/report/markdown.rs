@@ -32,10 +32,14 @@ fn comparisons(summary: &Summary) -> String {
     if summary.verdict.comparisons.is_empty() {
         return String::new();
     }
-    let mut text = "\n## Against llm-first, sample by sample\n\n".to_string();
-    text += "| policy | difference in accuracy | 95 % interval | one-sided 95 % lower bound | n | only this right | only \
-             llm-first right | McNemar p | not worse by more than the margin |\n\
-             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
+    let reference = escaped(&summary.verdict.reference);
+    let mut text = format!("\n## Against {reference}, sample by sample\n\n");
+    let _ = write!(
+        text,
+        "| policy | difference in accuracy | 95 % interval | one-sided 95 % lower bound | n | only this right | only \
+         {reference} right | McNemar p | not worse by more than the margin |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
+    );
     for comparison in &summary.verdict.comparisons {
         let name = escaped(&comparison.cell);
         let Some(d) = &comparison.difference else {

@@ -218,7 +218,7 @@ fn memory(summary: &Summary) -> Table {
     let found = &summary.memory_interactions;
     notes.extend(found.iter().map(|one| {
         let MeanDifference { value, low, high, n } = one.difference;
-        let [first, second] = one.routers.map(crate::router::RouterKind::name);
+        let [first, second] = &one.routers;
         let shown = if one.is_shown() { "depends" } else { "cannot be shown to depend" };
         format!(
             "What {} memory brings {shown} on the routing: the gain in accuracy under {first} minus that under {second} is \
@@ -363,7 +363,7 @@ fn causes(summary: &Summary) -> Table {
 }
 
 fn policy_cell(policy: &PolicySummary) -> Cell {
-    let name = policy.router.name();
+    let name = policy.router_name();
     let rest = policy.cell.strip_prefix(name).map(|rest| rest.trim_start_matches('/'));
     let cell = Cell::new(name);
     match rest.unwrap_or(&policy.cell) {
@@ -373,8 +373,8 @@ fn policy_cell(policy: &PolicySummary) -> Cell {
 }
 
 fn short_name(policy: &PolicySummary, summary: &Summary) -> String {
-    let several = summary.policies.iter().filter(|other| other.router == policy.router).count() > 1;
-    if several { policy.cell.clone() } else { policy.router.name().to_string() }
+    let several = summary.policies.iter().filter(|other| other.router_name() == policy.router_name()).count() > 1;
+    if several { policy.cell.clone() } else { policy.router_name().to_owned() }
 }
 
 fn n_cell(policy: &PolicySummary) -> Cell {

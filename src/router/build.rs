@@ -1,14 +1,22 @@
 //! From settings to a router.
 
-use super::{
-    ClassifierKind, DomainClassifier, Estimator, HybridSpecialist, LlmFirst, Router, RouterKind, SlmDominant, SlmOnly,
-};
-use crate::error::{Result, usage};
+use super::cascade::Cascade;
+use super::cascade_routing::CascadeRouting;
+use super::predicted::Predicted;
+use super::random::Random;
+use super::repair::Step;
+use super::{ClassifierKind, DomainClassifier, Estimator, HybridSpecialist, LlmFirst, Router, RouterKind, RouterSpec};
+use crate::error::{Context, Result, usage};
+use crate::memory::Embed;
 use crate::safety::SafetyPolicy;
 use crate::task::Specialist;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// What the strategies can be set to; each reads what it needs.
+/// The share of the LLM where the random control is given none.
+const RANDOM_SHARE: f64 = 0.5;
+
+/// What the strategies can be set to by flags; each reads what it needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouterSettings {
@@ -46,29 +54,91 @@ impl Default for RouterSettings {
     }
 }
 
-/// Builds a router. Only hybrid-specialist reads `specialists` and `classifier`, and it needs both.
-pub fn build(
-    kind: RouterKind,
-    settings: &RouterSettings,
-    specialists: &[Specialist],
-    classifier: Option<DomainClassifier>,
-) -> Result<Box<dyn Router>> {
-    check(settings)?;
-    let settings = settings.clone();
-    Ok(match kind {
-        RouterKind::LlmFirst => Box::new(LlmFirst::new(settings)),
-        RouterKind::SlmDominant => Box::new(SlmDominant::new(settings)),
-        RouterKind::SlmOnly => Box::new(SlmOnly::new(settings)),
+/// What some strategies need besides settings.
+#[derive(Default)]
+pub struct RouterParts<'a> {
+    /// hybrid-specialist: who answers which domain.
+    pub specialists: &'a [Specialist],
+    /// hybrid-specialist: what tells domains apart.
+    pub classifier: Option<DomainClassifier>,
+    /// The sentence encoder of those that look at the query's text, and the hash of its weights.
+    pub embed: Option<(Arc<dyn Embed>, &'a str)>,
+    /// Seed of the random control.
+    pub seed: u64,
+}
+
+/// Builds a router from what is set for it, over the settings of the flags.
+pub fn build(spec: &RouterSpec, flags: &RouterSettings, parts: RouterParts<'_>) -> Result<Box<dyn Router>> {
+    spec.check()?;
+    let settings = spec.settings(flags);
+    check(&settings)?;
+    let calibration = spec.fitted.as_ref().and_then(|fitted| fitted.calibration.clone());
+    let slm = Step::slm(&settings).calibrated(calibration);
+    let kind = spec.kind;
+    let cascade = |settings, steps| Ok(Box::new(Cascade::new(kind, settings, steps)) as Box<dyn Router>);
+    match kind {
+        RouterKind::LlmFirst => Ok(Box::new(LlmFirst::new(settings, slm))),
+        RouterKind::SlmDominant => cascade(settings, vec![slm, Step::llm()]),
+        RouterKind::SlmOnly => cascade(settings, vec![slm]),
+        RouterKind::LlmOnly => cascade(settings, vec![Step::llm()]),
+        RouterKind::Cascade => {
+            let models = spec.models.iter().flatten().enumerate();
+            let threshold = |at: usize| match &spec.thresholds {
+                Some(thresholds) => thresholds.get(at).copied().unwrap_or(0.0),
+                None => settings.threshold,
+            };
+            let steps = models.map(|(at, name)| Step::named(name, threshold(at))).collect();
+            cascade(settings, steps)
+        }
+        RouterKind::Random => Ok(Box::new(Random::new(settings, spec.share.unwrap_or(RANDOM_SHARE), parts.seed))),
         RouterKind::HybridSpecialist => {
-            let classifier = classifier.ok_or_else(|| {
+            let classifier = parts.classifier.ok_or_else(|| {
                 usage(
                     "the hybrid-specialist router needs a domain classifier, which is trained on labelled samples of \
                      the train split; add some or leave this router out",
                 )
             })?;
-            Box::new(HybridSpecialist::new(settings, classifier, specialists)?)
+            Ok(Box::new(HybridSpecialist::new(settings, classifier, parts.specialists)?))
         }
-    })
+        RouterKind::Knn | RouterKind::Logistic | RouterKind::Mf => {
+            let embed = encoder(spec, parts.embed)?;
+            let predictor = spec.fitted.as_ref().and_then(|fitted| fitted.predictor.clone());
+            let predictor = predictor.context("a router that predicts was fitted without a predictor")?;
+            Ok(Box::new(Predicted::new(kind, settings, predictor, spec.gain.unwrap_or(0.0), embed)))
+        }
+        RouterKind::CascadeRouting => {
+            let embed = encoder(spec, parts.embed)?;
+            let models = spec.fitted.as_ref().map_or(&[][..], |fitted| &fitted.models);
+            let worth = spec.usd_per_right_answer.ok_or_else(|| {
+                usage(format!(
+                    "the router {:?} must know what a right answer is worth: set `usd_per_right_answer`",
+                    spec.name()
+                ))
+            })?;
+            Ok(Box::new(CascadeRouting::new(settings, models, worth, embed)))
+        }
+    }
+}
+
+/// The encoder that a router was fitted with.
+fn encoder(spec: &RouterSpec, embed: Option<(Arc<dyn Embed>, &str)>) -> Result<Arc<dyn Embed>> {
+    let (embed, sha256) = embed.context("a router that reads texts has no encoder")?;
+    let fitted = spec.fitted.as_ref();
+    if let Some(wanted) = fitted.and_then(|fitted| fitted.encoder_sha256.as_deref()).filter(|wanted| *wanted != sha256)
+    {
+        return Err(usage(format!(
+            "the router {:?} was fitted on the embeddings of other encoder weights ({wanted}, not {sha256}): fit it again",
+            spec.name()
+        )));
+    }
+    let dimension = embed.embed(&["a"])?.first().map_or(0, Vec::len);
+    match fitted.and_then(super::fitted::Fitted::dimension) {
+        Some(wanted) if wanted != dimension => Err(usage(format!(
+            "the router {:?} was fitted on embeddings of {wanted} numbers, but the encoder gives {dimension}: fit it again",
+            spec.name()
+        ))),
+        _ => Ok(embed),
+    }
 }
 
 fn check(settings: &RouterSettings) -> Result<()> {

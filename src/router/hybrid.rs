@@ -1,7 +1,7 @@
 //! A classifier picks the domain; specialists answer theirs, the LLM the rest.
 
-use super::repair::{cascade, escalate, latest_tier, safety, settle};
-use super::{AttemptEvidence, Decision, DomainClassifier, Evidence, PromptVariant, Reason};
+use super::repair::{Step, call, follow, safety};
+use super::{Decision, DomainClassifier, Evidence, PromptVariant, Reason};
 use super::{Router, RouterKind, RouterSettings, Tier};
 use crate::error::{Result, usage};
 use crate::task::{Query, Specialist};
@@ -48,7 +48,7 @@ impl HybridSpecialist {
 
     fn first(&self, query: &Query, evidence: Evidence<'_>) -> Result<Decision> {
         if let Some(reason) = safety(&self.settings.safety, evidence) {
-            return Ok(escalate(reason));
+            return Ok(call(&Step::llm(), reason));
         }
         let (domain, probability) = self.classifier.classify(&query.input)?;
         Ok(match self.specialists.get(&domain) {
@@ -58,15 +58,7 @@ impl HybridSpecialist {
                 variant: PromptVariant::Specialist(domain.clone()),
                 reason: Reason::Domain { domain, probability },
             },
-            _ => escalate(Reason::NoSpecialist { domain, probability }),
-        })
-    }
-
-    /// The model of the specialist that was called, told from its first attempt.
-    fn model(&self, attempts: &[AttemptEvidence]) -> Option<String> {
-        attempts.iter().rev().find_map(|attempt| match &attempt.variant {
-            PromptVariant::Specialist(domain) => self.specialists.get(domain).cloned().flatten(),
-            _ => None,
+            _ => call(&Step::llm(), Reason::NoSpecialist { domain, probability }),
         })
     }
 }
@@ -77,10 +69,8 @@ impl Router for HybridSpecialist {
     }
 
     fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Result<Decision> {
-        match latest_tier(evidence) {
-            None => self.first(query, evidence),
-            Some(Tier::Slm) => Ok(cascade(&self.settings, evidence.attempts, self.model(evidence.attempts))),
-            Some(Tier::Llm) => Ok(settle(&self.settings, evidence.attempts, Tier::Llm)),
-        }
+        let Some(first) = evidence.attempts.first() else { return self.first(query, evidence) };
+        let steps = [Step::specialist(&self.settings, first.model.clone()), Step::llm()];
+        Ok(follow(&self.settings, &steps, evidence.attempts, Reason::FirstChoice))
     }
 }

@@ -1,7 +1,7 @@
 //! The LLM answers, except for what the user lets it downshift.
 
-use super::repair::{call, cascade, latest_tier, settle};
-use super::{Decision, Evidence, Reason, Router, RouterKind, RouterSettings, Tier};
+use super::repair::{Step, call, follow};
+use super::{Decision, Evidence, Reason, Router, RouterKind, RouterSettings};
 use crate::error::Result;
 use crate::safety::Certainty;
 use crate::task::Query;
@@ -11,13 +11,14 @@ use crate::task::Query;
 #[derive(Debug, Clone)]
 pub struct LlmFirst {
     settings: RouterSettings,
+    steps: [Step; 2],
 }
 
 impl LlmFirst {
-    /// From the settings.
+    /// From the settings, and the SLM of the downshift.
     #[must_use]
-    pub fn new(settings: RouterSettings) -> Self {
-        Self { settings }
+    pub(super) fn new(settings: RouterSettings, slm: Step) -> Self {
+        Self { settings, steps: [slm, Step::llm()] }
     }
 
     /// The query's length in characters, where the rule lets it stay local.
@@ -35,13 +36,13 @@ impl Router for LlmFirst {
     }
 
     fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Result<Decision> {
-        Ok(match latest_tier(evidence) {
-            None => match self.downshift(query, evidence) {
-                Some(score) => call(Tier::Slm, None, Reason::Downshift { score }),
-                None => settle(&self.settings, evidence.attempts, Tier::Llm),
-            },
-            Some(Tier::Slm) => cascade(&self.settings, evidence.attempts, None),
-            Some(Tier::Llm) => settle(&self.settings, evidence.attempts, Tier::Llm),
+        let [slm, llm] = &self.steps;
+        if !evidence.attempts.is_empty() {
+            return Ok(follow(&self.settings, &self.steps, evidence.attempts, Reason::FirstChoice));
+        }
+        Ok(match self.downshift(query, evidence) {
+            Some(score) => call(slm, Reason::Downshift { score }),
+            None => call(llm, Reason::FirstChoice),
         })
     }
 }

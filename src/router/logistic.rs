@@ -73,6 +73,27 @@ impl Logistic {
         Self { weights: weights.as_chunks().0.to_vec(), classes }
     }
 
+    /// The weights of each class, the bias last.
+    pub(crate) fn weights(&self) -> Vec<Vec<f64>> {
+        let blocks = self.classes.div_ceil(LANES);
+        let of =
+            |class: usize| self.weights.iter().skip(class / LANES).step_by(blocks).map(|w| w[class % LANES]).collect();
+        (0..self.classes).map(of).collect()
+    }
+
+    /// The model of these weights, equally many for each class.
+    pub(crate) fn from_weights(of_classes: &[Vec<f64>]) -> Self {
+        let (classes, blocks) = (of_classes.len(), of_classes.len().div_ceil(LANES));
+        let features = of_classes.first().map_or(0, Vec::len);
+        let mut weights = vec![[0.0; LANES]; features * blocks];
+        for (class, of_class) in of_classes.iter().enumerate() {
+            for (feature, &weight) in of_class.iter().enumerate() {
+                weights[feature * blocks + class / LANES][class % LANES] = weight;
+            }
+        }
+        Self { weights, classes }
+    }
+
     /// The probability of each class.
     pub(crate) fn probabilities(&self, row: &Row) -> Vec<f64> {
         let mut p = vec![[0.0; LANES]; self.classes.div_ceil(LANES)];
@@ -183,7 +204,7 @@ pub(crate) fn inner(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// L-BFGS with backtracking (Nocedal and Wright, "Numerical Optimization", algorithms 7.4 and 3.1).
-fn minimise(mut x: Vec<f64>, f: impl Fn(&[f64]) -> (f64, Vec<f64>)) -> Vec<f64> {
+pub(super) fn minimise(mut x: Vec<f64>, f: impl Fn(&[f64]) -> (f64, Vec<f64>)) -> Vec<f64> {
     let (mut value, mut gradient) = f(&x);
     let mut past: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::new();
     for _ in 0..ITERATIONS {
@@ -286,6 +307,16 @@ mod tests {
         for (p, share) in p.iter().zip([0.7, 0.2, 0.1]) {
             assert!((p - share).abs() < 1e-3, "{p} against {share}");
         }
+    }
+
+    #[test]
+    fn a_model_is_its_weights() {
+        let rows: Vec<Row> = (0..30).map(|i| row(&[f64::from(i % 10) - 4.5, f64::from(i % 7)], &[])).collect();
+        let classes_of: Vec<usize> = (0..30).map(|i| i % 10).collect();
+        let model = Logistic::fit(Examples { rows: &rows, classes_of: &classes_of, classes: 10, sparse: 0 }, 1.0);
+        assert_eq!(model.weights().len(), 10);
+        assert!(model.weights().iter().all(|of_class| of_class.len() == 3));
+        assert_eq!(Logistic::from_weights(&model.weights()), model);
     }
 
     #[test]

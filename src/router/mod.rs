@@ -2,29 +2,40 @@
 //! model. Routing before any call, cascading after one, repair and escalation are all this one loop.
 
 mod build;
+mod cascade;
+mod cascade_routing;
 mod classifier;
 mod domain;
 mod estimator;
+mod fitted;
 mod hybrid;
+mod kind;
 mod landmarks;
 mod llm_first;
-pub(crate) mod logistic;
+mod logistic;
+mod predicted;
+mod predictor;
+mod random;
 mod repair;
-mod slm_dominant;
-mod slm_only;
+mod rising;
+mod spec;
 mod terms;
 
 #[cfg(test)]
 mod tests;
 
-pub use build::{RouterSettings, build};
+pub use build::{RouterParts, RouterSettings, build};
 pub use classifier::{Choice, Classifier, ClassifierKind, Labelled};
 pub use domain::DomainClassifier;
 pub use estimator::Estimator;
+pub use fitted::{Fitted, FittedModel, mark};
 pub use hybrid::HybridSpecialist;
+pub use kind::RouterKind;
 pub use llm_first::LlmFirst;
-pub use slm_dominant::SlmDominant;
-pub use slm_only::SlmOnly;
+pub(crate) use predictor::fit_rightness;
+pub use predictor::{Learner, Lessons, Predictor};
+pub use rising::Rising;
+pub use spec::{MOST_REPAIRS, RouterSpec, read_routers, routers_text};
 
 use crate::error::Result;
 use crate::safety::Finding;
@@ -39,33 +50,6 @@ pub enum Tier {
     Slm,
     /// Large, remote, dear.
     Llm,
-}
-
-/// The strategies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum RouterKind {
-    /// The LLM answers; the SLM only where the user lets it downshift.
-    LlmFirst,
-    /// The SLM answers first and escalates on evidence.
-    SlmDominant,
-    /// A classifier picks the domain; specialists answer theirs, the LLM the rest.
-    HybridSpecialist,
-    /// Control: the SLM answers everything.
-    SlmOnly,
-}
-
-impl RouterKind {
-    /// The name used on the command line, in tables and in records.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LlmFirst => "llm-first",
-            Self::SlmDominant => "slm-dominant",
-            Self::HybridSpecialist => "hybrid-specialist",
-            Self::SlmOnly => "slm-only",
-        }
-    }
 }
 
 /// How the prompt of a call is made.
@@ -89,6 +73,25 @@ pub enum PromptVariant {
 pub enum Reason {
     /// The strategy starts with this model.
     FirstChoice,
+    /// Chance chose.
+    Random {
+        /// The LLM's share.
+        share: f64,
+    },
+    /// The expected gain of the LLM over the SLM chose.
+    Predicted {
+        /// What was expected.
+        gain: f64,
+        /// The gain above which the LLM is asked.
+        asked: f64,
+    },
+    /// What the call was expected to add was worth its price, or there was no answer yet.
+    WorthItsPrice {
+        /// Right answers that it was expected to add to those so far.
+        adds: f64,
+        /// Its price in dollars.
+        usd: f64,
+    },
     /// The user's downshift rule kept an easy query local.
     Downshift {
         /// The rule's own measure.
@@ -147,7 +150,7 @@ pub enum Decision {
     Call {
         /// Which.
         tier: Tier,
-        /// A specialist's own model (a manifest's name or a path); `None` is the tier's model.
+        /// A model of its own (a manifest's name or a path); `None` is the tier's model.
         model: Option<String>,
         /// With which prompt.
         variant: PromptVariant,
@@ -170,6 +173,8 @@ pub enum Decision {
 pub struct AttemptEvidence {
     /// Who answered.
     pub tier: Tier,
+    /// The model that was asked for by name; `None` is the tier's.
+    pub model: Option<String>,
     /// With which prompt.
     pub variant: PromptVariant,
     /// Probability of the answer by the model's own token probabilities, 0..1; `None` where the engine gives none.

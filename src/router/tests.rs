@@ -44,7 +44,25 @@ fn specialists() -> Vec<Specialist> {
 }
 
 fn router(kind: RouterKind, settings: &RouterSettings) -> Box<dyn Router> {
-    build(kind, settings, &specialists(), Some(classifier())).expect("a router")
+    of_spec(&RouterSpec::plain(kind), settings)
+}
+
+fn of_spec(spec: &RouterSpec, settings: &RouterSettings) -> Box<dyn Router> {
+    let specialists = specialists();
+    let parts = RouterParts {
+        specialists: &specialists,
+        classifier: Some(classifier()),
+        embed: Some((Arc::new(Words), "sum")),
+        seed: 7,
+    };
+    build(spec, settings, parts).expect("a router")
+}
+
+/// The strategies of a file.
+fn of_text(text: &str) -> Result<Vec<RouterSpec>> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    read_routers(file.path())
 }
 
 fn query(input: &str) -> Query {
@@ -76,9 +94,9 @@ fn run(
     loop {
         let decision = router.decide(&query(input), Evidence { attempts: &attempts, findings }).expect("a decision");
         decisions.push(decision.clone());
-        let Decision::Call { tier, variant, .. } = decision else { return (decisions, attempts) };
+        let Decision::Call { tier, model, variant, .. } = decision else { return (decisions, attempts) };
         let (confidence, contract_valid, failed) = answers[attempts.len() % answers.len()];
-        attempts.push(AttemptEvidence { tier, variant, confidence, contract_valid, failed });
+        attempts.push(AttemptEvidence { tier, model, variant, confidence, contract_valid, failed });
         assert!(attempts.len() < 100, "the loop does not end");
     }
 }
@@ -234,11 +252,16 @@ fn a_router_that_cannot_work_is_a_usage_error() {
     let settings = RouterSettings::default();
     let stranger = [Specialist { domain: "Zoo".to_owned(), model: None, prompt: None }];
     let wrong = RouterSettings { threshold: f64::NAN, ..settings.clone() };
+    let hybrid = RouterSpec::plain(RouterKind::HybridSpecialist);
+    let parts = |specialists, classifier| RouterParts { specialists, classifier, ..RouterParts::default() };
     for result in [
-        build(RouterKind::HybridSpecialist, &settings, &specialists(), None),
-        build(RouterKind::HybridSpecialist, &settings, &[], Some(classifier())),
-        build(RouterKind::HybridSpecialist, &settings, &stranger, Some(classifier())),
-        build(RouterKind::SlmDominant, &wrong, &[], None),
+        build(&hybrid, &settings, parts(&specialists(), None)),
+        build(&hybrid, &settings, parts(&[], Some(classifier()))),
+        build(&hybrid, &settings, parts(&stranger, Some(classifier()))),
+        build(&RouterSpec::plain(RouterKind::SlmDominant), &wrong, RouterParts::default()),
+        build(&RouterSpec::plain(RouterKind::Cascade), &settings, RouterParts::default()),
+        build(&RouterSpec::plain(RouterKind::Knn), &settings, RouterParts::default()),
+        build(&RouterSpec::plain(RouterKind::CascadeRouting), &settings, RouterParts::default()),
     ] {
         let error = result.err().expect("an error");
         assert_eq!(crate::error::ExitStatus::of(&error), crate::error::ExitStatus::Usage, "{error:#}");
@@ -267,6 +290,203 @@ fn answer() -> impl Strategy<Value = Answer> {
     )
 }
 
+/// A predictor of two kinds of queries: the LLM gains on printers, and on nothing else.
+fn fitted(kind: &str) -> Fitted {
+    let texts = ["vpn", "printer", "badge", "salary"];
+    let vectors = Words.embed(&texts).expect("embedded");
+    let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+    let (weak, strong) = ([1.0, 0.0, 1.0, 1.0], [1.0; 4]);
+    let lessons = Lessons { vectors: &vectors, weak: &weak, strong: &strong };
+    let learner = Learner::ALL.into_iter().find(|learner| learner.name() == kind);
+    let model = |name: &str, usd, weak: [bool; 4]| FittedModel {
+        name: name.to_owned(),
+        usd,
+        weights: fit_rightness(&vectors, &weak),
+        calibration: (name == "slm").then(|| Rising { at: vec![0.0, 1.0], value: vec![0.0, 1.0] }),
+        spread: if name == "slm" { vec![0.2, 0.5, 0.9] } else { Vec::new() },
+    };
+    let models = vec![model("slm", 0.001, [true, false, true, true]), model("llm", 0.01, [true; 4])];
+    Fitted {
+        task: "t".to_owned(),
+        runs: vec!["run".to_owned()],
+        slm: "small".to_owned(),
+        llm: "large".to_owned(),
+        target: String::new(),
+        samples: texts.map(mark).to_vec(),
+        encoder_sha256: Some("sum".to_owned()),
+        calibration: None,
+        predictor: learner.map(|learner| Predictor::fit(learner, lessons)),
+        models: if kind == "cascade-routing" { models } else { Vec::new() },
+    }
+}
+
+/// A strategy of each kind.
+fn every_kind() -> Vec<RouterSpec> {
+    let spec = |kind: RouterKind| {
+        let plain = RouterSpec::plain(kind);
+        match kind {
+            RouterKind::Cascade => RouterSpec {
+                models: Some(["slm", "medium", "llm"].map(str::to_owned).to_vec()),
+                thresholds: Some(vec![0.9, 0.6]),
+                ..plain
+            },
+            RouterKind::Knn | RouterKind::Logistic | RouterKind::Mf => {
+                RouterSpec { gain: Some(0.3), fitted: Some(fitted(kind.name())), ..plain }
+            }
+            RouterKind::CascadeRouting => RouterSpec {
+                confidence: Some(Estimator::LabelSpan),
+                usd_per_right_answer: Some(0.05),
+                fitted: Some(fitted(kind.name())),
+                ..plain
+            },
+            _ => plain,
+        }
+    };
+    RouterKind::ALL.into_iter().map(spec).collect()
+}
+
+#[test]
+fn a_cascade_asks_its_models_in_order_each_by_its_own_threshold() {
+    let [cascade] = of_text(
+        "[[router]]\nkind = \"cascade\"\nmodels = [\"slm\", \"medium\", \"llm\"]\nthresholds = [0.9, 0.6]\nmax_repairs = 1\n",
+    )
+    .expect("read")
+    .try_into()
+    .expect("one router");
+    let router = of_spec(&cascade, &RouterSettings::default());
+    let sure = |p: f64| (Some(p), Some(true), false);
+    let (decisions, attempts) = run(&*router, "vpn", &[], &[sure(0.8), BROKEN, sure(0.5), GOOD]);
+    assert_eq!(
+        story(&decisions),
+        ["Slm FirstChoice", "Slm LowConfidence", "Slm ContractRepair", "Llm LowConfidence", "accept 3 Accepted"]
+    );
+    let models: Vec<_> = attempts.iter().map(|attempt| attempt.model.as_deref()).collect();
+    assert_eq!(models, [None, Some("medium"), Some("medium"), None], "a repair is made by the model that answered");
+    let (decisions, _) = run(&*router, "vpn", &[], &[sure(0.8), sure(0.7)]);
+    assert_eq!(story(&decisions), ["Slm FirstChoice", "Slm LowConfidence", "accept 1 Accepted"]);
+    let (decisions, _) = run(&*router, "vpn", &[finding(FindingKind::Risk, "legal")], &[GOOD]);
+    assert_eq!(story(&decisions), ["Llm Safety", "accept 0 Accepted"], "a finding goes to the last model");
+}
+
+#[test]
+fn chance_gives_the_llm_its_share_and_the_same_queries_each_time() {
+    let spec = RouterSpec { share: Some(0.3), ..RouterSpec::plain(RouterKind::Random) };
+    let router = of_spec(&spec, &RouterSettings::default());
+    let asked = |router: &dyn Router| -> Vec<bool> {
+        (0..2000)
+            .map(|i| {
+                let query = Query { id: format!("q{i}"), input: String::new() };
+                let decision = router.decide(&query, Evidence { attempts: &[], findings: &[] }).expect("a decision");
+                matches!(decision, Decision::Call { tier: Tier::Llm, .. })
+            })
+            .collect()
+    };
+    let first = asked(&*router);
+    let share = first.iter().filter(|&&llm| llm).count() as f64 / 2000.0;
+    assert!((share - 0.3).abs() < 0.035, "{share}");
+    assert_eq!(first, asked(&*of_spec(&spec, &RouterSettings::default())));
+}
+
+#[test]
+fn a_predicted_gain_asks_the_llm_where_it_is_worth_it() {
+    for kind in [RouterKind::Knn, RouterKind::Logistic, RouterKind::Mf] {
+        let mut fitted = fitted(kind.name());
+        if let Some(Predictor::Knn { neighbours, .. }) = &mut fitted.predictor {
+            *neighbours = 1;
+        }
+        let score = |word: &str| {
+            let vector = Words.embed(&[word]).expect("embedded").remove(0);
+            fitted.predictor.as_ref().map_or(0.0, |predictor| predictor.score(&vector))
+        };
+        let (hard, easy) = (score("printer"), score("vpn"));
+        assert!(hard > easy, "{kind:?}: {hard} and {easy}");
+        // Four queries teach a regression little: what it expects is right in order, not in size.
+        let gain = Some(f64::midpoint(hard, easy));
+        let spec = RouterSpec { gain, fitted: Some(fitted.clone()), ..RouterSpec::plain(kind) };
+        let router = of_spec(&spec, &RouterSettings::default());
+        let low = (Some(0.1), Some(true), false);
+        let told = |word| story(&run(&*router, word, &[], &[low]).0);
+        assert_eq!(told("printer"), ["Llm Predicted", "accept 0 Accepted"], "{kind:?}");
+        assert_eq!(told("vpn"), ["Slm Predicted", "accept 0 Accepted"], "{kind:?} does not look at confidence");
+        let (decisions, _) = run(&*router, "vpn", &[], &[FAILED, GOOD]);
+        assert_eq!(story(&decisions), ["Slm Predicted", "Llm AttemptFailed", "accept 1 Accepted"]);
+    }
+}
+
+#[test]
+fn cascade_routing_calls_while_an_answer_is_worth_its_price() {
+    let spec = |worth| RouterSpec {
+        confidence: Some(Estimator::LabelSpan),
+        usd_per_right_answer: Some(worth),
+        fitted: Some(fitted("cascade-routing")),
+        ..RouterSpec::plain(RouterKind::CascadeRouting)
+    };
+    let told = |worth, confidence| {
+        let router = of_spec(&spec(worth), &RouterSettings::default());
+        story(&run(&*router, "vpn", &[], &[(Some(confidence), Some(true), false)]).0)
+    };
+    // The LLM costs a fifth of what a right answer is worth: the SLM is asked first, and its doubts pay for the LLM.
+    assert_eq!(told(0.05, 0.95), ["Slm WorthItsPrice", "accept 0 Accepted"]);
+    assert_eq!(told(0.05, 0.1), ["Slm WorthItsPrice", "Llm WorthItsPrice", "accept 1 Accepted"]);
+    // Where a right answer is worth less than the call, doubts do not pay.
+    assert_eq!(told(0.005, 0.1), ["Slm WorthItsPrice", "accept 0 Accepted"]);
+    let router = of_spec(&spec(0.05), &RouterSettings { max_repairs: 0, ..RouterSettings::default() });
+    let (decisions, _) = run(&*router, "vpn", &[], &[BROKEN, GOOD]);
+    assert_eq!(story(&decisions), ["Slm WorthItsPrice", "Llm WorthItsPrice", "accept 1 Accepted"]);
+    let (decisions, _) = run(&*router, "vpn", &[], &[FAILED]);
+    assert_eq!(story(&decisions), ["Slm WorthItsPrice", "Llm WorthItsPrice", "give up"]);
+}
+
+#[test]
+fn a_calibrated_confidence_is_what_the_threshold_is_compared_with() {
+    let text = "[[router]]\nname = \"sure\"\nkind = \"slm-dominant\"\nconfidence = \"margin\"\nthreshold = 0.5\n\
+                [router.fitted]\ntask = \"t\"\nruns = []\nslm = \"s\"\nllm = \"l\"\ntarget = \"\"\nsamples = []\n\
+                [router.fitted.calibration]\nat = [0.0, 1.0]\nvalue = [0.0, 0.6]\n";
+    let routers = of_text(text).expect("read");
+    assert_eq!(routers[0].name(), "sure");
+    let router = of_spec(&routers[0], &RouterSettings::default());
+    let (decisions, _) = run(&*router, "vpn", &[], &[(Some(0.8), Some(true), false), GOOD]);
+    assert_eq!(story(&decisions), ["Slm FirstChoice", "Llm LowConfidence", "accept 1 Accepted"]);
+    let Decision::Call { reason: Reason::LowConfidence { confidence, .. }, .. } = &decisions[1] else {
+        panic!("{decisions:?}")
+    };
+    assert!((confidence - 0.48).abs() < 1e-12, "{confidence}");
+    assert_eq!(of_text(&routers_text(&routers).expect("text")).expect("read"), routers, "what is written is read");
+}
+
+#[test]
+fn a_file_of_routers_that_cannot_work_says_what_is_wrong() {
+    let table = |rest: &str| format!("[[router]]\n{rest}\n");
+    for (text, word) in [
+        (String::new(), "no file of [[router]]"),
+        ("router = []".to_owned(), "has no [[router]]"),
+        (table("kind = \"slm-dominate\""), "unknown variant"),
+        (table("kind = \"slm-dominant\"\ntreshold = 0.5"), "treshold"),
+        (table("kind = \"slm-dominant\"\nthreshold = 1.5"), "not between 0 and 1"),
+        (table("kind = \"slm-dominant\"\nthreshold = nan"), "not between 0 and 1"),
+        (table("kind = \"slm-only\"\nthreshold = 0.5"), "does not read"),
+        (table("kind = \"random\"\nshare = -0.1"), "not between 0 and 1"),
+        (table("kind = \"cascade\""), "needs `models`"),
+        (table("kind = \"cascade\"\nmodels = [\"slm\"]"), "names 1 models"),
+        (table("kind = \"cascade\"\nmodels = [\"slm\", \"slm\"]"), "twice"),
+        (
+            table("kind = \"cascade\"\nmodels = [\"slm\", \"llm\"]\nthresholds = [0.1, 0.2]"),
+            "2 thresholds for 2 models",
+        ),
+        (table("kind = \"knn\""), "fit --run RUN --kind knn"),
+        (table("kind = \"slm-dominant\"\nname = \"a/b\""), "without `/`"),
+        (table("kind = \"slm-dominant\"\nname = \"llm-first\""), "must not say another"),
+        (table("kind = \"slm-dominant\"\nmax_repairs = 9"), "5 are the most"),
+    ] {
+        let error = format!("{:#}", of_text(&text).expect_err(&text));
+        assert!(error.contains(word), "{text}: {error}");
+    }
+    assert!(
+        format!("{:#}", read_routers(std::path::Path::new("/nowhere.toml")).expect_err("no file"))
+            .contains("/nowhere.toml")
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -279,18 +499,18 @@ proptest! {
         let settings = RouterSettings {
             confidence_required, max_repairs, downshift_max_chars, ..RouterSettings::default()
         };
-        for kind in
-            [RouterKind::LlmFirst, RouterKind::SlmDominant, RouterKind::HybridSpecialist, RouterKind::SlmOnly]
-        {
-            let (decisions, attempts) = run(&*router(kind, &settings), "vpn", &[], &answers);
-            prop_assert!(attempts.len() <= 2 * (max_repairs + 1));
+        for spec in every_kind() {
+            let models = spec.models.as_ref().map_or(2, Vec::len);
+            let kind = spec.kind;
+            let (decisions, attempts) = run(&*of_spec(&spec, &settings), "vpn", &[], &answers);
+            prop_assert!(attempts.len() <= models * (max_repairs + 1), "{kind:?}: {} calls", attempts.len());
             for decision in &decisions {
                 match decision {
                     Decision::Call { variant: PromptVariant::Repair { of }, .. } => {
                         prop_assert!(!attempts[*of].failed && attempts[*of].contract_valid == Some(false));
                     }
                     Decision::Accept { attempt, .. } => {
-                        prop_assert_eq!(*attempt, attempts.len() - 1);
+                        prop_assert!(*attempt == attempts.len() - 1 || kind == RouterKind::CascadeRouting);
                         prop_assert!(!attempts[*attempt].failed);
                     }
                     _ => {}

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// No strategy may call models more often than this in one trial; a router that does is at fault.
-const MOST_CALLS: usize = 16;
+const MOST_CALLS: usize = 64;
 
 /// Alternatives that are asked for beside each token: what entropy and margin are read from.
 pub const ALTERNATIVES: usize = 5;
@@ -28,8 +28,8 @@ pub struct Engines {
     pub slm: Arc<dyn Engine>,
     /// The large model.
     pub llm: Arc<dyn Engine>,
-    /// Specialists with a model of their own, by the name that the task gives.
-    pub specialists: BTreeMap<String, Arc<dyn Engine>>,
+    /// Models beyond these two, by the name that a specialist or a cascade gives.
+    pub named: BTreeMap<String, Arc<dyn Engine>>,
 }
 
 /// Which parts of an answer mean what.
@@ -176,7 +176,16 @@ impl<'a> State<'a> {
         let start = self.cell.clock.now();
         let enforced = self.cell.contract_mode.enforces();
         let estimator = self.cell.confidence;
-        let evidence: Vec<_> = self.attempts.iter().map(|attempt| evidence_of(attempt, enforced, estimator)).collect();
+        let asked = self.decisions.iter().filter_map(|decision| match decision {
+            Decision::Call { model, .. } => Some(model),
+            _ => None,
+        });
+        let evidence: Vec<_> = self
+            .attempts
+            .iter()
+            .zip(asked)
+            .map(|(attempt, model)| evidence_of(attempt, model.clone(), enforced, estimator))
+            .collect();
         let decision = self.cell.router.decide(self.query, Evidence { attempts: &evidence, findings });
         self.spans.add(Component::Routing, self.cell.clock.since(start));
         let decision =
@@ -202,8 +211,8 @@ impl<'a> State<'a> {
 
     fn engine(&self, tier: Tier, model: Option<&str>) -> &'a Arc<dyn Engine> {
         let engines = self.cell.engines;
-        match (tier, model.and_then(|name| engines.specialists.get(name))) {
-            (_, Some(specialist)) => specialist,
+        match (tier, model.and_then(|name| engines.named.get(name))) {
+            (_, Some(named)) => named,
             (Tier::Slm, None) => &engines.slm,
             (Tier::Llm, None) => &engines.llm,
         }
@@ -371,9 +380,10 @@ fn router_fault(what: &str) -> Failure {
     Failure { kind: FailureKind::Local, message: format!("the router {what}: this is a defect of the router") }
 }
 
-fn evidence_of(attempt: &Attempt, enforced: bool, estimator: Estimator) -> AttemptEvidence {
+fn evidence_of(attempt: &Attempt, model: Option<String>, enforced: bool, estimator: Estimator) -> AttemptEvidence {
     AttemptEvidence {
         tier: attempt.tier,
+        model,
         variant: attempt.variant.clone(),
         confidence: attempt.confidence.and_then(|confidence| confidence.value(estimator)),
         contract_valid: attempt.verdict.as_ref().filter(|_| enforced).map(|verdict| verdict.valid),

@@ -5,7 +5,7 @@ use crate::clock::{Clock, Component};
 use crate::contract::{Contract, ContractMode};
 use crate::engine::{Engine, EngineError, Reply, ScriptedEngine};
 use crate::memory::{Memory, MemoryKind, MemoryParts, MemorySpec, RetrieverKind, build};
-use crate::router::{RouterKind, RouterSettings};
+use crate::router::{RouterKind, RouterParts, RouterSettings, RouterSpec};
 use crate::safety::SafetyPolicy;
 use crate::task::{Label, Query, Task};
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ fn play_query(
     let engines = Engines {
         slm: Arc::clone(&slm) as Arc<dyn Engine>,
         llm: Arc::clone(&llm) as Arc<dyn Engine>,
-        specialists: BTreeMap::new(),
+        named: BTreeMap::new(),
     };
     let settings =
         RouterSettings { threshold: 0.6, max_repairs: 1, safety: safety.clone(), ..RouterSettings::default() };
@@ -97,7 +97,7 @@ fn play_query(
         clock: clock.clone(),
     };
     let memory: Box<dyn Memory> = build(&spec, &task, &parts, &mut |_| ()).expect("no memory");
-    let router = crate::router::build(kind, &settings, &[], None).expect("a router");
+    let router = crate::router::build(&RouterSpec::plain(kind), &settings, RouterParts::default()).expect("a router");
     let fields = AnswerFields {
         labels: vec!["Access".into(), "Storage".into()],
         label: "category".into(),

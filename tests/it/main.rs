@@ -14,6 +14,7 @@ mod memory;
 mod models;
 mod remote;
 mod replay;
+mod routers;
 mod safety;
 mod serve;
 mod speed;

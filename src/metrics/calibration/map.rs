@@ -2,6 +2,7 @@
 
 use super::super::statistics::{Undefined, undefined};
 use super::check;
+use crate::router::Rising;
 use serde::{Deserialize, Serialize};
 
 /// Log-odds are taken of confidences no nearer to 0 and 1 than this: beyond it, one sure answer that is wrong would decide
@@ -54,14 +55,8 @@ pub enum Map {
         /// The log-odds at p = ½.
         intercept: f64,
     },
-    /// The rising curve of least squares, by pooling adjacent violators (Zadrozny and Elkan, 2002): linear between these
-    /// points, level beyond them.
-    Isotonic {
-        /// Confidences, rising.
-        at: Vec<f64>,
-        /// Shares right, not falling.
-        value: Vec<f64>,
-    },
+    /// The rising curve of least squares, by pooling adjacent violators (Zadrozny and Elkan, 2002).
+    Isotonic(Rising),
 }
 
 impl Map {
@@ -74,7 +69,7 @@ impl Map {
         match kind {
             MapKind::Temperature => temperature(confidences, right),
             MapKind::Platt => platt(confidences, right),
-            MapKind::Isotonic => Ok(isotonic(confidences, right)),
+            MapKind::Isotonic => Ok(Map::Isotonic(isotonic(confidences, right))),
         }
     }
 
@@ -84,7 +79,7 @@ impl Map {
         match self {
             Self::Temperature { .. } => MapKind::Temperature,
             Self::Platt { .. } => MapKind::Platt,
-            Self::Isotonic { .. } => MapKind::Isotonic,
+            Self::Isotonic(_) => MapKind::Isotonic,
         }
     }
 
@@ -94,7 +89,7 @@ impl Map {
         match self {
             Self::Temperature { temperature } => sigmoid(logit(confidence) / temperature),
             Self::Platt { slope, intercept } => sigmoid(slope * logit(confidence) + intercept),
-            Self::Isotonic { at, value } => interpolate(at, value, confidence),
+            Self::Isotonic(curve) => curve.apply(confidence),
         }
     }
 }
@@ -214,7 +209,7 @@ impl Block {
     }
 }
 
-fn isotonic(confidences: &[f64], right: &[bool]) -> Map {
+fn isotonic(confidences: &[f64], right: &[bool]) -> Rising {
     let mut sorted: Vec<(f64, bool)> = confidences.iter().copied().zip(right.iter().copied()).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut blocks: Vec<Block> = Vec::new();
@@ -240,16 +235,5 @@ fn isotonic(confidences: &[f64], right: &[bool]) -> Map {
             value.push(block.mean());
         }
     }
-    Map::Isotonic { at, value }
-}
-
-fn interpolate(at: &[f64], value: &[f64], x: f64) -> f64 {
-    match at.partition_point(|&a| a <= x) {
-        0 => value.first().copied().unwrap_or(x),
-        above if above == at.len() => value.last().copied().unwrap_or(x),
-        above => {
-            let (x0, x1, y0, y1) = (at[above - 1], at[above], value[above - 1], value[above]);
-            y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-        }
-    }
+    Rising { at, value }
 }

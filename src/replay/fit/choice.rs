@@ -1,0 +1,159 @@
+//! The setting of a router that meets a target at the least price.
+
+use crate::error::{Result, usage};
+use crate::replay::{Known, Outcomes};
+use serde::Serialize;
+
+/// What a setting is chosen for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// Quality at most so far below that of always asking the LLM, 0 to 1.
+    Loss(f64),
+    /// At most this share of the queries for the LLM, 0 to 1.
+    Share(f64),
+    /// At most so many dollars for 1,000 queries.
+    Budget(f64),
+}
+
+impl Target {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Self::Loss(most) => format!("quality at most {most} below always asking the LLM"),
+            Self::Share(most) => format!("at most {most} of the queries for the LLM"),
+            Self::Budget(most) => format!("at most {most} dollars for 1,000 queries"),
+        }
+    }
+}
+
+/// Where a setting leads.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Effect {
+    /// Share of the queries that the LLM gets.
+    pub llm_share: f64,
+    /// Mean quality, 0 to 1.
+    pub quality: f64,
+    /// Mean dollars for 1,000 queries; null where not every answer has a price.
+    pub usd_per_1000: Option<f64>,
+}
+
+/// The best of the settings that meet a target: for a loss the cheapest, else the one of the highest quality; of equals the one
+/// that asks the LLM least.
+pub(super) fn best<T>(settings: Vec<(T, Effect)>, target: Target, strong: f64) -> Result<(T, Effect)> {
+    let meets = |effect: &Effect| match target {
+        // Means of the same numbers in another order may differ in the last digit.
+        Target::Loss(most) => effect.quality >= strong - most - 1e-12,
+        Target::Share(most) => effect.llm_share <= most + 1e-12,
+        Target::Budget(most) => effect.usd_per_1000.is_some_and(|usd| usd <= most),
+    };
+    if matches!(target, Target::Budget(_)) && settings.iter().all(|(_, effect)| effect.usd_per_1000.is_none()) {
+        return Err(usage("a budget needs prices, and not every answer of these runs has one: bench with --price"));
+    }
+    let price = |effect: &Effect| effect.usd_per_1000.unwrap_or(effect.llm_share);
+    let better = |a: &Effect, b: &Effect| match target {
+        Target::Loss(_) => price(a).total_cmp(&price(b)).then(b.quality.total_cmp(&a.quality)),
+        _ => b.quality.total_cmp(&a.quality).then(price(a).total_cmp(&price(b))),
+    };
+    let least = settings.iter().map(|(_, effect)| price(effect)).fold(f64::INFINITY, f64::min);
+    let found = settings
+        .into_iter()
+        .filter(|(_, effect)| meets(effect))
+        .min_by(|a, b| better(&a.1, &b.1).then(a.1.llm_share.total_cmp(&b.1.llm_share)));
+    found.ok_or_else(|| {
+        usage(format!(
+            "no setting meets the target ({}): the cheapest costs {least:.4} for 1,000 queries",
+            target.words()
+        ))
+    })
+}
+
+/// Every threshold of a score by which rows go to the LLM, with where it leads: rows of a score above it are sent. `lowest` and
+/// `highest` are the ends of the score's scale.
+pub(super) fn thresholds(
+    outcomes: &Outcomes,
+    send: &[f64],
+    known: Known,
+    (lowest, highest): (f64, f64),
+) -> Vec<(f64, Effect)> {
+    let n = send.len() as f64;
+    let mut order: Vec<usize> = (0..send.len()).collect();
+    order.sort_by(|&a, &b| send[b].total_cmp(&send[a]).then(a.cmp(&b)));
+    let quality = outcomes.weak.iter().sum::<f64>();
+    let usd = outcomes.cost.as_ref().map(|cost| cost.weak.iter().sum::<f64>());
+    let (mut gained, mut added, mut sent) = (0.0, 0.0, 0);
+    let mut found = Vec::new();
+    let mut note = |threshold: f64, sent: usize, gained: f64, added: f64| {
+        let llm_share = sent as f64 / n;
+        let usd_per_1000 = usd.map(|usd| (usd + added) / n * 1000.0);
+        found.push((threshold, Effect { llm_share, quality: (quality + gained) / n, usd_per_1000 }));
+    };
+    note(highest, 0, 0.0, 0.0);
+    let groups: Vec<&[usize]> = order.chunk_by(|&a, &b| send[a] == send[b]).collect();
+    for (at, group) in groups.iter().enumerate() {
+        for &row in *group {
+            sent += 1;
+            gained += outcomes.strong[row] - outcomes.weak[row];
+            if let Some(cost) = &outcomes.cost {
+                added += cost.strong[row] - if known == Known::BeforeCall { cost.weak[row] } else { 0.0 };
+            }
+        }
+        // Halfway to the next row that stays; below the last one at the end of the scale, where that lies below it.
+        let here = send[group[0]];
+        let threshold = groups.get(at + 1).map_or(lowest, |next| f64::midpoint(here, send[next[0]]));
+        if threshold < here {
+            note(threshold, sent, gained, added);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::Sides;
+
+    fn outcomes() -> Outcomes {
+        Outcomes {
+            weak_model: "small".into(),
+            strong_model: "large".into(),
+            weak: vec![0.0, 1.0, 0.0, 1.0],
+            strong: vec![1.0, 1.0, 1.0, 0.0],
+            cost: Some(Sides { weak: vec![0.001; 4], strong: vec![0.01; 4] }),
+            latency: None,
+            hardware: None,
+            scores: Vec::new(),
+            query_of: vec![0, 1, 2, 3],
+            queries: 4,
+            texts: None,
+            excluded: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_threshold_is_told_with_what_it_does() {
+        let send = [0.9, 0.5, 0.5, -1.0];
+        let found = thresholds(&outcomes(), &send, Known::BeforeCall, (-1.0, 1.0));
+        let told: Vec<_> = found.iter().map(|(t, e)| (*t, e.llm_share, e.quality)).collect();
+        // The row at the lowest end of the scale cannot be sent by any threshold on it.
+        assert_eq!(told, [(1.0, 0.0, 0.5), (0.7, 0.25, 0.75), (-0.25, 0.75, 1.0)]);
+        let usd = found[1].1.usd_per_1000.unwrap();
+        assert!((usd - (0.01 + 3.0 * 0.001) / 4.0 * 1000.0).abs() < 1e-9, "{usd}");
+        let after = thresholds(&outcomes(), &send, Known::AfterWeak, (-1.0, 1.0))[1].1.usd_per_1000.unwrap();
+        assert!((after - (0.01 + 4.0 * 0.001) / 4.0 * 1000.0).abs() < 1e-9, "both models are paid: {after}");
+    }
+
+    #[test]
+    fn each_target_takes_the_cheapest_or_the_best_that_meets_it() {
+        let found = || thresholds(&outcomes(), &[0.9, 0.5, 0.4, 0.3], Known::BeforeCall, (-1.0, 1.0));
+        let chosen =
+            |target| best(found(), target, 0.75).map(|(_, effect)| effect.llm_share).map_err(|e| e.to_string());
+        assert_eq!(chosen(Target::Loss(0.0)), Ok(0.25), "0.75 is reached by one call");
+        assert_eq!(chosen(Target::Loss(0.25)), Ok(0.0));
+        assert_eq!(chosen(Target::Share(0.6)), Ok(0.25), "the second call gains nothing");
+        assert_eq!(chosen(Target::Share(0.75)), Ok(0.75));
+        assert_eq!(chosen(Target::Budget(4.0)), Ok(0.25));
+        assert!(chosen(Target::Budget(0.5)).unwrap_err().contains("the cheapest costs 1.0000"));
+    }
+}

@@ -1,0 +1,412 @@
+//! Routers learned from runs in which both models answered.
+//!
+//! What a router learns comes from all rows. Its setting is chosen for a target; where it learned from texts, that is done on
+//! scores of rows that were not learned from (cross-fitting), and elsewhere on the rows themselves, which flatters it: what it is
+//! worth, a run on other samples tells. The samples stay in the file as marks, so that none of them is ever scored under it.
+
+mod cascade;
+mod choice;
+
+#[cfg(test)]
+mod tests;
+
+pub use choice::{Effect, Target};
+
+use super::learned::{LEAST_QUERIES, cross_fitted};
+use super::runs::{load, models, outcomes, pair};
+use super::{BeatsRandom, Known, Options, Outcomes, replay};
+use crate::error::{Context, Result, anyhow, usage};
+use crate::memory::Embed;
+use crate::metrics::calibration::threshold::{Caution, for_escalation, for_loss};
+use crate::metrics::calibration::{Map, MapKind};
+use crate::record::Run;
+use crate::router::{Estimator, Fitted, Learner, Lessons, Predictor, RouterKind, RouterSpec, Tier, mark};
+use crate::safety::Finding;
+use crate::task::{Query, Task};
+use crate::trial::Confidence;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Rows with a confidence, of all rows, that are enough to calibrate on.
+const CONFIDENT_SHARE: f64 = 0.9;
+/// Queries that a calibration is fitted on at least.
+const LEAST_CALIBRATED: u32 = 20;
+
+/// What is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FitKind {
+    /// Before any call: the mean gain of the nearest queries.
+    Knn,
+    /// Before any call: logistic regression on the query's embedding.
+    Logistic,
+    /// Before any call: matrix factorisation of queries and models.
+    Mf,
+    /// slm-dominant with a calibrated confidence and a threshold.
+    Isotonic,
+    /// cascade-routing.
+    Cascade,
+}
+
+impl FitKind {
+    /// The name used on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Knn => "knn",
+            Self::Logistic => "logistic",
+            Self::Mf => "mf",
+            Self::Isotonic => "isotonic",
+            Self::Cascade => "cascade",
+        }
+    }
+
+    /// Whether it learns from the queries' texts.
+    #[must_use]
+    pub fn reads_texts(self) -> bool {
+        self != Self::Isotonic
+    }
+
+    fn learner(self) -> Option<(Learner, RouterKind)> {
+        match self {
+            Self::Knn => Some((Learner::Knn, RouterKind::Knn)),
+            Self::Logistic => Some((Learner::Logistic, RouterKind::Logistic)),
+            Self::Mf => Some((Learner::Mf, RouterKind::Mf)),
+            Self::Isotonic | Self::Cascade => None,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitOptions {
+    /// What is learned.
+    pub kind: FitKind,
+    /// The router's name; its kind's where it is missing.
+    pub name: Option<String>,
+    /// How confidence is read, where the router looks at it.
+    pub confidence: Estimator,
+    /// What its setting is chosen for.
+    pub target: Target,
+    /// Whether the target shall hold in the mean over other samples that are exchangeable with these; `isotonic` alone.
+    pub conformal: bool,
+    /// What a right answer is worth, in dollars, for `cascade`; chosen for the target where it is missing.
+    pub usd_per_right_answer: Option<f64>,
+}
+
+/// What was learned.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fit {
+    /// The router.
+    #[serde(skip)]
+    pub router: RouterSpec,
+    /// What was asked for.
+    pub kind: &'static str,
+    /// The router's name.
+    pub name: String,
+    /// Rows that it learned from.
+    pub n: usize,
+    /// Distinct queries among them.
+    pub queries: u32,
+    /// Mean quality of the SLM alone.
+    pub weak: f64,
+    /// Mean quality of the LLM alone.
+    pub strong: f64,
+    /// What the setting was chosen for.
+    pub target: String,
+    /// The key that was chosen, and its value.
+    pub setting: (&'static str, f64),
+    /// Where it led.
+    pub effect: Effect,
+    /// Whether `effect` comes from rows that were not learned from.
+    pub cross_fitted: bool,
+    /// Whether the score beats sending queries at random, by its cross-fitted APGR; null where it is not a score before any call.
+    pub beats_random: Option<BeatsRandom>,
+    /// What the reader must know.
+    pub notes: Vec<String>,
+}
+
+/// A query that both models answered.
+#[derive(Debug, Clone)]
+struct Row {
+    query: Query,
+    /// The number of the query among the distinct ones.
+    number: u32,
+    /// Its embedding; empty where none is needed.
+    vector: Vec<f32>,
+    findings: Vec<Finding>,
+    weak: Recorded,
+    strong: Recorded,
+}
+
+/// An answer as it was recorded.
+#[derive(Debug, Clone)]
+struct Recorded {
+    right: bool,
+    usd: f64,
+    confidence: Option<Confidence>,
+    /// `None` where contracts were not enforced.
+    contract_valid: Option<bool>,
+}
+
+impl Row {
+    fn of(&self, tier: Tier) -> &Recorded {
+        match tier {
+            Tier::Slm => &self.weak,
+            Tier::Llm => &self.strong,
+        }
+    }
+}
+
+/// A confidence by an estimator; `None` where it was not recorded.
+fn confident(confidence: Option<Confidence>, estimator: Estimator) -> Option<f64> {
+    confidence?.value(estimator).filter(|value| value.is_finite())
+}
+
+/// How many of so many rows must have a confidence.
+fn least(rows: usize) -> usize {
+    (rows as f64 * CONFIDENT_SHARE).ceil() as usize
+}
+
+/// Learns a router from the runs in these folders. `embed` embeds texts, with the hash of its weights; it is not called where
+/// [`FitKind::reads_texts`] says no.
+pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option<(&dyn Embed, &str)>) -> Result<Fit> {
+    let runs = load(folders)?;
+    let (rows, outcomes) = recorded(&runs, folders, task, embed.map(|(embed, _)| embed))?;
+    let least = if options.kind.reads_texts() { LEAST_QUERIES } else { LEAST_CALIBRATED };
+    if outcomes.queries < least {
+        return Err(usage(format!(
+            "{} queries that both models answered are too few to learn {} from: {least} are the least; bench more samples with \
+             `--collect both --limit 0`",
+            outcomes.queries,
+            options.kind.name()
+        )));
+    }
+    let samples: BTreeSet<String> = rows.iter().map(|row| mark(&row.query.input)).collect();
+    let (slm, llm) = runs.first().map(models).context("no run was read")?;
+    let learned = Fitted {
+        task: task.name.clone(),
+        runs: runs.iter().map(|run| run.header.id.clone()).collect(),
+        slm: slm.to_owned(),
+        llm: llm.to_owned(),
+        target: String::new(),
+        samples: samples.into_iter().collect(),
+        encoder_sha256: embed.filter(|_| options.kind.reads_texts()).map(|(_, sha256)| sha256.to_owned()),
+        calibration: None,
+        predictor: None,
+        models: Vec::new(),
+    };
+    let n = outcomes.weak.len() as f64;
+    let strong = outcomes.strong.iter().sum::<f64>() / n;
+    let asked = Asked { rows: &rows, outcomes: &outcomes, options, learned, strong };
+    let found = match (options.kind.learner(), options.kind) {
+        (Some((learner, kind)), _) => asked.predictor(learner, kind)?,
+        (None, FitKind::Isotonic) => asked.isotonic()?,
+        (None, _) => asked.cascade()?,
+    };
+    let Found { mut router, setting, effect, cross_fitted, beats_random } = found;
+    let target = asked.target();
+    if let Some(fitted) = &mut router.fitted {
+        let on = if cross_fitted { "rows not learned from" } else { "the rows that it was chosen on" };
+        fitted.target = format!(
+            "{target}; on {on}: quality {:.3}, {:.3} of the queries for the LLM",
+            effect.quality, effect.llm_share
+        );
+    }
+    router.name.clone_from(&options.name);
+    router.check()?;
+    Ok(Fit {
+        kind: options.kind.name(),
+        name: router.name().to_owned(),
+        router,
+        n: rows.len(),
+        queries: outcomes.queries,
+        weak: outcomes.weak.iter().sum::<f64>() / n,
+        strong,
+        target,
+        setting,
+        effect,
+        cross_fitted,
+        beats_random,
+        notes: outcomes.notes,
+    })
+}
+
+/// The rows of the runs with their texts, and the same as outcomes.
+fn recorded(runs: &[Run], folders: &[PathBuf], task: &Task, embed: Option<&dyn Embed>) -> Result<(Vec<Row>, Outcomes)> {
+    for (run, folder) in runs.iter().zip(folders) {
+        if run.header.task_sha256 != task.sha256 {
+            return Err(usage(format!(
+                "{} was benched on another task, or another version of it, than {}: name the task by --task",
+                folder.display(),
+                task.name
+            )));
+        }
+    }
+    let paired = pair(runs, folders)?;
+    let mut rows = Vec::new();
+    for (row, &number) in paired.rows.iter().zip(&paired.query_of) {
+        let id = &row.weak.record.sample;
+        let sample = task.samples.iter().find(|sample| sample.query.id == *id);
+        let sample = sample.with_context(|| format!("the task {} has no sample {id}", task.name))?;
+        let rate = row.run.header.hardware_price.as_ref().map_or(0.0, |price| price.usd_per_hour);
+        let answer = |answer: &super::runs::Answer| Recorded {
+            right: answer.right,
+            usd: answer.attempt.api_usd.map_or(answer.attempt.total_s.0 * rate / 3600.0, |usd| usd.0),
+            confidence: answer.attempt.confidence,
+            contract_valid: answer
+                .attempt
+                .verdict
+                .as_ref()
+                .filter(|_| answer.record.contract.enforces())
+                .map(|verdict| verdict.valid),
+        };
+        rows.push(Row {
+            query: sample.query.clone(),
+            number,
+            vector: Vec::new(),
+            findings: row.weak.record.trial.findings.clone(),
+            weak: answer(&row.weak),
+            strong: answer(&row.strong),
+        });
+    }
+    let outcomes = outcomes(runs, paired);
+    if let Some(embed) = embed {
+        let texts: Vec<&str> = rows.iter().map(|row| row.query.input.as_str()).collect();
+        let vectors = embed.embed(&texts).context("embedding the queries' texts")?;
+        for (row, vector) in rows.iter_mut().zip(vectors) {
+            row.vector = vector;
+        }
+    }
+    Ok((rows, outcomes))
+}
+
+/// A question, ready to be answered.
+struct Asked<'a> {
+    rows: &'a [Row],
+    outcomes: &'a Outcomes,
+    options: &'a FitOptions,
+    /// All but what is learned.
+    learned: Fitted,
+    /// Mean quality of the LLM.
+    strong: f64,
+}
+
+/// An answer to it.
+struct Found {
+    router: RouterSpec,
+    setting: (&'static str, f64),
+    effect: Effect,
+    cross_fitted: bool,
+    beats_random: Option<BeatsRandom>,
+}
+
+impl Asked<'_> {
+    fn target(&self) -> String {
+        match (self.options.kind, self.options.usd_per_right_answer) {
+            (FitKind::Cascade, Some(worth)) => format!("a right answer worth {worth} dollars"),
+            _ if self.options.conformal => format!("{}, conformal", self.options.target.words()),
+            _ => self.options.target.words(),
+        }
+    }
+
+    fn predictor(&self, learner: Learner, kind: RouterKind) -> Result<Found> {
+        let vectors: Vec<Vec<f32>> = self.rows.iter().map(|row| row.vector.clone()).collect();
+        let outcomes = self.outcomes;
+        let score = cross_fitted(learner, &vectors, outcomes)
+            .map_err(|reason| usage(format!("nothing can be learned: {reason}")))?;
+        let settings = choice::thresholds(outcomes, &score.values, Known::BeforeCall, (-1.0, 1.0));
+        let (gain, effect) = choice::best(settings, self.options.target, self.strong)?;
+        let known: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+        let lessons = Lessons { vectors: &known, weak: &outcomes.weak, strong: &outcomes.strong };
+        let predictor = Some(Predictor::fit(learner, lessons));
+        let judged = Outcomes { scores: vec![score], ..outcomes.clone() };
+        let options = Options { margin: 0.0, draws: 1000, seed: 0 };
+        let found = replay(&judged, &options).map_err(|reason| anyhow!("judging the router: {reason}"))?;
+        let beats_random =
+            found.policies.into_iter().find(|policy| policy.name == learner.name()).and_then(|p| p.beats_random);
+        let router = RouterSpec {
+            gain: Some(gain),
+            fitted: Some(Fitted { predictor, ..self.learned.clone() }),
+            ..RouterSpec::plain(kind)
+        };
+        Ok(Found { router, setting: ("gain", gain), effect, cross_fitted: true, beats_random })
+    }
+
+    fn isotonic(&self) -> Result<Found> {
+        let estimator = self.options.confidence;
+        let confidences: Vec<f64> =
+            self.rows.iter().filter_map(|row| confident(row.weak.confidence, estimator)).collect();
+        if confidences.len() < self.rows.len() {
+            return Err(usage(format!(
+                "{} of {} answers of the SLM have no confidence by {}: bench with `--collect both --confidence {}`, or choose \
+                 another by --confidence",
+                self.rows.len() - confidences.len(),
+                self.rows.len(),
+                estimator.name(),
+                estimator.name()
+            )));
+        }
+        let right: Vec<bool> = self.rows.iter().map(|row| row.weak.right).collect();
+        let map = Map::fit(MapKind::Isotonic, &confidences, &right)
+            .map_err(|reason| usage(format!("the confidence cannot be calibrated: {reason}")))?;
+        let meant: Vec<f64> = confidences.iter().map(|p| map.apply(*p)).collect();
+        // A row is sent where its confidence is below the threshold: by the scale turned over, where it is above.
+        let send: Vec<f64> = meant.iter().map(|p| -p).collect();
+        let settings = choice::thresholds(self.outcomes, &send, Known::AfterWeak, (-1.0, 0.0));
+        let (turned, effect) = if self.options.conformal {
+            let caution = Caution::Conformal;
+            let chosen = match self.options.target {
+                Target::Loss(most) => for_loss(&meant, &right, most, caution),
+                Target::Share(most) => for_escalation(&meant, most, caution),
+                Target::Budget(_) => {
+                    return Err(usage("a budget has no conformal guarantee: give --escalation instead"));
+                }
+            };
+            let chosen = chosen.map_err(|reason| usage(format!("no threshold can be chosen: {reason}")))?;
+            // A confidence of 1 is never below a threshold: keeping none at all is the nearest that there is.
+            let threshold = chosen.unwrap_or(1.0);
+            let sent = meant.iter().filter(|p| **p < threshold).count() as f64 / meant.len() as f64;
+            let at = settings.into_iter().find(|(_, effect)| (effect.llm_share - sent).abs() < 1e-9);
+            (-threshold, at.context("a threshold leads nowhere")?.1)
+        } else {
+            choice::best(settings, self.options.target, self.strong)?
+        };
+        let threshold = (-turned).clamp(0.0, 1.0);
+        let calibration = match map {
+            Map::Isotonic(curve) => Some(curve),
+            _ => None,
+        };
+        let router = RouterSpec {
+            confidence: Some(estimator),
+            threshold: Some(threshold),
+            fitted: Some(Fitted { calibration, ..self.learned.clone() }),
+            ..RouterSpec::plain(RouterKind::SlmDominant)
+        };
+        Ok(Found { router, setting: ("threshold", threshold), effect, cross_fitted: false, beats_random: None })
+    }
+
+    fn cascade(&self) -> Result<Found> {
+        if self.outcomes.cost.is_none() {
+            return Err(usage(
+                "cascade-routing weighs answers against their price, and not every answer of these runs has one: bench with \
+                 --price",
+            ));
+        }
+        let estimator = self.options.confidence;
+        let settings = cascade::worths(self.rows, estimator, &self.learned)?;
+        let (worth, effect) = match self.options.usd_per_right_answer {
+            // The nearest that was tried tells where it leads.
+            Some(worth) => {
+                let distance = |(tried, _): &(f64, Effect)| (tried.ln() - worth.ln()).abs();
+                let nearest = settings.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+                (worth, nearest.context("no worth of an answer was tried")?.1)
+            }
+            None => choice::best(settings, self.options.target, self.strong)?,
+        };
+        let all: Vec<&Row> = self.rows.iter().collect();
+        let fitted = Fitted { models: cascade::models(&all, estimator), ..self.learned.clone() };
+        let router = cascade::spec(estimator, worth, fitted);
+        Ok(Found { router, setting: ("usd_per_right_answer", worth), effect, cross_fitted: true, beats_random: None })
+    }
+}

@@ -1,0 +1,196 @@
+//! Routers learned from a run made in code: 120 queries of two kinds, of which the small model knows one.
+
+use super::*;
+use crate::metrics::example;
+use crate::record::RunWriter;
+use crate::router::{Decision, Evidence, Reason, RouterParts, RouterSettings, build, read_routers, routers_text};
+use crate::task::Target as Gold;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+const N: usize = 120;
+
+/// Near the first axis for printers, near the second for all else.
+struct Axes;
+
+impl Embed for Axes {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let of = |text: &&str| {
+            let wobble = 0.02 * (text.len() % 7) as f32;
+            let angle = if text.contains("printer") { 0.1 } else { 1.4 } + wobble;
+            vec![angle.cos(), angle.sin()]
+        };
+        Ok(texts.iter().map(of).collect())
+    }
+}
+
+/// Whether the small model knows the answer: one printer in ten, nine in ten of the others.
+fn known(i: usize) -> bool {
+    if is_printer(i) { i.is_multiple_of(30) } else { i % 10 != 7 }
+}
+
+fn is_printer(i: usize) -> bool {
+    i.is_multiple_of(3)
+}
+
+fn text(i: usize) -> String {
+    let what = if is_printer(i) { "printer" } else { "password" };
+    format!("{what} trouble number {i}")
+}
+
+/// The task and a run over it; `first` is the number of the first query.
+fn world(folder: &Path, first: usize) -> (Task, PathBuf) {
+    let place = folder.join("task");
+    std::fs::create_dir_all(&place).unwrap();
+    let rows = (first..first + N).fold("id,text,label,split\n".to_owned(), |mut rows, i| {
+        let _ = writeln!(rows, "q{i},{},{},test", text(i), if i % 2 == 0 { "Access" } else { "Storage" });
+        rows
+    });
+    std::fs::write(place.join("rows.csv"), rows).unwrap();
+    std::fs::write(
+        place.join("task.toml"),
+        "name = \"made\"\n[data]\nfile = \"rows.csv\"\n[data.columns]\nid = \"id\"\ninput = \"text\"\ntarget = \"label\"\n\
+         split = \"split\"\n",
+    )
+    .unwrap();
+    let task = crate::task::load(&place).unwrap();
+    let run = folder.join("run");
+    let mut header = example::header();
+    header.task_sha256.clone_from(&task.sha256);
+    header.samples = (first..first + N).map(|i| format!("q{i}")).collect();
+    header.cells = [RouterKind::SlmOnly, RouterKind::LlmOnly].map(example::cell).to_vec();
+    let mut writer = RunWriter::create(&run, header.clone()).unwrap();
+    for i in first..first + N {
+        let gold = Gold { label: Some("Access".into()), ..Gold::default() };
+        for (router, tier, right) in
+            [(RouterKind::SlmOnly, Tier::Slm, known(i)), (RouterKind::LlmOnly, Tier::Llm, i % 20 != 11)]
+        {
+            let label = if right { "Access" } else { "Storage" };
+            let mut attempt = example::attempt(tier, label, true, Reason::FirstChoice);
+            // Sure where it is right, with some doubt either way.
+            let sure = if right { 0.7 } else { 0.3 } + 0.003 * (i % 60) as f64;
+            attempt.confidence = Some(Confidence {
+                label: Some(sure),
+                mean: sure,
+                min: sure,
+                quantile: sure,
+                margin: None,
+                entropy: None,
+                probed: crate::trial::Probed::default(),
+            });
+            writer
+                .append(&example::record(router, &format!("q{i}"), example::trial(vec![attempt]), &gold, &header))
+                .unwrap();
+        }
+    }
+    (task, run)
+}
+
+fn options(kind: FitKind) -> FitOptions {
+    FitOptions {
+        kind,
+        name: None,
+        confidence: Estimator::LabelSpan,
+        target: Target::Loss(0.05),
+        conformal: false,
+        usd_per_right_answer: None,
+    }
+}
+
+fn learned(folder: &Path, options: &FitOptions) -> Result<Fit> {
+    let (task, run) = world(folder, 0);
+    fit(&[run], &task, options, Some((&Axes, "sum")))
+}
+
+/// Whom a router asks first.
+fn first(router: &dyn crate::router::Router, text: &str) -> Tier {
+    let query = Query { id: "new".into(), input: text.into() };
+    match router.decide(&query, Evidence { attempts: &[], findings: &[] }).unwrap() {
+        Decision::Call { tier, .. } => tier,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn built(spec: &RouterSpec) -> Box<dyn crate::router::Router> {
+    let parts = RouterParts { embed: Some((Arc::new(Axes), "sum")), ..RouterParts::default() };
+    build(spec, &RouterSettings::default(), parts).unwrap()
+}
+
+#[test]
+fn what_is_learned_from_texts_sends_the_kind_that_the_small_model_does_not_know() {
+    for kind in [FitKind::Knn, FitKind::Logistic, FitKind::Mf] {
+        let folder = tempfile::tempdir().unwrap();
+        let found = learned(folder.path(), &options(kind)).unwrap();
+        assert_eq!((found.n, found.queries), (N, N as u32));
+        assert!(found.cross_fitted);
+        assert!(found.beats_random.as_ref().unwrap().low > 0.0, "{kind:?}: {:?}", found.beats_random);
+        assert!(found.effect.quality >= found.strong - 0.05, "{kind:?}: {:?}", found.effect);
+        assert!(found.effect.llm_share < 0.5, "{kind:?}: {:?}", found.effect);
+        let router = built(&found.router);
+        assert_eq!(first(&*router, "the printer is out of ink"), Tier::Llm, "{kind:?}");
+        assert_eq!(first(&*router, "I forgot my password"), Tier::Slm, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_calibrated_threshold_keeps_sure_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = learned(folder.path(), &options(FitKind::Isotonic)).unwrap();
+    assert_eq!(found.router.kind, RouterKind::SlmDominant);
+    let curve = found.router.fitted.as_ref().unwrap().calibration.as_ref().unwrap();
+    assert!(curve.apply(0.3) < 0.1 && curve.apply(0.8) > 0.9, "{curve:?}");
+    assert!(!found.cross_fitted);
+    assert!(found.effect.quality >= found.strong - 0.05 && found.effect.llm_share < 0.6, "{:?}", found.effect);
+    // Nothing is kept and wrong where the target allows nothing, and the conformal rule asks for one more.
+    let strict = FitOptions { target: Target::Loss(0.01), conformal: true, ..options(FitKind::Isotonic) };
+    let folder = tempfile::tempdir().unwrap();
+    let strict = learned(folder.path(), &strict).unwrap();
+    assert!(strict.effect.llm_share >= found.effect.llm_share, "{:?}", strict.effect);
+    assert!(strict.target.ends_with("conformal"), "{}", strict.target);
+}
+
+#[test]
+fn cascade_routing_learns_what_both_models_are_good_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = learned(folder.path(), &options(FitKind::Cascade)).unwrap();
+    assert!(found.effect.quality >= found.strong - 0.05, "{:?}", found.effect);
+    assert!(found.effect.llm_share < 0.9, "{:?}", found.effect);
+    let fitted = found.router.fitted.as_ref().unwrap();
+    assert_eq!(fitted.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["slm", "llm"]);
+    assert!((fitted.models[0].usd - 0.001).abs() < 1e-9 && (fitted.models[1].usd - 0.0028).abs() < 1e-9);
+    assert_eq!(first(&*built(&found.router), "I forgot my password"), Tier::Slm);
+    let given = FitOptions { usd_per_right_answer: Some(0.02), ..options(FitKind::Cascade) };
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(learned(folder.path(), &given).unwrap().setting, ("usd_per_right_answer", 0.02));
+}
+
+#[test]
+fn the_file_knows_its_samples_and_is_read_back_as_it_was_written() {
+    for kind in [FitKind::Knn, FitKind::Logistic, FitKind::Mf, FitKind::Isotonic, FitKind::Cascade] {
+        let folder = tempfile::tempdir().unwrap();
+        let named = FitOptions { name: Some("mine".into()), ..options(kind) };
+        let found = learned(folder.path(), &named).unwrap();
+        let fitted = found.router.fitted.as_ref().unwrap();
+        assert!(fitted.knows(&text(5)) && !fitted.knows("password trouble number 500"));
+        let file = folder.path().join("router.toml");
+        std::fs::write(&file, routers_text(std::slice::from_ref(&found.router)).unwrap()).unwrap();
+        assert_eq!(read_routers(&file).unwrap(), [found.router], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_run_that_teaches_nothing_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let (task, run) = world(folder.path(), 0);
+    let refused = |task: &Task, options: &FitOptions| {
+        format!("{:#}", fit(std::slice::from_ref(&run), task, options, Some((&Axes, "sum"))).unwrap_err())
+    };
+    let other = tempfile::tempdir().unwrap();
+    let (another, _) = world(other.path(), 1000);
+    assert!(refused(&another, &options(FitKind::Knn)).contains("another version of it"));
+    let unread = FitOptions { confidence: Estimator::SelfConsistency, ..options(FitKind::Isotonic) };
+    assert!(refused(&task, &unread).contains("no confidence by self_consistency"));
+    let poor = FitOptions { target: Target::Budget(0.001), ..options(FitKind::Logistic) };
+    assert!(refused(&task, &poor).contains("no setting meets the target"));
+}

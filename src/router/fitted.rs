@@ -1,0 +1,145 @@
+//! What a strategy learned from recorded answers, as it stands in its file.
+
+use super::predictor::Predictor;
+use super::spec::RouterSpec;
+use super::{Rising, RouterKind};
+use crate::error::{Result, usage};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// What was learned, and from what. A sample that it was learned from must not be scored under it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fitted {
+    /// The task.
+    pub task: String,
+    /// The runs.
+    pub runs: Vec<String>,
+    /// The small model that answered.
+    pub slm: String,
+    /// The large model that answered.
+    pub llm: String,
+    /// What the setting was chosen for, in words, and what it gave on the samples that it was chosen on, which flatters it.
+    pub target: String,
+    /// Marks of the texts of the samples, see [`mark`].
+    pub samples: Vec<String>,
+    /// The sentence encoder behind `predictor` and the models' weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder_sha256: Option<String>,
+    /// What a confidence means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Rising>,
+    /// What a text means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<Predictor>,
+    /// What each model is good for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<FittedModel>,
+}
+
+/// What cascade-routing knows of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedModel {
+    /// `slm`, `llm`, or a local model's name or path.
+    pub name: String,
+    /// Mean dollars of an answer.
+    pub usd: f64,
+    /// Weights of "wrong" and of "right" on the query's embedding, the bias last.
+    pub weights: Vec<Vec<f64>>,
+    /// What a confidence of its answer means; where it is missing, an answer is as good as was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Rising>,
+    /// Quantiles, equally spaced, of what its confidences meant: how far they tell answers apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<f64>,
+}
+
+/// The mark of a sample: the first 16 digits of the SHA-256 of its text. It holds whatever the task and the sample are called.
+#[must_use]
+pub fn mark(text: &str) -> String {
+    let sum = Sha256::digest(text.trim().as_bytes());
+    sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Fitted {
+    /// For a run's header.
+    pub(super) fn outline(&self) -> Value {
+        json!({
+            "task": self.task, "runs": self.runs, "slm": self.slm, "llm": self.llm, "samples": self.samples.len(),
+            "target": self.target,
+        })
+    }
+
+    /// Whether it was fitted on this text.
+    #[must_use]
+    pub fn knows(&self, text: &str) -> bool {
+        self.samples.contains(&mark(text))
+    }
+
+    pub(super) fn check(&self, router: &RouterSpec) -> Result<()> {
+        let damaged = |what: &str| Err(usage(format!("{what}: fit it again")));
+        if self
+            .calibration
+            .iter()
+            .chain(self.models.iter().filter_map(|m| m.calibration.as_ref()))
+            .any(|c| !c.is_sound())
+        {
+            return damaged("a calibration is no rising curve between 0 and 1");
+        }
+        if self.calibration.is_some() && router.confidence.is_none() {
+            return damaged("a calibration belongs to one estimator, and `confidence` does not say which");
+        }
+        match (&self.predictor, router.kind) {
+            (Some(Predictor::Knn { .. }), RouterKind::Knn)
+            | (Some(Predictor::Logistic { .. }), RouterKind::Logistic)
+            | (Some(Predictor::Mf { .. }), RouterKind::Mf) => {}
+            (None, kind) if !kind.predicts() => {}
+            _ => return damaged("what was learned is not what this kind of router needs"),
+        }
+        if let Some(predictor) = &self.predictor {
+            predictor.check()?;
+        }
+        if router.kind == RouterKind::CascadeRouting {
+            self.check_models(router)
+        } else if self.models.is_empty() {
+            Ok(())
+        } else {
+            damaged("`models` are there for cascade-routing alone")
+        }
+    }
+
+    fn check_models(&self, router: &RouterSpec) -> Result<()> {
+        let damaged = |what: &str| Err(usage(format!("{what}: fit it again")));
+        if self.models.is_empty() || self.models.len() > 8 {
+            return damaged("cascade-routing knows between 1 and 8 models");
+        }
+        let dimension = self.models[0].weights.first().map_or(0, Vec::len);
+        for (i, model) in self.models.iter().enumerate() {
+            if self.models[..i].iter().any(|other| other.name == model.name) {
+                return damaged("a model stands there twice");
+            }
+            if !(model.usd.is_finite() && model.usd >= 0.0) {
+                return damaged("the price of an answer is no amount of dollars");
+            }
+            let numbers = |class: &Vec<f64>| class.len() == dimension && class.iter().all(|x| x.is_finite());
+            if dimension < 2 || model.weights.len() != 2 || !model.weights.iter().all(numbers) {
+                return damaged("the weights of a model do not belong together");
+            }
+            if model.spread.iter().any(|x| !(0.0..=1.0).contains(x)) {
+                return damaged("the spread of a model is not between 0 and 1");
+            }
+            if model.calibration.is_some() && router.confidence.is_none() {
+                return damaged("a calibration belongs to one estimator, and `confidence` does not say which");
+            }
+        }
+        Ok(())
+    }
+
+    /// The dimension of the embeddings that it reads; `None` where it reads none.
+    pub(super) fn dimension(&self) -> Option<usize> {
+        let of_models = self.models.first().and_then(|model| model.weights.first()).map(|class| class.len() - 1);
+        self.predictor.as_ref().and_then(Predictor::dimension).or(of_models)
+    }
+}
