@@ -60,7 +60,7 @@ pub struct FittedModel {
 #[must_use]
 pub fn mark(text: &str) -> String {
     let sum = Sha256::digest(text.trim().as_bytes());
-    sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}", sum.iter().take(8).fold(0_u64, |number, &byte| number << 8 | u64::from(byte)))
 }
 
 impl Fitted {

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "loads of whole registers from references")]
 
 use super::activations::ActivationBlock;
-use super::form::{Form, SUPER};
-use super::pack::{GROUPS, Line, TILE, Tile};
+use super::form::Form;
+use super::pack::{GROUPS, Line, Scales, TILE, Tile};
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics; in a test build the lint is silent")]
 use std::arch::x86_64::*;
 
@@ -13,7 +13,7 @@ const HALF: usize = TILE / 2;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn tile_row(
     form: Form,
-    tile: &Tile,
+    tile: Tile<'_>,
     panel: &[ActivationBlock],
     row: usize,
     panel_rows: usize,
@@ -23,19 +23,20 @@ pub(super) fn tile_row(
         let mut sum = _mm256_setzero_ps();
         for (block, inputs) in panel.chunks_exact(panel_rows).enumerate() {
             let input = &inputs[row];
-            let lines = &tile.codes[block * form.lines()..][..form.lines()];
+            let block = tile.block(form, block);
+            let lines = block.codes;
             let scale = _mm256_set1_ps(input.scale);
             if form == Form::Q6_K {
-                let shared = halves(&tile.scales[block / SUPER], half);
+                let shared = halves(block.scales.scales(form), half);
                 for part in 0..2 {
-                    let weight = _mm256_mul_ps(shared, bytes(&tile.steps[2 * block + part], half, true));
+                    let weight = _mm256_mul_ps(shared, bytes(block.scales.steps(form, part), half, true));
                     let base = _mm256_mul_ps(weight, _mm256_set1_ps(-form.offset() as f32));
                     let whole = dot(form, lines, half, &input.codes, 4 * part..4 * part + 4);
                     sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(weight, scale), sum);
                     sum = _mm256_fmadd_ps(base, _mm256_set1_ps(input.half_sums[part]), sum);
                 }
             } else {
-                let (weight, base) = scales(form, tile, block, half);
+                let (weight, base) = scales(form, block.scales, half);
                 let whole = dot(form, lines, half, &input.codes, 0..GROUPS);
                 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(weight, scale), sum);
                 sum = _mm256_fmadd_ps(base, _mm256_set1_ps(input.sum), sum);
@@ -100,16 +101,15 @@ fn group_codes(form: Form, lines: &[Line], half: usize, group: usize) -> __m256i
 /// Scale and base of a block, for types whose blocks have one scale.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn scales(form: Form, tile: &Tile, block: usize, half: usize) -> (__m256, __m256) {
+fn scales(form: Form, of: Scales<'_>, half: usize) -> (__m256, __m256) {
     if !form.is_super() {
-        let scale = halves(&tile.scales[block], half);
+        let scale = halves(of.scales(form), half);
         let offset = _mm256_set1_ps(-form.offset() as f32);
-        let base = if form.has_minimum() { halves(&tile.minima[block], half) } else { _mm256_mul_ps(scale, offset) };
+        let base = if form.has_minimum() { halves(of.minima(), half) } else { _mm256_mul_ps(scale, offset) };
         return (scale, base);
     }
-    let scale = _mm256_mul_ps(halves(&tile.scales[block / SUPER], half), bytes(&tile.steps[block], half, false));
-    let minimum =
-        _mm256_mul_ps(halves(&tile.minima[block / SUPER], half), bytes(&tile.minimum_steps[block], half, false));
+    let scale = _mm256_mul_ps(halves(of.scales(form), half), bytes(of.steps(form, 0), half, false));
+    let minimum = _mm256_mul_ps(halves(of.minima(), half), bytes(of.minimum_steps(), half, false));
     (scale, _mm256_sub_ps(_mm256_set1_ps(-0.0), minimum))
 }
 
@@ -124,8 +124,8 @@ fn load(line: &Line, half: usize) -> __m256i {
 /// Half-precision numbers as single-precision ones.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn halves(bits: &[u16; TILE], half: usize) -> __m256 {
-    let bits = &bits.as_chunks::<HALF>().0[half];
+fn halves(bits: &[u8; 2 * TILE], half: usize) -> __m256 {
+    let bits = &bits.as_chunks::<{ 2 * HALF }>().0[half];
     // SAFETY: eight halves are 16 bytes; the load needs no alignment.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bits.as_ptr().cast()) })
 }

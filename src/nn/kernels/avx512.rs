@@ -2,13 +2,13 @@
 #![expect(unsafe_code, reason = "loads of whole registers from references")]
 
 use super::activations::ActivationBlock;
-use super::form::{Form, SUPER};
-use super::pack::{GROUPS, Line, TILE, Tile};
+use super::form::Form;
+use super::pack::{GROUPS, Line, Scales, TILE, Tile};
 #[allow(clippy::wildcard_imports, reason = "dozens of intrinsics; in a test build the lint is silent")]
 use std::arch::x86_64::*;
 
-/// Lines to ask memory for before they are needed.
-const AHEAD: usize = 64;
+/// Lines to ask memory for before they are needed; into the second cache, which has room for them.
+const AHEAD: usize = 32;
 
 /// Repeats a body for each row as text: a loop over registers would keep them in memory.
 macro_rules! each_row {
@@ -28,44 +28,47 @@ macro_rules! each_row {
 /// for from memory before they are needed, which pays where a tile is used once.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn tile_rows<const FORM: u8, const ROWS: usize>(
-    tile: &Tile,
+    tile: Tile<'_>,
     panel: &[ActivationBlock],
     ahead: bool,
 ) -> [[f32; TILE]; ROWS] {
     let form = const { form(FORM) };
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    let lines = tile.codes.chunks_exact(form.lines());
-    for (block, (inputs, lines)) in panel.as_chunks::<ROWS>().0.iter().zip(lines).enumerate() {
+    for (run, inputs) in tile.lines.chunks(form.run_lines()).zip(panel.as_chunks::<ROWS>().0.chunks(form.run())) {
+        let (head, codes) = run.split_at(form.head_lines());
         if ahead {
-            // The processor's own prefetching stops at the end of each page.
-            for line in lines {
-                _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).wrapping_add(AHEAD).cast());
-            }
+            prefetch(head);
         }
-        let codes = unpack(form, lines);
-        if matches!(form, Form::Q6_K) {
-            let scale = halves(&tile.scales[block / SUPER]);
-            let offset = _mm512_set1_ps(-form.offset() as f32);
-            for half in 0..2 {
-                let scale = _mm512_mul_ps(scale, signed(&tile.steps[2 * block + half]));
-                let base = _mm512_mul_ps(scale, offset);
+        for (within, (inputs, lines)) in inputs.iter().zip(codes.chunks_exact(form.lines())).enumerate() {
+            let of = Scales { head, within };
+            if ahead {
+                prefetch(lines);
+            }
+            let codes = unpack(form, lines);
+            if matches!(form, Form::Q6_K) {
+                let scale = halves(of.scales(form));
+                let offset = _mm512_set1_ps(-form.offset() as f32);
+                for half in 0..2 {
+                    let scale = _mm512_mul_ps(scale, signed(of.steps(form, half)));
+                    let base = _mm512_mul_ps(scale, offset);
+                    each_row!(ROWS, row, {
+                        let input = &inputs[row];
+                        let whole = dot::<4, ROWS>(&codes, &input.codes, 4 * half);
+                        let factor = _mm512_mul_ps(scale, _mm512_set1_ps(input.scale));
+                        let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, sums[row]);
+                        sums[row] = _mm512_fmadd_ps(base, _mm512_set1_ps(input.half_sums[half]), sum);
+                    });
+                }
+            } else {
+                let (scale, base) = scales(form, of);
                 each_row!(ROWS, row, {
                     let input = &inputs[row];
-                    let whole = dot::<4, ROWS>(&codes, &input.codes, 4 * half);
+                    let whole = dot::<8, ROWS>(&codes, &input.codes, 0);
                     let factor = _mm512_mul_ps(scale, _mm512_set1_ps(input.scale));
                     let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, sums[row]);
-                    sums[row] = _mm512_fmadd_ps(base, _mm512_set1_ps(input.half_sums[half]), sum);
+                    sums[row] = _mm512_fmadd_ps(base, _mm512_set1_ps(input.sum), sum);
                 });
             }
-        } else {
-            let (scale, base) = scales(form, tile, block);
-            each_row!(ROWS, row, {
-                let input = &inputs[row];
-                let whole = dot::<8, ROWS>(&codes, &input.codes, 0);
-                let factor = _mm512_mul_ps(scale, _mm512_set1_ps(input.scale));
-                let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), factor, sums[row]);
-                sums[row] = _mm512_fmadd_ps(base, _mm512_set1_ps(input.sum), sum);
-            });
         }
     }
     sums.map(|sum| {
@@ -74,6 +77,16 @@ pub(super) fn tile_rows<const FORM: u8, const ROWS: usize>(
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
         out
     })
+}
+
+/// Asks memory for what stands so far behind these lines: the tiles of a matrix follow one another, and the processor's own
+/// prefetching stops at the end of each page.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn prefetch(lines: &[Line]) {
+    for line in lines {
+        _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).wrapping_add(AHEAD).cast());
+    }
 }
 
 const fn form(number: u8) -> Form {
@@ -159,15 +172,15 @@ fn or_masked(a: __m512i, b: __m512i, mask: __m512i) -> __m512i {
 /// Scale and base of a block, for types whose blocks have one scale.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-fn scales(form: Form, tile: &Tile, block: usize) -> (__m512, __m512) {
+fn scales(form: Form, of: Scales<'_>) -> (__m512, __m512) {
     if !form.is_super() {
-        let scale = halves(&tile.scales[block]);
+        let scale = halves(of.scales(form));
         let offset = _mm512_set1_ps(-form.offset() as f32);
-        let base = if form.has_minimum() { halves(&tile.minima[block]) } else { _mm512_mul_ps(scale, offset) };
+        let base = if form.has_minimum() { halves(of.minima()) } else { _mm512_mul_ps(scale, offset) };
         return (scale, base);
     }
-    let scale = _mm512_mul_ps(halves(&tile.scales[block / SUPER]), unsigned(&tile.steps[block]));
-    let minimum = _mm512_mul_ps(halves(&tile.minima[block / SUPER]), unsigned(&tile.minimum_steps[block]));
+    let scale = _mm512_mul_ps(halves(of.scales(form)), unsigned(of.steps(form, 0)));
+    let minimum = _mm512_mul_ps(halves(of.minima()), unsigned(of.minimum_steps()));
     (scale, _mm512_sub_ps(_mm512_set1_ps(-0.0), minimum))
 }
 
@@ -181,7 +194,7 @@ fn load(line: &Line) -> __m512i {
 /// Half-precision numbers as single-precision ones.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-fn halves(bits: &[u16; TILE]) -> __m512 {
+fn halves(bits: &[u8; 2 * TILE]) -> __m512 {
     // SAFETY: sixteen halves are 32 bytes; the load needs no alignment.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) })
 }

@@ -102,6 +102,31 @@ impl Form {
         self.bits()
     }
 
+    /// Blocks of a run: as many as share the lines of scales before their codes.
+    pub(super) const fn run(self) -> usize {
+        match self {
+            Self::Q4_K | Self::Q5_K | Self::Q6_K => SUPER,
+            // Scales and minima of one block fill a line, or the scales of two.
+            Self::Q4_1 | Self::Q5_1 => 1,
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 => 2,
+        }
+    }
+
+    /// Lines of scales before the codes of a run.
+    pub(super) const fn head_lines(self) -> usize {
+        if self.is_super() { 5 } else { 1 }
+    }
+
+    /// Lines of a whole run.
+    pub(super) const fn run_lines(self) -> usize {
+        self.head_lines() + self.run() * self.lines()
+    }
+
+    /// Lines of so many blocks, of which the last run may have fewer than the others.
+    pub(super) const fn tile_lines(self, blocks: usize) -> usize {
+        blocks.div_ceil(self.run()) * self.head_lines() + blocks * self.lines()
+    }
+
     /// Weights that the file's own unit holds.
     pub(super) const fn unit(self) -> usize {
         if self.is_super() { SUPER * BLOCK } else { BLOCK }

@@ -51,7 +51,7 @@ impl Matrix {
 
     fn tiles(&self) -> usize {
         match self {
-            Self::Quantised(packed) => packed.tiles.len(),
+            Self::Quantised(packed) => packed.tiles(),
             Self::Float(floats) => floats.tiles.len(),
         }
     }
@@ -128,7 +128,7 @@ impl Inputs<'_> {
                 let Some(quantised) = &self.quantised else { unreachable!("there is a quantised matrix") };
                 debug_assert_eq!(quantised.panel_rows(), ROWS);
                 let ahead = self.rows <= MOST_ROWS;
-                quantised_rows::<ROWS>(isa, packed.form, &packed.tiles[tile], quantised.panel(row), ahead)
+                quantised_rows::<ROWS>(isa, packed.form, packed.tile(tile), quantised.panel(row), ahead)
             }
         };
         results[..ROWS].copy_from_slice(&values);
@@ -139,7 +139,7 @@ impl Inputs<'_> {
 fn quantised_rows<const ROWS: usize>(
     isa: Isa,
     form: Form,
-    tile: &Tile,
+    tile: Tile<'_>,
     panel: &[ActivationBlock],
     ahead: bool,
 ) -> [[f32; TILE]; ROWS] {
@@ -156,7 +156,12 @@ fn quantised_rows<const ROWS: usize>(
 }
 
 #[cfg(target_arch = "x86_64")]
-fn avx512<const ROWS: usize>(form: Form, tile: &Tile, panel: &[ActivationBlock], ahead: bool) -> [[f32; TILE]; ROWS] {
+fn avx512<const ROWS: usize>(
+    form: Form,
+    tile: Tile<'_>,
+    panel: &[ActivationBlock],
+    ahead: bool,
+) -> [[f32; TILE]; ROWS] {
     use super::avx512::tile_rows;
     // SAFETY: this instruction set is chosen only where the processor has these features.
     unsafe {

@@ -1,4 +1,5 @@
 //! Weights in tiles, as the kernels read them.
+#![expect(unsafe_code, reason = "memory that is written once, by several threads, before it is read")]
 
 use super::form::{BLOCK, Form, SUPER};
 use crate::error::{Result, ensure};
@@ -19,32 +20,91 @@ const TILES_AT_ONCE: usize = 8;
 pub(super) struct Line(pub(super) [u8; 64]);
 
 /// A matrix of quantised weights, `[rows, columns]`, with the codes and scales of the file.
+///
+/// All of it stands in one piece, in the order in which the kernels read it: memory is fast where it is read as one stream.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(super) form: Form,
     rows: usize,
     columns: usize,
-    pub(super) tiles: Vec<Tile>,
+    tile_lines: usize,
+    lines: Vec<Line>,
 }
 
 /// Sixteen rows, those past the matrix's end all zero.
 ///
-/// The codes of a block take [`Form::lines`] lines. Byte `4 * row + i` of them belongs to element `4 * group + i` of the
+/// Blocks stand in runs of [`Form::run`], the last of which may be shorter: first the lines of their scales ([`Block`]), then the codes of
+/// each block, [`Form::lines`] lines. Byte `4 * row + i` of those belongs to element `4 * group + i` of the
 /// block's row. The first four lines hold the low four bits: line `g` those of group `g` in its low halves and those of
 /// group `g + 4` in its high halves. A fifth line holds the fifth bits, group `g`'s at bit `g`; or a fifth and a sixth hold
 /// the fifth and sixth bits, those of group `g` at bits `2 * (g % 4)` of line `4 + g / 4`. Codes of eight bits take a line
 /// for each group.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Tile {
-    pub(super) codes: Vec<Line>,
-    /// Scales as half-precision bits, for each block, or for each eight blocks.
-    pub(super) scales: Vec<[u16; TILE]>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tile<'a> {
+    pub(super) lines: &'a [Line],
+}
+
+/// A block of a tile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block<'a> {
+    pub(super) scales: Scales<'a>,
+    pub(super) codes: &'a [Line],
+}
+
+/// The scales of a block, sixteen values each, one for each row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scales<'a> {
+    /// The lines before the codes of the block's run: the scales of the block, or of all blocks in the K types; then the minima alike; in
+    /// the K types from the second line on the steps of all blocks, then their steps of the minimum.
+    pub(super) head: &'a [Line],
+    /// The block's number in its run.
+    pub(super) within: usize,
+}
+
+impl<'a> Scales<'a> {
+    /// Scales as half-precision bits, the lower byte first.
+    pub(super) fn scales(self, form: Form) -> &'a [u8; 2 * TILE] {
+        at(self.head, scale_place(form, self.within))
+    }
+
     /// What is added to each weight, or in the K types what a multiple of is taken off; as the scales.
-    pub(super) minima: Vec<[u16; TILE]>,
-    /// The multiple of the scale for each block, or for each half block; signed in Q6_K.
-    pub(super) steps: Vec<[u8; TILE]>,
-    /// The multiple of the minimum for each block.
-    pub(super) minimum_steps: Vec<[u8; TILE]>,
+    pub(super) fn minima(self) -> &'a [u8; 2 * TILE] {
+        at(self.head, MINIMA)
+    }
+
+    /// The multiple of the scale for the block, or for each half of it; signed in Q6_K.
+    pub(super) fn steps(self, form: Form, half: usize) -> &'a [u8; TILE] {
+        at(self.head, step_place(form, self.within, half))
+    }
+
+    /// The multiple of the minimum.
+    pub(super) fn minimum_steps(self) -> &'a [u8; TILE] {
+        at(self.head, minimum_step_place(self.within))
+    }
+}
+
+/// Bytes of a line.
+const LINE: usize = size_of::<Line>();
+/// Where the minima stand in the head of a run.
+const MINIMA: usize = 2 * TILE;
+
+/// Where the scales of a block stand in the head of its run.
+const fn scale_place(form: Form, within: usize) -> usize {
+    if form.is_super() { 0 } else { within * 2 * TILE }
+}
+
+const fn step_place(form: Form, within: usize, half: usize) -> usize {
+    LINE + (within * form.steps() + half) * TILE
+}
+
+const fn minimum_step_place(within: usize) -> usize {
+    LINE + (SUPER + within) * TILE
+}
+
+/// `N` bytes of the head of a run, which lie in one line.
+#[inline(always)]
+fn at<const N: usize>(head: &[Line], place: usize) -> &[u8; N] {
+    &head[place / LINE].0.as_chunks().0[place % LINE / N]
 }
 
 impl Packed {
@@ -61,18 +121,36 @@ impl Packed {
             form.unit()
         );
         let row_bytes = columns / form.unit() * form.unit_bytes();
-        let pieces = rows.div_ceil(TILES_AT_ONCE * TILE);
-        let packed: Vec<Vec<Tile>> = (0..pieces)
-            .into_par_iter()
-            .map(|piece| {
+        let tile_lines = form.tile_lines(columns / BLOCK);
+        let count = rows.div_ceil(TILE) * tile_lines;
+        let mut lines: Vec<Line> = Vec::with_capacity(count);
+        lines.spare_capacity_mut()[..count].par_chunks_mut(TILES_AT_ONCE * tile_lines).enumerate().try_for_each(
+            |(piece, lines)| {
                 let start = piece * TILES_AT_ONCE * TILE;
                 let range = start..rows.min(start + TILES_AT_ONCE * TILE);
                 let bytes = read(range.clone())?;
                 ensure!(bytes.len() == range.len() * row_bytes, "{} bytes for {} rows", bytes.len(), range.len());
-                Ok(bytes.chunks(TILE * row_bytes).map(|rows| Tile::pack(form, columns, row_bytes, rows)).collect())
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { form, rows, columns, tiles: packed.into_iter().flatten().collect() })
+                let mut tile = Packing { form, lines: vec![Line([0; LINE]); tile_lines] };
+                for (rows, lines) in bytes.chunks(TILE * row_bytes).zip(lines.chunks_exact_mut(tile_lines)) {
+                    tile.pack(row_bytes, rows);
+                    lines.write_copy_of_slice(&tile.lines);
+                }
+                Ok(())
+            },
+        )?;
+        // SAFETY: every line of every tile was written, or an error has left this function.
+        unsafe { lines.set_len(count) };
+        Ok(Self { form, rows, columns, tile_lines, lines })
+    }
+
+    /// A tile that exists.
+    pub(super) fn tile(&self, index: usize) -> Tile<'_> {
+        Tile { lines: &self.lines[index * self.tile_lines..][..self.tile_lines] }
+    }
+
+    /// Tiles of the matrix.
+    pub(super) fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -85,22 +163,16 @@ impl Packed {
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let of = |tile: &Tile| {
-            size_of_val(&*tile.codes)
-                + size_of_val(&*tile.scales)
-                + size_of_val(&*tile.minima)
-                + size_of_val(&*tile.steps)
-                + size_of_val(&*tile.minimum_steps)
-        };
-        self.tiles.iter().map(of).sum()
+        size_of_val(&*self.lines)
     }
 
     /// Writes the weights of one row, of a row that exists.
     pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
-        let (tile, lane) = (&self.tiles[row / TILE], row % TILE);
+        let (tile, lane) = (self.tile(row / TILE), row % TILE);
         for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-            let codes = tile.block_codes(self.form, block, lane);
-            let BlockScales { scales, base } = tile.block_scales(self.form, block, lane);
+            let block = tile.block(self.form, block);
+            let codes = block.codes_of(self.form, lane);
+            let BlockScales { scales, base } = block.scales.of(self.form, lane);
             for (index, (out, code)) in out.iter_mut().zip(codes).enumerate() {
                 let half = index / (BLOCK / 2);
                 // The offset is taken off the code, where that is exact, and not off the product.
@@ -120,45 +192,60 @@ pub(super) struct BlockScales {
     pub(super) base: [f32; 2],
 }
 
-impl Tile {
-    fn pack(form: Form, columns: usize, row_bytes: usize, rows: &[u8]) -> Self {
-        let blocks = columns / BLOCK;
-        let scales = if form.is_super() { blocks / SUPER } else { blocks };
-        let mut tile = Self {
-            codes: vec![Line([0; 64]); blocks * form.lines()],
-            scales: vec![[0; TILE]; scales],
-            minima: vec![[0; TILE]; if form.has_minimum() { scales } else { 0 }],
-            steps: vec![[0; TILE]; blocks * form.steps()],
-            minimum_steps: vec![[0; TILE]; if form.has_minimum() && form.is_super() { blocks } else { 0 }],
-        };
+/// A tile that is being packed.
+struct Packing {
+    form: Form,
+    lines: Vec<Line>,
+}
+
+impl Packing {
+    /// Takes sixteen rows, or fewer.
+    fn pack(&mut self, row_bytes: usize, rows: &[u8]) {
+        self.lines.fill(Line([0; LINE]));
         for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-            for (index, unit) in row.chunks_exact(form.unit_bytes()).enumerate() {
-                tile.take(form, lane, index, unit);
+            for (index, unit) in row.chunks_exact(self.form.unit_bytes()).enumerate() {
+                self.take(self.form, lane, index, unit);
             }
         }
-        tile
+    }
+
+    /// The lines of a block's run from its head on, and the block's number in it.
+    fn run(&mut self, block: usize) -> (&mut [Line], usize) {
+        (&mut self.lines[block / self.form.run() * self.form.run_lines()..], block % self.form.run())
+    }
+
+    fn set_byte(&mut self, block: usize, place: impl Fn(usize) -> usize, value: u8) {
+        let (lines, within) = self.run(block);
+        let place = place(within);
+        lines[place / LINE].0[place % LINE] = value;
+    }
+
+    /// Sets a half-precision number of a row.
+    fn set_half(&mut self, block: usize, place: impl Fn(usize) -> usize, lane: usize, bytes: &[u8]) {
+        for (i, &byte) in bytes.iter().enumerate() {
+            self.set_byte(block, |within| place(within) + 2 * lane + i, byte);
+        }
     }
 
     /// Takes one of the file's units over.
     fn take(&mut self, form: Form, lane: usize, index: usize, unit: &[u8]) {
-        let half = |at: usize| u16::from_le_bytes([unit[at], unit[at + 1]]);
         let mut codes = [0; BLOCK];
+        if !form.is_super() {
+            self.set_half(index, |within| scale_place(form, within), lane, &unit[..2]);
+        }
         match form {
             Form::Q4_0 => {
-                self.scales[index][lane] = half(0);
                 nibbles(&unit[2..18], &mut codes);
                 self.put(form, lane, index, &codes);
             }
             Form::Q4_1 => {
-                self.scales[index][lane] = half(0);
-                self.minima[index][lane] = half(2);
+                self.set_half(index, |_| MINIMA, lane, &unit[2..4]);
                 nibbles(&unit[4..20], &mut codes);
                 self.put(form, lane, index, &codes);
             }
             Form::Q5_0 | Form::Q5_1 => {
-                self.scales[index][lane] = half(0);
                 if form == Form::Q5_1 {
-                    self.minima[index][lane] = half(2);
+                    self.set_half(index, |_| MINIMA, lane, &unit[2..4]);
                 }
                 let (high, low) = unit[form.unit_bytes() - 20..].split_at(4);
                 nibbles(low, &mut codes);
@@ -169,7 +256,6 @@ impl Tile {
                 self.put(form, lane, index, &codes);
             }
             Form::Q8_0 => {
-                self.scales[index][lane] = half(0);
                 for (code, &byte) in codes.iter_mut().zip(&unit[2..]) {
                     *code = byte ^ 0x80;
                 }
@@ -181,8 +267,8 @@ impl Tile {
     }
 
     fn take_k(&mut self, form: Form, lane: usize, index: usize, unit: &[u8]) {
-        self.scales[index][lane] = u16::from_le_bytes([unit[0], unit[1]]);
-        self.minima[index][lane] = u16::from_le_bytes([unit[2], unit[3]]);
+        self.set_half(index * SUPER, |_| scale_place(form, 0), lane, &unit[..2]);
+        self.set_half(index * SUPER, |_| MINIMA, lane, &unit[2..4]);
         let steps = &unit[4..16];
         let (high, low) = if form == Form::Q5_K { unit[16..].split_at(32) } else { unit[16..].split_at(0) };
         for block in 0..SUPER {
@@ -193,8 +279,8 @@ impl Tile {
                 (steps[block + 4] & 15 | steps[block - 4] >> 6 << 4, steps[block + 4] >> 4 | steps[block] >> 6 << 4)
             };
             let at = index * SUPER + block;
-            self.steps[at][lane] = step;
-            self.minimum_steps[at][lane] = minimum;
+            self.set_byte(at, |within| step_place(form, within, 0) + lane, step);
+            self.set_byte(at, |within| minimum_step_place(within) + lane, minimum);
             let mut codes = [0; BLOCK];
             for (element, (code, &byte)) in codes.iter_mut().zip(&low[block / 2 * BLOCK..]).enumerate() {
                 *code = if block % 2 == 0 { byte & 15 } else { byte >> 4 };
@@ -210,11 +296,13 @@ impl Tile {
         let (low, rest) = unit.split_at(128);
         let (high, rest) = rest.split_at(64);
         let (steps, scale) = rest.split_at(16);
-        self.scales[index][lane] = u16::from_le_bytes([scale[0], scale[1]]);
+        self.set_half(index * SUPER, |_| 0, lane, scale);
         for block in 0..SUPER {
             let at = index * SUPER + block;
-            self.steps[2 * at][lane] = steps[2 * block];
-            self.steps[2 * at + 1][lane] = steps[2 * block + 1];
+            for half in 0..2 {
+                let place = |within| step_place(Form::Q6_K, within, half) + lane;
+                self.set_byte(at, place, steps[2 * block + half]);
+            }
             // A half of the unit holds four blocks: two in the low and two in the high halves of its bytes.
             let (half, part) = (block / 4, block % 4);
             let low = &low[half * 64 + part % 2 * BLOCK..][..BLOCK];
@@ -229,7 +317,8 @@ impl Tile {
 
     /// Puts the codes of one row of one block into the lines.
     fn put(&mut self, form: Form, lane: usize, block: usize, codes: &[u8; BLOCK]) {
-        let lines = &mut self.codes[block * form.lines()..][..form.lines()];
+        let (lines, within) = self.run(block);
+        let lines = &mut lines[form.head_lines() + within * form.lines()..][..form.lines()];
         let bits = form.bits();
         if bits == 8 {
             for (line, codes) in lines.iter_mut().zip(codes.chunks_exact(4)) {
@@ -258,10 +347,23 @@ impl Tile {
             }
         }
     }
+}
 
-    /// The codes of one row of one block.
-    pub(super) fn block_codes(&self, form: Form, block: usize, lane: usize) -> [u8; BLOCK] {
-        let lines = &self.codes[block * form.lines()..][..form.lines()];
+impl<'a> Tile<'a> {
+    /// A block that exists.
+    #[inline(always)]
+    pub(super) fn block(self, form: Form, block: usize) -> Block<'a> {
+        let run = &self.lines[block / form.run() * form.run_lines()..];
+        let (head, codes) = run.split_at(form.head_lines());
+        let within = block % form.run();
+        Block { scales: Scales { head, within }, codes: &codes[within * form.lines()..][..form.lines()] }
+    }
+}
+
+impl Block<'_> {
+    /// The codes of one row.
+    pub(super) fn codes_of(self, form: Form, lane: usize) -> [u8; BLOCK] {
+        let lines = self.codes;
         std::array::from_fn(|element| {
             let (group, byte) = (element / 4, 4 * lane + element % 4);
             if form.bits() == 8 {
@@ -276,23 +378,24 @@ impl Tile {
             }
         })
     }
+}
 
-    /// The scales of one row of one block.
-    pub(super) fn block_scales(&self, form: Form, block: usize, lane: usize) -> BlockScales {
-        let single = |bits: u16| f16::from_bits(bits).to_f32();
+impl Scales<'_> {
+    /// The scales of one row.
+    pub(super) fn of(self, form: Form, lane: usize) -> BlockScales {
+        let single = |halves: &[u8; 2 * TILE]| f16::from_le_bytes([halves[2 * lane], halves[2 * lane + 1]]).to_f32();
         let offset = -form.offset() as f32;
-        if !form.is_super() {
-            let scale = single(self.scales[block][lane]);
-            let base = self.minima.get(block).map_or(scale * offset, |minima| single(minima[lane]));
-            return BlockScales { scales: [scale; 2], base: [base; 2] };
-        }
-        let scale = single(self.scales[block / SUPER][lane]);
+        let scale = single(self.scales(form));
         if form == Form::Q6_K {
-            let step = |half: usize| scale * f32::from(self.steps[2 * block + half][lane].cast_signed());
+            let step = |half: usize| scale * f32::from(self.steps(form, half)[lane].cast_signed());
             return BlockScales { scales: [step(0), step(1)], base: [step(0) * offset, step(1) * offset] };
         }
-        let scale = scale * f32::from(self.steps[block][lane]);
-        let minimum = single(self.minima[block / SUPER][lane]) * f32::from(self.minimum_steps[block][lane]);
+        if !form.is_super() {
+            let base = if form.has_minimum() { single(self.minima()) } else { scale * offset };
+            return BlockScales { scales: [scale; 2], base: [base; 2] };
+        }
+        let scale = scale * f32::from(self.steps(form, 0)[lane]);
+        let minimum = single(self.minima()) * f32::from(self.minimum_steps()[lane]);
         BlockScales { scales: [scale; 2], base: [-minimum; 2] }
     }
 }

@@ -9,12 +9,16 @@ use super::pack::{BlockScales, GROUPS, Line, TILE, Tile};
 const LINE: usize = size_of::<Line>();
 
 /// Outputs of one tile for a panel of `ROWS` rows of inputs.
-pub(super) fn tile_rows<const ROWS: usize>(form: Form, tile: &Tile, panel: &[ActivationBlock]) -> [[f32; TILE]; ROWS] {
+pub(super) fn tile_rows<const ROWS: usize>(
+    form: Form,
+    tile: Tile<'_>,
+    panel: &[ActivationBlock],
+) -> [[f32; TILE]; ROWS] {
     let mut sums = [[0.0f32; TILE]; ROWS];
     for (block, inputs) in panel.as_chunks::<ROWS>().0.iter().enumerate() {
-        let lines = &tile.codes[block * form.lines()..][..form.lines()];
-        let codes: [[u8; LINE]; GROUPS] = std::array::from_fn(|group| group_codes(form, lines, group));
-        let scales: [BlockScales; TILE] = std::array::from_fn(|lane| tile.block_scales(form, block, lane));
+        let block = tile.block(form, block);
+        let codes: [[u8; LINE]; GROUPS] = std::array::from_fn(|group| group_codes(form, block.codes, group));
+        let scales: [BlockScales; TILE] = std::array::from_fn(|lane| block.scales.of(form, lane));
         for (input, sums) in inputs.iter().zip(&mut sums) {
             // Only Q6_K has scales for half a block; the others need one sum.
             let halves = if form == Form::Q6_K { 2 } else { 1 };

@@ -53,13 +53,13 @@ fn inputs(rows: usize, columns: usize, random: &mut StdRng) -> Vec<f32> {
 }
 
 /// Outputs of one tile for one row of a panel of inputs, one number after the other: it says what the kernels compute.
-fn scalar_row(form: Form, tile: &Tile, panel: &[ActivationBlock], row: usize, panel_rows: usize) -> [f32; TILE] {
+fn scalar_row(form: Form, tile: Tile<'_>, panel: &[ActivationBlock], row: usize, panel_rows: usize) -> [f32; TILE] {
     std::array::from_fn(|lane| {
         let mut sum = 0.0f32;
         for (block, inputs) in panel.chunks_exact(panel_rows).enumerate() {
             let input = &inputs[row];
-            let codes = tile.block_codes(form, block, lane);
-            let scales = tile.block_scales(form, block, lane);
+            let block = tile.block(form, block);
+            let (codes, scales) = (block.codes_of(form, lane), block.scales.of(form, lane));
             let dot = |range: std::ops::Range<usize>| -> i32 {
                 range
                     .map(|i| i32::from(codes[i]) * i32::from(input.codes[i / 4].to_le_bytes()[i % 4].cast_signed()))
@@ -90,9 +90,9 @@ proptest! {
         let packed = pack(form, 16, columns, &bytes);
         let x = inputs(8, columns, &mut random);
         let quantised = Activations::quantise(Isa::Portable, &x, columns);
-        let found = portable::tile_rows::<8>(form, &packed.tiles[0], quantised.panel(0));
+        let found = portable::tile_rows::<8>(form, packed.tile(0), quantised.panel(0));
         for (row, found) in found.iter().enumerate() {
-            let expected = scalar_row(form, &packed.tiles[0], quantised.panel(0), row, 8);
+            let expected = scalar_row(form, packed.tile(0), quantised.panel(0), row, 8);
             prop_assert_eq!(found.map(f32::to_bits), expected.map(f32::to_bits), "{:?}", form);
         }
     }
