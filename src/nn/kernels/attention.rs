@@ -139,7 +139,7 @@ pub(crate) fn attend(
     // result.
     let threads = barrier_pool().n_workers() + 1;
     let units = |step: usize| sequences.iter().map(move |one| shape.kv_heads * (group * one.sight.rows).div_ceil(step));
-    let mut step = if isa == Isa::Avx2 { QUERIES / 4 } else { QUERIES };
+    let mut step = if isa.has_few_registers() { QUERIES / 4 } else { QUERIES };
     while step > 1 && units(step).sum::<usize>() < threads {
         step /= 2;
     }

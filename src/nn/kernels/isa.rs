@@ -4,11 +4,14 @@ use std::sync::OnceLock;
 
 /// An instruction set that kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "each processor has some of them")]
 pub(crate) enum Isa {
     /// AVX-512 with integer dot products (Ice Lake, Sapphire Rapids, Zen 4 and later).
     Avx512Vnni,
     /// AVX2 with fused multiply-add (Haswell, Zen and later).
     Avx2,
+    /// NEON with integer dot products (Cortex-A76, Neoverse N1, Apple M1 and later).
+    NeonDotprod,
     /// Whatever the compiler makes of plain loops.
     Portable,
 }
@@ -45,9 +48,29 @@ impl Isa {
     }
 
     /// All that this processor has, the best first.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn available() -> Vec<Self> {
+        let mut all = Vec::new();
+        // The kernel reads words of inputs as bytes, the lowest first.
+        if cfg!(target_endian = "little")
+            && std::arch::is_aarch64_feature_detected!("neon")
+            && std::arch::is_aarch64_feature_detected!("dotprod")
+        {
+            all.push(Self::NeonDotprod);
+        }
+        all.push(Self::Portable);
+        all
+    }
+
+    /// All that this processor has, the best first.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) fn available() -> Vec<Self> {
         vec![Self::Portable]
+    }
+
+    /// Whether all registers together hold no more than 128 numbers of single precision, where those of AVX-512 hold 512.
+    pub(crate) fn has_few_registers(self) -> bool {
+        self == Self::Avx2 || cfg!(target_arch = "aarch64")
     }
 }
 

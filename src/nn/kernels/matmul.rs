@@ -136,6 +136,23 @@ impl Inputs<'_> {
     }
 }
 
+/// Calls a kernel that is compiled for each form.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! for_form {
+    ($form:expr, $module:ident::$kernel:ident::<$rows:ident>($($argument:ident),*)) => {
+        match $form {
+            Form::Q4_0 => super::$module::$kernel::<{ Form::Q4_0 as u8 }, $rows>($($argument),*),
+            Form::Q4_1 => super::$module::$kernel::<{ Form::Q4_1 as u8 }, $rows>($($argument),*),
+            Form::Q5_0 => super::$module::$kernel::<{ Form::Q5_0 as u8 }, $rows>($($argument),*),
+            Form::Q5_1 => super::$module::$kernel::<{ Form::Q5_1 as u8 }, $rows>($($argument),*),
+            Form::Q8_0 => super::$module::$kernel::<{ Form::Q8_0 as u8 }, $rows>($($argument),*),
+            Form::Q4_K => super::$module::$kernel::<{ Form::Q4_K as u8 }, $rows>($($argument),*),
+            Form::Q5_K => super::$module::$kernel::<{ Form::Q5_K as u8 }, $rows>($($argument),*),
+            Form::Q6_K => super::$module::$kernel::<{ Form::Q6_K as u8 }, $rows>($($argument),*),
+        }
+    };
+}
+
 fn quantised_rows<const ROWS: usize>(
     isa: Isa,
     form: Form,
@@ -147,33 +164,14 @@ fn quantised_rows<const ROWS: usize>(
     let _ = ahead;
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512::<ROWS>(form, tile, panel, ahead),
+        // SAFETY: this instruction set is chosen only where the processor has these features.
+        Isa::Avx512Vnni => unsafe { for_form!(form, avx512::tile_rows::<ROWS>(tile, panel, ahead)) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: this instruction set is chosen only where the processor has these features.
         Isa::Avx2 => std::array::from_fn(|row| unsafe { super::avx2::tile_row(form, tile, panel, row, ROWS) }),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: this instruction set is chosen only where the processor has these features.
+        Isa::NeonDotprod => unsafe { for_form!(form, neon::tile_rows::<ROWS>(tile, panel)) },
         _ => portable::tile_rows(form, tile, panel),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn avx512<const ROWS: usize>(
-    form: Form,
-    tile: Tile<'_>,
-    panel: &[ActivationBlock],
-    ahead: bool,
-) -> [[f32; TILE]; ROWS] {
-    use super::avx512::tile_rows;
-    // SAFETY: this instruction set is chosen only where the processor has these features.
-    unsafe {
-        match form {
-            Form::Q4_0 => tile_rows::<{ Form::Q4_0 as u8 }, ROWS>(tile, panel, ahead),
-            Form::Q4_1 => tile_rows::<{ Form::Q4_1 as u8 }, ROWS>(tile, panel, ahead),
-            Form::Q5_0 => tile_rows::<{ Form::Q5_0 as u8 }, ROWS>(tile, panel, ahead),
-            Form::Q5_1 => tile_rows::<{ Form::Q5_1 as u8 }, ROWS>(tile, panel, ahead),
-            Form::Q8_0 => tile_rows::<{ Form::Q8_0 as u8 }, ROWS>(tile, panel, ahead),
-            Form::Q4_K => tile_rows::<{ Form::Q4_K as u8 }, ROWS>(tile, panel, ahead),
-            Form::Q5_K => tile_rows::<{ Form::Q5_K as u8 }, ROWS>(tile, panel, ahead),
-            Form::Q6_K => tile_rows::<{ Form::Q6_K as u8 }, ROWS>(tile, panel, ahead),
-        }
     }
 }

@@ -18,6 +18,8 @@ mod float;
 mod form;
 mod isa;
 mod matmul;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod pool;
 mod portable;

@@ -1,5 +1,5 @@
 //! The kernel in plain loops over whole lines of codes, of which a compiler makes vector instructions on any processor:
-//! that of NEON machines, for which there is none by hand yet.
+//! that of ARM machines without integer dot products.
 
 use super::activations::ActivationBlock;
 use super::form::Form;

@@ -18,13 +18,7 @@ fn matrix(form: Form, rows: usize, columns: usize, random: &mut StdRng) -> (Vec<
     let mut bytes = Vec::new();
     for _ in 0..units {
         let mut unit: Vec<u8> = (0..form.unit_bytes()).map(|_| random.random()).collect();
-        // Scales and minima must be numbers; they lie at the start, in Q6_K at the end.
-        let halves: &[usize] = match form {
-            Form::Q4_0 | Form::Q5_0 | Form::Q8_0 => &[0],
-            Form::Q6_K => &[208],
-            _ => &[0, 2],
-        };
-        for &at in halves {
+        for &at in places_of_halves(form) {
             let value = half::f16::from_f32(random.random_range(-0.1f32..0.1));
             unit[at..at + 2].copy_from_slice(&value.to_le_bytes());
         }
@@ -34,6 +28,15 @@ fn matrix(form: Form, rows: usize, columns: usize, random: &mut StdRng) -> (Vec<
     let tensor = QTensor::new(storage, (rows, columns)).expect("tensor");
     let values = tensor.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()?.to_vec1()).expect("values");
     (bytes, values)
+}
+
+/// Where the scale and the minimum lie in a unit, which must be numbers: at the start, in Q6_K at the end.
+fn places_of_halves(form: Form) -> &'static [usize] {
+    match form {
+        Form::Q4_0 | Form::Q5_0 | Form::Q8_0 => &[0],
+        Form::Q6_K => &[208],
+        _ => &[0, 2],
+    }
 }
 
 fn pack(form: Form, rows: usize, columns: usize, bytes: &[u8]) -> Packed {
@@ -178,6 +181,38 @@ proptest! {
             prop_assert_eq!((block.half_sums, block.sum), ([sum(&codes[..16]), sum(&codes[16..])], sum(&codes)));
             for (code, value) in codes.iter().zip(values) {
                 prop_assert!((*code as f32 * block.scale - value).abs() <= block.scale * 0.5001);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_codes_and_inputs_overflow_on_no_kernel() {
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for form in Form::ALL {
+        for byte in [0x00, 0x7F, 0x80, 0xFF] {
+            let columns = 2 * form.unit();
+            let mut unit = vec![byte; form.unit_bytes()];
+            for &at in places_of_halves(form) {
+                unit[at..at + 2].copy_from_slice(&half::f16::from_f32(-0.07).to_le_bytes());
+            }
+            let packed = pack(form, TILE, columns, &unit.repeat(TILE * 2));
+            // All inputs become 127 or -127.
+            let sign = |row: usize, column: usize| match row % 3 {
+                0 => 1.0,
+                1 => -1.0,
+                _ => [1.0, -1.0][column % 2],
+            };
+            let x: Vec<f32> = (0..8 * columns).map(|i| sign(i / columns, i % columns)).collect();
+            let quantised = Activations::quantise(Isa::Portable, &x, columns);
+            let expected: Vec<f32> =
+                (0..8).flat_map(|row| scalar_row(form, &packed.tiles[0], quantised.panel(0), row, 8)).collect();
+            let matrices = [Matrix::Quantised(packed)];
+            for isa in Isa::available() {
+                for rows in [1, 2, 4, 8] {
+                    let found = multiply(isa, &x[..rows * columns], &matrices);
+                    assert_eq!(bits(&found), bits(&expected[..rows * TILE]), "{form:?} {byte:#x} {isa:?} {rows} rows");
+                }
             }
         }
     }
