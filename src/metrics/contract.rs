@@ -7,25 +7,29 @@ use crate::clock::Component;
 use crate::contract::ContractMode;
 use crate::engine::{Held, StopReason};
 use crate::record::TrialRecord;
+use crate::router::Reason;
 use crate::trial::{Attempt, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
 /// What became of the contract in the trials of one policy. Every scored trial whose first answer was checked is one of the
-/// first six.
+/// first seven; what a trial did for other reasons, such as a low confidence, is not counted here.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContractUse {
     /// The first answer keeps the contract as it was written.
     pub first_try: usize,
     /// The first answer keeps it once its almost-JSON is mended, without asking a model again.
     pub mended: usize,
-    /// A model of the same tier mended it when it was asked again.
+    /// The first answer breaks it, and a later one of the same tier keeps it.
     pub repaired: usize,
-    /// An answer of the other tier keeps it.
+    /// No answer of the first tier keeps it, the other tier was called for that, and its answer keeps it.
     pub escalated: usize,
-    /// No answer keeps it, and the trial is scored as wrong.
+    /// The same, but the other tier was called for another reason: a low confidence with contracts off, a call that failed.
+    #[serde(default)]
+    pub passed_on: usize,
+    /// The trial ended with no answer that keeps it, and is scored as wrong.
     pub failed: usize,
-    /// No answer keeps it, and the last one was taken all the same: contracts were off.
+    /// The answer that was taken breaks it: contracts were off.
     pub let_pass: usize,
     /// Violations of all answers, by the rule of the schema.
     pub violations: BTreeMap<String, usize>,
@@ -82,26 +86,32 @@ pub(super) fn contract_use(scored: &[&TrialRecord]) -> ContractUse {
     found
 }
 
-/// The count that a trial belongs to.
+/// The count that a trial belongs to; `None` where no answer was checked.
 fn fate<'a>(record: &TrialRecord, counts: &'a mut ContractUse) -> Option<&'a mut usize> {
     let trial = &record.trial;
-    if first_valid(trial)? {
-        return Some(&mut counts.first_try);
-    }
+    let first_try = first_valid(trial)?;
     if trial.outcome == Outcome::ContractFailed {
         return Some(&mut counts.failed);
     }
+    let keeps = |attempt: &Attempt| attempt.verdict.as_ref().is_some_and(|verdict| verdict.valid);
     let accepted = trial.attempts.get(trial.accepted?)?;
-    let first = trial.attempts.iter().find(|attempt| attempt.failure.is_none())?;
-    if !accepted.verdict.as_ref()?.valid {
+    if !keeps(accepted) {
         return Some(&mut counts.let_pass);
     }
-    Some(if std::ptr::eq(accepted, first) {
+    if first_try {
+        return Some(&mut counts.first_try);
+    }
+    let answers = || trial.attempts.iter().filter(|attempt| attempt.failure.is_none());
+    let first = answers().next()?;
+    let of_other_tier = || trial.attempts.iter().find(|attempt| attempt.tier != first.tier);
+    Some(if keeps(first) {
         &mut counts.mended
-    } else if accepted.tier == first.tier {
+    } else if answers().any(|answer| answer.tier == first.tier && keeps(answer)) {
         &mut counts.repaired
-    } else {
+    } else if of_other_tier().is_some_and(|call| call.reason == Reason::ContractFailure) {
         &mut counts.escalated
+    } else {
+        &mut counts.passed_on
     })
 }
 
@@ -148,7 +158,7 @@ mod tests {
     use super::*;
     use crate::metrics::example;
     use crate::metrics::summarise;
-    use crate::router::{PromptVariant, Reason, RouterKind, Tier};
+    use crate::router::{PromptVariant, RouterKind, Tier};
     use crate::units::Seconds;
 
     #[test]
@@ -162,14 +172,23 @@ mod tests {
         let mut held = answer(Tier::Slm, false);
         (held.held, held.forced_tokens) = (Held::Grammar, 25);
         held.spans.add(Component::Constrain, Seconds(0.05));
-        let mut failed = example::trial(vec![answer(Tier::Slm, false), answer(Tier::Llm, false)]);
+        let low = Reason::LowConfidence { confidence: 0.2, threshold: 0.7 };
+        let other = |valid, reason: &Reason| Attempt { reason: reason.clone(), ..answer(Tier::Llm, valid) };
+        let mut failed = example::trial(vec![answer(Tier::Slm, false), other(false, &Reason::ContractFailure)]);
         failed.outcome = Outcome::ContractFailed;
+        let mut failed_later = example::trial(vec![answer(Tier::Slm, true), other(false, &low)]);
+        failed_later.outcome = Outcome::ContractFailed;
         let trials = [
             example::trial(vec![answer(Tier::Slm, true)]),
-            example::trial(vec![mended]),
-            example::trial(vec![answer(Tier::Slm, false), again]),
-            example::trial(vec![answer(Tier::Slm, false), answer(Tier::Llm, true)]),
+            example::trial(vec![answer(Tier::Slm, true), other(true, &low)]),
+            example::trial(vec![mended.clone()]),
+            example::trial(vec![mended, other(true, &low)]),
+            example::trial(vec![answer(Tier::Slm, false), again.clone()]),
+            example::trial(vec![answer(Tier::Slm, false), again, other(true, &low)]),
+            example::trial(vec![answer(Tier::Slm, false), other(true, &Reason::ContractFailure)]),
+            example::trial(vec![answer(Tier::Slm, false), other(true, &low)]),
             failed,
+            failed_later,
             example::trial(vec![held]),
         ];
         let records: Vec<TrialRecord> = (0..)
@@ -177,10 +196,19 @@ mod tests {
             .map(|(i, trial)| example::record(RouterKind::SlmDominant, &format!("s{i}"), trial, &target, &header))
             .collect();
         let found = contract_use(&records.iter().collect::<Vec<_>>());
-        let fates = [found.first_try, found.mended, found.repaired, found.escalated, found.failed, found.let_pass];
-        assert_eq!(fates, [1; 6]);
-        assert_eq!(found.violations["required"], 5);
-        assert_eq!((found.held["not"], found.held["grammar"], found.disagreements), (8, 1, 1));
+        let fates = [
+            found.first_try,
+            found.mended,
+            found.repaired,
+            found.escalated,
+            found.passed_on,
+            found.failed,
+            found.let_pass,
+        ];
+        assert_eq!(fates, [2, 2, 2, 1, 1, 2, 1]);
+        assert_eq!(fates.iter().sum::<usize>(), records.len());
+        assert_eq!(found.violations["required"], 8);
+        assert_eq!((found.held["not"], found.held["grammar"], found.disagreements), (19, 1, 1));
         assert_eq!((found.forced_share, found.constrain_ms_per_token), (Some(0.25), Some(0.5)));
         assert_eq!(found.constrain_ms_per_answer, Some(50.0));
     }

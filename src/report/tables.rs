@@ -254,6 +254,7 @@ fn contracts(summary: &Summary) -> Table {
         Column::new("mended", Align::Right, None),
         Column::new("repaired", Align::Right, None),
         Column::new("escalated", Align::Right, None),
+        Column::new("passed on", Align::Right, None),
         Column::new("failed", Align::Right, None),
         Column::new("let pass", Align::Right, None),
         Column::new("violations", Align::Left, None),
@@ -268,7 +269,8 @@ fn contracts(summary: &Summary) -> Table {
         .iter()
         .map(|policy| {
             let used = &policy.contract_use;
-            let counts = [used.first_try, used.mended, used.repaired, used.escalated, used.failed, used.let_pass];
+            let repaired = [used.first_try, used.mended, used.repaired];
+            let counts = [&repaired[..], &[used.escalated, used.passed_on, used.failed, used.let_pass]].concat();
             let effect = summary.contract_effects.iter().find(|effect| effect.cell == policy.cell);
             let effect = accuracy_beside(effect.and_then(|effect| effect.accuracy.as_ref()));
             let mut row = vec![policy_cell(policy)];
@@ -279,8 +281,9 @@ fn contracts(summary: &Summary) -> Table {
         })
         .collect();
     let mut notes = vec![
-        "Scored trials by what became of the contract: kept at the first try, after almost-JSON was mended without a model, \
-         after the same model was asked again, by another model, by none. Let pass: broken, with contracts off."
+        "Scored trials by what became of the contract, each counted once: kept at the first try, after almost-JSON was mended \
+         without a model, after the same model was asked again, by the other model that was called for it (escalated) or for \
+         another reason (passed on), by none (failed). Let pass: the answer taken breaks it, with contracts off."
             .to_owned(),
     ];
     let disagreements: usize = summary.policies.iter().map(|policy| policy.contract_use.disagreements).sum();
