@@ -9,6 +9,8 @@ use super::message::shorten;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
+/// Schemas within one, at most: each takes some four kilobytes when it is compiled.
+const MOST_SCHEMAS: usize = 60_000;
 /// Schemas that are applied to one and the same value, at most.
 const MOST_CHECKS: u64 = 100_000;
 /// Schemas that are applied to an answer of some depth along one path, at most.
@@ -67,6 +69,12 @@ impl Bounds {
             reading.documents.push((address, document));
             reading.list(other, document);
         }
+        if reading.places.len() > MOST_SCHEMAS {
+            return Err(format!(
+                "it has {} schemas within it, and at most {MOST_SCHEMAS} are compiled",
+                reading.places.len()
+            ));
+        }
         if reading.patterns > MOST_PATTERNS {
             return Err(format!("it has {} patterns, and at most {MOST_PATTERNS} are compiled", reading.patterns));
         }
@@ -100,7 +108,7 @@ impl Bounds {
             for node in 0..self.nodes.len() {
                 self.work(node, 0, &inner, &mut work);
             }
-            inner = work.into_iter().map(|work| work.unwrap_or(u64::MAX)).collect();
+            inner = work.into_iter().map(|work| work.map_or(u64::MAX, Work::most)).collect();
             if inner.first().is_some_and(|&work| work > MOST_WORK) {
                 return false;
             }
@@ -145,26 +153,54 @@ impl Bounds {
     }
 
     /// How many schemas are applied along the dearest path into a value, where `inner` holds the same for one level less.
-    fn work(&self, node: usize, depth: usize, inner: &[u64], work: &mut [Option<u64>]) -> u64 {
+    fn work(&self, node: usize, depth: usize, inner: &[u64], work: &mut [Option<Work>]) -> Work {
         if let Some(known) = work[node] {
             return known;
         }
         if depth > DEEPEST {
-            return 1;
+            return Work::ONE;
         }
-        work[node] = Some(1);
+        work[node] = Some(Work::ONE);
         let Node { same, elements, places, members, others } = &self.nodes[node];
         let sum = |of: &[usize]| of.iter().fold(0_u64, |sum, &other| sum.saturating_add(inner[other]));
         let most = |of: &[usize]| of.iter().map(|&other| inner[other]).max().unwrap_or(0);
-        let list = sum(elements).saturating_add(most(places));
-        let object = sum(others).saturating_add(most(members));
-        let mut total = list.max(object).saturating_add(1);
+        let within = Work {
+            list: sum(elements).saturating_add(most(places)),
+            object: sum(others).saturating_add(most(members)),
+        };
+        let mut total = Work::ONE.and(within);
         for meant in same {
-            let dearest = meant.iter().map(|&other| self.work(other, depth + 1, inner, work)).max();
-            total = total.saturating_add(dearest.unwrap_or(1));
+            let mut dearest = Work::ONE;
+            for &other in meant {
+                dearest = dearest.or(self.work(other, depth + 1, inner, work));
+            }
+            total = total.and(dearest);
         }
         work[node] = Some(total);
         total
+    }
+}
+
+/// How many schemas are applied to a value if it is a list, and if it is an object: it cannot be both.
+#[derive(Clone, Copy)]
+struct Work {
+    list: u64,
+    object: u64,
+}
+
+impl Work {
+    const ONE: Self = Self { list: 1, object: 1 };
+
+    fn and(self, other: Self) -> Self {
+        Self { list: self.list.saturating_add(other.list), object: self.object.saturating_add(other.object) }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { list: self.list.max(other.list), object: self.object.max(other.object) }
+    }
+
+    fn most(self) -> u64 {
+        self.list.max(self.object)
     }
 }
 
@@ -404,11 +440,21 @@ mod tests {
             let bounds = check(&schema).unwrap();
             assert!(bounds.allow(10) && !bounds.allow(40), "{schema}");
         }
+        // Any JSON: a value is a list or an object, never both.
+        let any = json!({"anyOf": [{"type": "string"}, {"items": again}, {"additionalProperties": again}]});
+        assert!(check(&twice(any)).unwrap().allow(60));
         // Kinds of expressions, as real schemas have them.
         let kinds: Vec<Value> = (0..6)
             .map(|kind| json!({"properties": {"kind": {"const": kind}, "left": again, "right": again}, "required": ["kind"]}))
             .collect();
         assert!(check(&twice(json!({"anyOf": kinds}))).unwrap().allow(6));
+    }
+
+    #[test]
+    fn schemas_are_bounded_in_number() {
+        let with = |count: usize| json!({"prefixItems": vec![json!({"type": "integer"}); count]});
+        assert!(check(&with(MOST_SCHEMAS - 1)).is_ok());
+        assert!(check(&with(MOST_SCHEMAS)).unwrap_err().contains("60001 schemas"));
     }
 
     #[test]

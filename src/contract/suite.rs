@@ -7,6 +7,7 @@ use super::message::shorten;
 use super::{Contract, ContractOptions};
 use crate::error::{Context, Result, usage};
 use jsonschema::Draft;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub type Resources = Vec<(String, Value)>;
 
 /// Bytes of one file of tests, or of one row, at most.
-const LARGEST: u64 = 64 << 20;
+const LARGEST: u64 = 16 << 20;
 /// Disagreements and refused schemas that are told one by one.
 const MOST_TOLD: usize = 1_000;
 /// Parts of the addresses of the drafts that are known.
@@ -235,10 +236,13 @@ fn json_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
+fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let mut text = String::new();
     let opened = File::open(file).with_context(|| format!("opening {}", file.display()))?;
-    opened.take(LARGEST).read_to_string(&mut text).with_context(|| format!("reading {}", file.display()))?;
+    opened.take(LARGEST + 1).read_to_string(&mut text).with_context(|| format!("reading {}", file.display()))?;
+    if text.len() as u64 > LARGEST {
+        return Err(usage(format!("{} is longer than {LARGEST} bytes, more than is read of one file", file.display())));
+    }
     serde_json::from_str(&text).map_err(|error| usage(format!("{} is not a file of tests: {error}", file.display())))
 }
 
@@ -248,62 +252,81 @@ fn read_file(file: &Path, relative: &Path) -> Result<Vec<Suite>> {
         relative.components().chain(file.components()).find_map(|part| draft(&part.as_os_str().to_string_lossy()));
     for (index, suite) in suites.iter_mut().enumerate() {
         suite.place = format!("{} #{index}", relative.display());
-        suite.draft = draft;
+        match &draft {
+            Some(Ok(draft)) => suite.draft = Some(*draft),
+            Some(Err(reason)) => suite.unreadable = Some(reason.clone()),
+            None => {}
+        }
     }
     Ok(suites)
 }
 
-/// The draft that a folder of the suite is named for.
-fn draft(folder: &str) -> Option<Draft> {
-    Some(match folder {
+/// The draft that a folder of the suite is named for, or why its tests cannot be tried.
+fn draft(folder: &str) -> Option<Result<Draft, String>> {
+    Some(Ok(match folder {
         "draft4" => Draft::Draft4,
         "draft6" => Draft::Draft6,
         "draft7" => Draft::Draft7,
         "draft2019-09" => Draft::Draft201909,
         "draft2020-12" => Draft::Draft202012,
+        "draft1" | "draft2" | "draft3" | "draft5" | "draft-next" => {
+            return Some(Err(format!("{folder} is not supported: drafts 4, 6, 7, 2019-09 and 2020-12 are")));
+        }
         _ => return None,
-    })
+    }))
 }
 
-/// Reads rows, of which those that are empty are skipped.
+/// Reads rows of tests.
 pub fn read_rows(file: &Path) -> Result<Vec<Suite>> {
+    let row = "{\"schema\": …, \"tests\": [{\"data\": …, \"valid\": true}]}";
+    let rows = read_lines(file, row, |suite: Suite| Ok(suite))?;
+    let suite = |(place, read)| match read {
+        Ok(suite) => Suite { place, ..suite },
+        Err(reason) => Suite { place, unreadable: Some(reason), ..Suite::default() },
+    };
+    Ok(rows.into_iter().map(suite).collect())
+}
+
+/// What the lines of a file of JSON say, or why they cannot be used, beside where they stand. Empty lines are skipped; `row`
+/// shows what one looks like.
+pub(super) fn read_lines<T: DeserializeOwned, R>(
+    file: &Path,
+    row: &str,
+    mut take: impl FnMut(T) -> Result<R, String>,
+) -> Result<Vec<(String, Result<R, String>)>> {
     let attempt = || format!("reading {}", file.display());
     let opened = File::open(file).map_err(|error| usage(format!("{}: {error}", attempt())))?;
     if !opened.metadata().with_context(attempt)?.is_file() {
         return Err(usage(format!("{} is not a file", file.display())));
     }
     let mut reader = BufReader::new(opened);
-    let mut suites = Vec::new();
+    let mut rows = Vec::new();
     for number in 1.. {
         let mut line = Vec::new();
         let read = (&mut reader).take(LARGEST).read_until(b'\n', &mut line).with_context(attempt)?;
         if read == 0 {
             break;
         }
+        if read as u64 == LARGEST && !line.ends_with(b"\n") {
+            reader.skip_until(b'\n').with_context(attempt)?;
+            let reason = format!("{} line {number} is longer than {LARGEST} bytes", file.display());
+            rows.push((format!("line {number}"), Err(reason)));
+            continue;
+        }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let content = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&line);
-        let place = format!("line {number}");
-        suites.push(match serde_json::from_slice::<Suite>(content) {
-            Ok(suite) => Suite { place, ..suite },
-            Err(error) => {
-                let row = "{\"schema\": …, \"tests\": [{\"data\": …, \"valid\": true}]}";
-                let reason = format!("{} line {number} is not a row {row}: {error}", file.display());
-                Suite { place, unreadable: Some(reason), ..Suite::default() }
-            }
-        });
+        let read = serde_json::from_slice::<T>(content).map_err(|error| error.to_string()).and_then(&mut take);
+        let read = read.map_err(|reason| format!("{} line {number} is not a row {row}: {reason}", file.display()));
+        rows.push((format!("line {number}"), read));
     }
     // One bad row is told among the verdicts; where no row can be read, the file is another.
-    if let Some(reason) = suites.first().and_then(|suite| suite.unreadable.clone())
-        && suites.iter().all(|suite| suite.unreadable.is_some())
-    {
-        return Err(usage(reason));
+    match rows.first() {
+        None => Err(usage(format!("{} has no row", file.display()))),
+        Some((_, Err(reason))) if rows.iter().all(|(_, read)| read.is_err()) => Err(usage(reason.clone())),
+        Some(_) => Ok(rows),
     }
-    if suites.is_empty() {
-        return Err(usage(format!("{} has no row", file.display())));
-    }
-    Ok(suites)
 }
 
 #[cfg(test)]
@@ -340,6 +363,30 @@ mod tests {
         let found = agreement(&rows(&row).expect("a row"), &ContractOptions::default());
         assert_eq!((found.agree, found.unsupported), (1, 1));
         assert!(found.refused[0].reason.starts_with("test 2 nests too deep"), "{:?}", found.refused);
+    }
+
+    #[test]
+    fn a_row_that_is_too_long_is_told_and_those_after_it_are_read() {
+        let long = " ".repeat(LARGEST as usize + 5);
+        let row = "{\"schema\": true, \"tests\": [{\"data\": 1, \"valid\": true}]}";
+        let found = agreement(&rows(&format!("{long}{row}\n{row}\n")).expect("a row"), &ContractOptions::default());
+        assert_eq!((found.suites, found.agree, found.refused.len()), (2, 1, 1));
+        assert!(found.refused[0].reason.contains("line 1 is longer"), "{:?}", found.refused);
+    }
+
+    #[test]
+    fn tests_of_a_draft_that_is_not_supported_are_told_and_not_judged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let one = r#"[{"description": "d", "schema": {"type": "any"}, "tests": [{"data": 1, "valid": true}]}]"#;
+        for draft in ["draft3", "draft7"] {
+            let tests = folder.path().join("tests").join(draft);
+            fs::create_dir_all(&tests).expect("a folder");
+            fs::write(tests.join("type.json"), one.replace("any", "integer")).expect("a file");
+        }
+        let (suites, _) = read_suites(folder.path(), false).expect("two files");
+        let found = agreement(&suites, &ContractOptions::default());
+        assert_eq!((found.agree, found.unsupported), (1, 1));
+        assert!(found.refused[0].reason.contains("draft3 is not supported"), "{:?}", found.refused);
     }
 
     #[test]
