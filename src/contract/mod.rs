@@ -7,12 +7,15 @@
 mod bounds;
 mod duplicates;
 mod extract;
+mod form;
 mod mend;
 mod message;
+mod prefix;
 pub mod suite;
 mod validate;
 
 pub use extract::{Extraction, extract};
+pub use form::{Form, FormRow, Held, read_forms};
 pub use mend::Mend;
 pub use validate::{Contract, ContractOptions};
 

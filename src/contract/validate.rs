@@ -4,9 +4,10 @@ use super::bounds::Bounds;
 use super::duplicates::duplicate_keys;
 use super::extract::{DEEPEST, Found, LONGEST, Miss, depth, find};
 use super::message::{place, sentence, shorten};
+use super::prefix::may_go_on;
 use super::{Extraction, Verdict, Violation};
 use crate::error::{Result, usage};
-use crate::nn::{Grammar, Rule};
+use crate::nn::{Grammar, Rule, whole_match};
 use crate::task::Task;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, PatternOptions, ReferencingError};
@@ -29,6 +30,8 @@ pub struct ContractOptions {
     pub resources: Vec<(String, Value)>,
     /// The draft where the schema names none; `None` is 2020-12.
     pub draft: Option<Draft>,
+    /// Where a file can be listed that the schema may refer to, for the message of one that is not.
+    pub listed_in: Option<&'static str>,
 }
 
 /// A compiled contract.
@@ -50,8 +53,12 @@ impl Contract {
 
     /// The contract of a task's answers: its schema, what that may refer to, and whether formats are asserted.
     pub fn of_task(task: &Task) -> Result<Self> {
-        let options =
-            ContractOptions { formats: task.schema_formats, resources: task.schema_references.clone(), draft: None };
+        let options = ContractOptions {
+            formats: task.schema_formats,
+            resources: task.schema_references.clone(),
+            draft: None,
+            listed_in: Some("answer.references of task.toml"),
+        };
         Self::with_options(&format!("the answer's schema of task {}", task.name), &task.schema, &options)
     }
 
@@ -79,8 +86,8 @@ impl Contract {
         }
         let validator = compiler.build(schema).map_err(|error| {
             let reason = match error.kind() {
-                ValidationErrorKind::Referencing(error) => refused_reference(error),
-                _ => error.to_string(),
+                ValidationErrorKind::Referencing(error) => refused_reference(error, options.listed_in),
+                _ => refused_pattern(&error).unwrap_or_else(|| error.to_string()),
             };
             let path = error.instance_path().as_str();
             let at = if path.is_empty() { String::new() } else { format!(" at {path}") };
@@ -101,10 +108,13 @@ impl Contract {
                     && duplicate_keys(text).is_empty()
             }
         };
-        let grammar = Arc::new(
-            Grammar::new(Rule::JsonSchema(whole))
-                .checked_by(if options.formats { "schema with formats" } else { "schema" }, check),
-        );
+        let watch = {
+            let (validator, bounds) = (Arc::clone(&validator), Arc::clone(&bounds));
+            move |text: &str, unfinished: usize| may_go_on(&validator, &bounds, text, unfinished)
+        };
+        let name = if options.formats { "schema with formats" } else { "schema" };
+        let grammar = Grammar::new(Rule::JsonSchema(whole)).checked_by(name, check).watched_by(watch);
+        let grammar = Arc::new(grammar);
         Ok(Self { schema: schema.clone(), grammar, validator, bounds, required })
     }
 
@@ -198,16 +208,21 @@ fn accepts(validator: &jsonschema::Validator, bounds: &Bounds, value: &Value) ->
     bounds.allow(depth).then(|| validator.is_valid(value))
 }
 
-fn refused_reference(error: &ReferencingError) -> String {
-    match error {
-        ReferencingError::Unretrievable { uri, .. } => {
-            format!(
-                "it refers to {uri}, and nothing is fetched from network or files; copy it into \"$defs\", or list its file in \
-                 answer.references of task.toml"
-            )
-        }
-        other => other.to_string(),
-    }
+fn refused_reference(error: &ReferencingError, listed_in: Option<&str>) -> String {
+    let ReferencingError::Unretrievable { uri, .. } = error else { return error.to_string() };
+    let list = listed_in.map_or(String::new(), |listed_in| format!(", or list its file in {listed_in}"));
+    format!("it refers to {uri}, and nothing is fetched from network or files; copy it into \"$defs\"{list}")
+}
+
+/// Why a pattern cannot be compiled: the validator only says that it is none.
+fn refused_pattern(error: &jsonschema::ValidationError<'_>) -> Option<String> {
+    let pattern = error.instance().as_str().filter(|_| error.instance_path().as_str().contains("attern"))?;
+    // Of what only this reader lacks, nothing is known here.
+    let why = whole_match(pattern).err().filter(|why| !why.contains("not supported"))?;
+    Some(format!(
+        "{} is no regular expression that can be used: {why}",
+        shorten(&Value::from(pattern).to_string(), 200)
+    ))
 }
 
 fn describe(miss: &Miss) -> String {

@@ -5,18 +5,21 @@
 //! listed, and whoever asked for it checks the finished answer all the same.
 
 mod guide;
+mod pattern;
+mod place;
+mod schema;
 
 pub use guide::DEEPEST_JSON;
 pub(super) use guide::{Following, Guide};
+pub use pattern::whole_match;
 
 use super::sampler::Choice;
 use super::{LanguageModel, TextTokenizer};
 use crate::error::{Result, anyhow, usage};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
-use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
+use llguidance::{Matcher, ParserFactory};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -39,13 +42,19 @@ pub enum Rule {
     Choice(Vec<String>),
 }
 
-/// Whether a finished answer is right: asked before it may end, because a grammar cannot say all that a schema does.
+/// Whether an answer is right: asked before it may end, and on the way, because a grammar cannot say all that a schema does.
 #[derive(Clone)]
 struct Check {
     /// Two checks of one name on one rule are the same.
     name: &'static str,
-    accepts: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Of a finished answer.
+    accepts: Accepts,
+    /// Of the beginning of an answer, see [`Grammar::watched_by`].
+    may_go_on: MayGoOn,
 }
+
+type Accepts = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+type MayGoOn = Arc<dyn Fn(&str, usize) -> bool + Send + Sync>;
 
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,13 +72,50 @@ impl Grammar {
     /// A rule with nothing to check beyond it.
     #[must_use]
     pub fn new(rule: Rule) -> Self {
-        Self { rule, check: Check { name: "nothing", accepts: Arc::new(|_| true) } }
+        Self { rule, check: Check { name: "nothing", accepts: Arc::new(|_| true), may_go_on: Arc::new(|_, _| true) } }
     }
 
     /// The same rule; an answer ends only where `accepts` does. Two grammars of one rule and one name are taken for the same.
     #[must_use]
     pub fn checked_by(self, name: &'static str, accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self { check: Check { name, accepts: Arc::new(accepts) }, ..self }
+        Self { check: Check { name, accepts: Arc::new(accepts), ..self.check }, ..self }
+    }
+
+    /// The same grammar of JSON; an answer goes on only where `may_go_on` allows it. That is asked whenever a value or a name
+    /// has come to its end: of the JSON so far, closed where it is open, and of how many values, from the whole inwards along
+    /// the last elements, are not at their end. It must hold of every beginning of a right answer.
+    #[must_use]
+    pub fn watched_by(self, may_go_on: impl Fn(&str, usize) -> bool + Send + Sync + 'static) -> Self {
+        Self { check: Check { may_go_on: Arc::new(may_go_on), ..self.check }, ..self }
+    }
+
+    /// Whether a finished answer is right, as far as the grammar's check knows.
+    #[must_use]
+    pub fn accepts(&self, answer: &str) -> bool {
+        (self.check.accepts)(answer)
+    }
+
+    /// Whether an answer may go on, see [`Grammar::watched_by`].
+    #[must_use]
+    pub fn may_go_on(&self, closed: &str, unfinished: usize) -> bool {
+        (self.check.may_go_on)(closed, unfinished)
+    }
+
+    /// Texts that match a regular expression as a whole.
+    pub fn regex(pattern: &str) -> Result<Self> {
+        let whole = whole_match(pattern)
+            .map_err(|why| usage(format!("{pattern:?} is no regular expression that can be used: {why}")))?;
+        Ok(Self::new(Rule::Regex(pattern.to_owned())).checked_by("regex", move |text| whole.is_match(text)))
+    }
+
+    /// One of these texts.
+    pub fn choice(texts: &[String]) -> Result<Self> {
+        if texts.is_empty() {
+            return Err(usage("a choice of no texts has no answer"));
+        }
+        let allowed = texts.to_vec();
+        let check = move |text: &str| allowed.iter().any(|allowed| allowed == text);
+        Ok(Self::new(Rule::Choice(texts.to_vec())).checked_by("choice", check))
     }
 
     /// What tells grammars apart. The order of properties counts: answers are written in it.
@@ -132,8 +178,16 @@ struct Closers {
     nulls: Vec<u32>,
     /// Commas, where more must come.
     commas: Vec<u32>,
-    /// Single characters other than quotes and backslashes: one of them may be what a text's pattern still asks for.
-    singles: Vec<u32>,
+    /// Those that open a list or an object.
+    openers: Vec<u32>,
+    /// The token of each byte alone, where there is one.
+    bytes: Vec<Option<u32>>,
+}
+
+impl Closers {
+    fn token(&self, byte: u8) -> Option<u32> {
+        self.bytes.get(usize::from(byte)).copied().flatten()
+    }
 }
 
 struct Factory {
@@ -173,21 +227,27 @@ impl Factory {
             !word.is_empty() && b"null".starts_with(word)
         };
         let nulls = (0..end).filter(begins_null).collect();
-        let is_single =
-            |id: &u32| matches!(&*words[*id as usize], [byte] if byte.is_ascii_graphic() && !b"\"\\".contains(byte));
-        let singles = (0..end).filter(is_single).collect();
+        let opens = |id: &u32| words[*id as usize].iter().any(|byte| b"[{".contains(byte));
+        let openers = (0..end).filter(opens).collect();
+        let mut bytes = vec![None; 1 + usize::from(u8::MAX)];
+        for id in (0..end).rev() {
+            if let [byte] = *words[id as usize] {
+                bytes[usize::from(byte)] = Some(id);
+            }
+        }
         let closers = Arc::new(Closers {
             quotes: of(b"\"", b"\"]}"),
             brackets: of(b"]}", b"]}"),
             nulls,
             commas: of(b",", b", "),
-            singles,
+            openers,
+            bytes,
         });
         let trie = TokTrie::from(&TokRxInfo::new(end + 1, end), &words);
         // A vocabulary that puts a space before every text cannot say how a text goes on; it forces no tokens.
-        let bytes: Vec<u8> =
+        let probed: Vec<u8> =
             tokenizer.encode(PROBE, false)?.into_iter().flat_map(|id| tokenizer.token_bytes(id)).collect();
-        let canonical = bytes == PROBE.as_bytes();
+        let canonical = probed == PROBE.as_bytes();
         let environment: TokEnv = Arc::new(Environment { tokenizer: Arc::clone(tokenizer), trie, canonical });
         let capabilities = InferenceCapabilities { ff_tokens: canonical, ..InferenceCapabilities::default() };
         let mut parsers =
@@ -201,11 +261,15 @@ impl Factory {
 
     fn compile(&self, grammar: &Grammar) -> Result<Constraint> {
         let json = matches!(grammar.rule, Rule::JsonSchema(_));
-        let (start, notes) = match &grammar.rule {
-            Rule::JsonSchema(schema) => self.schema(schema)?,
+        let (mut start, left_out) = match &grammar.rule {
+            Rule::JsonSchema(schema) => {
+                schema::grammar(schema, &|schema| self.start(TopLevelGrammar::from_json_schema(schema.clone())))?
+            }
             Rule::Regex(pattern) => (self.start(TopLevelGrammar::from_regex(pattern))?, Vec::new()),
             Rule::Choice(texts) => (self.start(TopLevelGrammar::from_lark(choice(texts)?))?, Vec::new()),
         };
+        let notes = start.grammar_warnings();
+        let notes = notes.iter().map(|note| first_line(note).to_owned()).chain(left_out).collect();
         Ok(Constraint {
             start,
             check: grammar.check.clone(),
@@ -214,70 +278,6 @@ impl Factory {
             end: self.end,
             notes,
         })
-    }
-
-    /// The grammar of a schema, and what it leaves out: one that cannot be made with all keywords is made without some.
-    fn schema(&self, schema: &Value) -> Result<(Matcher, Vec<String>)> {
-        let mut schema = with_whole_bounds(schema);
-        let mut left_out = Vec::new();
-        let made = |schema: &Value| self.start(TopLevelGrammar::from_json_schema(with_options(schema)?));
-        let mut start = made(&schema);
-        if start.is_err() {
-            // First what cannot be expressed where it stands: the other patterns and numbers stay.
-            left_out = self.without_inexpressible(&mut schema);
-            start = if left_out.is_empty() { start } else { made(&schema) };
-        }
-        if start.is_err() {
-            // Then one keyword throughout; then more of them.
-            let alone = DISPENSABLE.into_iter().find_map(|keyword| {
-                let mut lesser = schema.clone();
-                without(&mut lesser, keyword).then(|| made(&lesser).ok().map(|start| (keyword, start))).flatten()
-            });
-            if let Some((keyword, made)) = alone {
-                left_out.push(format!("{keyword} is left out"));
-                start = Ok(made);
-            }
-        }
-        for keyword in DISPENSABLE {
-            if start.is_err() && without(&mut schema, keyword) {
-                left_out.push(format!("{keyword} is left out"));
-                start = made(&schema).or(start);
-            }
-        }
-        let mut start = start?;
-        let notes = start.grammar_warnings();
-        Ok((start, notes.iter().map(|note| first_line(note).to_owned()).chain(left_out).collect()))
-    }
-
-    /// Takes patterns, bounds of numbers and formats out of the schemas whose own cannot be expressed. Returns what was taken.
-    fn without_inexpressible(&self, schema: &mut Value) -> Vec<String> {
-        let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut tries = 0;
-        each_schema(schema, &mut |object| {
-            for (kind, keywords) in NARROWING {
-                let mut alone: serde_json::Map<String, Value> = object
-                    .iter()
-                    .filter(|(key, _)| keywords.contains(&key.as_str()))
-                    .map(|(key, value)| (key.clone(), value.clone()))
-                    .collect();
-                if alone.is_empty() || tries == MOST_TRIES {
-                    continue;
-                }
-                tries += 1;
-                let integer = kind == "number" && object.get("type").is_some_and(|named| named == "integer");
-                alone.insert("type".to_owned(), Value::from(if integer { "integer" } else { kind }));
-                let made =
-                    with_options(&alone.into()).and_then(|alone| self.start(TopLevelGrammar::from_json_schema(alone)));
-                if made.is_err() {
-                    for keyword in keywords {
-                        if object.remove(*keyword).is_some() {
-                            *taken.entry(keyword).or_default() += 1;
-                        }
-                    }
-                }
-            }
-        });
-        taken.into_iter().map(|(keyword, times)| format!("{keyword} is left out in {times} places")).collect()
     }
 
     fn start(&self, top: TopLevelGrammar) -> Result<Matcher> {
@@ -299,114 +299,6 @@ impl Factory {
         }
         Ok(start)
     }
-}
-
-/// Keywords that only narrow what is allowed, so that a grammar without them allows more, and the check finds out.
-const DISPENSABLE: [&str; 10] = [
-    "patternProperties",
-    "multipleOf",
-    "minProperties",
-    "maxProperties",
-    "pattern",
-    "format",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-];
-
-/// The same for one schema's own texts and numbers, by the type that they narrow.
-const NARROWING: [(&str, &[&str]); 3] = [
-    ("string", &["pattern"]),
-    ("string", &["format"]),
-    ("number", &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]),
-];
-
-/// Schemas whose own keywords are tried one by one, at most.
-const MOST_TRIES: usize = 2_000;
-
-/// Takes a keyword out of a schema and all schemas in it, and tells whether it was there. What stands under the name of a
-/// property or a definition is a schema, not a keyword.
-fn without(schema: &mut Value, keyword: &str) -> bool {
-    let mut found = false;
-    each_schema(schema, &mut |object| {
-        if object.remove(keyword).is_some() {
-            found = true;
-            if keyword == "patternProperties" {
-                // What the patterns allowed must not be forbidden now.
-                object.remove("additionalProperties");
-                object.remove("unevaluatedProperties");
-            }
-        }
-    });
-    found
-}
-
-/// The schema with bounds of lengths and counts written as the grammar's compiler wants them: 2 for 2.0.
-fn with_whole_bounds(schema: &Value) -> Value {
-    const BOUNDS: [&str; 8] = [
-        "minLength",
-        "maxLength",
-        "minItems",
-        "maxItems",
-        "minProperties",
-        "maxProperties",
-        "minContains",
-        "maxContains",
-    ];
-    let mut schema = schema.clone();
-    each_schema(&mut schema, &mut |object| {
-        for bound in BOUNDS {
-            if let Some(value) = object.get_mut(bound)
-                && let Some(number) =
-                    value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number))
-            {
-                *value = Value::from(number as u64);
-            }
-        }
-    });
-    schema
-}
-
-/// Visits a schema and all schemas in it.
-fn each_schema(schema: &mut Value, visit: &mut dyn FnMut(&mut serde_json::Map<String, Value>)) {
-    const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
-    const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
-    match schema {
-        Value::Object(object) => {
-            visit(object);
-            for (key, value) in object.iter_mut().filter(|(key, _)| !DATA.contains(&key.as_str())) {
-                match value {
-                    Value::Object(named) if NAMED.contains(&key.as_str()) => {
-                        named.values_mut().for_each(|value| each_schema(value, visit));
-                    }
-                    value => each_schema(value, visit),
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(|value| each_schema(value, visit)),
-        _ => {}
-    }
-}
-
-/// The schema with how its JSON is to be written: as the models were taught to write it, and on one line, because blanks
-/// are allowed without end otherwise.
-fn with_options(schema: &Value) -> Result<Value> {
-    let mut schema = match schema {
-        Value::Object(_) => schema.clone(),
-        Value::Bool(true) => Value::Object(serde_json::Map::new()),
-        Value::Bool(false) => return Err(usage("no answer can keep the schema `false`")),
-        _ => return Err(usage("a schema is an object, true or false")),
-    };
-    let options = JsonCompileOptions {
-        item_separator: ", ".to_owned(),
-        key_separator: ": ".to_owned(),
-        whitespace_flexible: false,
-        lenient: true,
-        ..JsonCompileOptions::default()
-    };
-    options.apply_to(&mut schema);
-    Ok(schema)
 }
 
 /// A grammar of texts, one of which the answer is.

@@ -122,9 +122,14 @@ pub struct Prompt<'a> {
     pub options: &'a GenerateOptions,
 }
 
-/// How many tokens before the end of its budget a constrained answer begins to close what is open.
+/// How many tokens before the end of its budget a constrained answer begins to close what is open, at the latest.
 fn closing_from(budget: usize) -> usize {
     (budget / 4).clamp(budget.min(8), 48)
+}
+
+/// How many tokens are left when it is looked for the next time what closing a constrained answer takes.
+fn next_look(left: usize) -> usize {
+    left * 7 / 8
 }
 
 /// Tokens of a prompt that are computed at once.
@@ -303,6 +308,9 @@ impl LanguageModel {
             next: Vec::new(),
             pending: 0,
             guide,
+            closes_from: closing_from(budget),
+            looks_at: next_look(budget),
+            took: 0,
             closed: false,
             stop: stuck.then_some(Stop::Stuck),
             cached_tokens: reused.min(prompt.tokens.len()),
@@ -378,6 +386,11 @@ struct Sequence {
     /// How many of those are no guesses.
     pending: usize,
     guide: Option<Guide>,
+    /// How many tokens are left when what is open begins to be closed.
+    closes_from: usize,
+    /// How many tokens are left when it is found out what closing takes, and what it took the last time.
+    looks_at: usize,
+    took: usize,
     /// Whether the end of the budget made it close what was open.
     closed: bool,
     stop: Option<Stop>,
@@ -470,8 +483,17 @@ impl Sequence {
         guide.restrict(&mut allowed, ends, clock)?;
         // Near the end of the budget, what is open is closed: an answer that is cut is none.
         let left = self.budget - self.tokens.len();
-        let mut closing =
-            if left <= closing_from(self.budget) + guide.depth() { guide.closing(&allowed, ends, clock) } else { None };
+        if left <= self.looks_at && left > self.closes_from {
+            self.looks_at = next_look(left);
+            // As much may be opened again until then.
+            if let Some(takes) = guide.closing_takes(left, &model.vocabulary.tokenizer, clock)
+                && takes + takes.saturating_sub(std::mem::replace(&mut self.took, takes)) >= self.looks_at
+            {
+                self.closes_from = left;
+            }
+        }
+        let closes = left <= self.closes_from + guide.depth();
+        let mut closing = if closes { guide.closing(&allowed, ends, clock) } else { None };
         while allowed.iter().any(|logit| logit.is_finite()) {
             let mut choice = self.sampler.choose_among(closing.as_deref(), &allowed, self.top)?;
             choice.top.retain(|(_, logprob)| logprob.is_finite());
@@ -485,7 +507,7 @@ impl Sequence {
                 Following::End(forced) => (forced, true),
                 Following::Refused => {
                     allowed[choice.id as usize] = f32::NEG_INFINITY;
-                    closing = None;
+                    closing = if closes { guide.closing(&allowed, ends, clock) } else { None };
                     continue;
                 }
             };

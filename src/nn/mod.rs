@@ -34,7 +34,7 @@ pub mod testing;
 mod tokenizer;
 mod vocabulary;
 
-pub use constraint::{Constraint, DEEPEST_JSON, Grammar, Rule};
+pub use constraint::{Constraint, DEEPEST_JSON, Grammar, Rule, whole_match};
 pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{SentenceEncoder, dot};
 pub use generate::{GenerateOptions, Generated, Prompt, Stop, Token};

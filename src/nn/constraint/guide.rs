@@ -1,18 +1,31 @@
 //! A constraint beside one sequence: which tokens may come next, and what follows the one that was chosen.
 
+use super::place::{Mark, Place};
 use super::{Check, Closers, Constraint, first_line};
 use crate::clock::Clock;
 use crate::error::{Result, anyhow};
 use crate::nn::TextTokenizer;
 use crate::units::Seconds;
 use llguidance::Matcher;
-use llguidance::toktrie::TokenId;
+use llguidance::toktrie::{SimpleVob, TokenId};
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 /// Brackets of JSON within one another, at most: readers of JSON stop at 128, and answers are kept within records.
 pub const DEEPEST_JSON: usize = 64;
+
+/// Bytes of the longest way out of a text that is looked for, ways that are followed side by side, and bytes tried in all.
+const LONGEST_WAY: usize = 80;
+const MOST_WAYS: usize = 8;
+const MOST_TRIED: usize = 1_000;
+/// One character of each kind, and the longest run of it that is tried.
+const RUNS: &[u8] = b"0aA -._";
+const LONGEST_RUN: usize = 16;
+
+/// Bytes by which an answer is closed, best first, outside of texts and within: what ends something, then short values, then
+/// what opens something.
+const CLOSING: &[u8] = b"}]n,\"0123456789tf- :[{";
 
 /// A constraint that follows one sequence.
 pub(in crate::nn) struct Guide {
@@ -24,6 +37,8 @@ pub(in crate::nn) struct Guide {
     bytes: Vec<u8>,
     place: Place,
     json: bool,
+    /// The way out of the text that is open, where it was looked for; `None` where there is none.
+    way: Option<Vec<u8>>,
     /// What all of its work took, and what of that came before the prompt was computed.
     pub(in crate::nn) time: Seconds,
     begin_time: Seconds,
@@ -39,7 +54,7 @@ pub(in crate::nn) enum Following {
     Forced(Vec<u32>),
     /// These tokens must, and with them the answer ends.
     End(Vec<u32>),
-    /// The answer would end here and is not right: the token is taken back, and another must be chosen.
+    /// No right answer begins so: the token is taken back, and another must be chosen.
     Refused,
 }
 
@@ -53,6 +68,7 @@ impl Guide {
             bytes: Vec::new(),
             place: Place::default(),
             json: constraint.json,
+            way: Some(Vec::new()),
             time: Seconds::ZERO,
             begin_time: Seconds::ZERO,
             mask_times: Vec::new(),
@@ -82,8 +98,8 @@ impl Guide {
         Ok(())
     }
 
-    /// Of restricted logits, those of tokens that end the answer, or else that close something, or else after which a text
-    /// can be closed; `None` where there are none.
+    /// Of restricted logits, those of tokens that end the answer, or else that close something, or else on the way to where a
+    /// text can be closed, or else that open nothing; `None` where there are none.
     pub(in crate::nn) fn closing(&mut self, logits: &[f32], ends: &[u32], clock: &Clock) -> Option<Vec<f32>> {
         let start = clock.now();
         let closing = self.closers(logits, ends);
@@ -91,7 +107,7 @@ impl Guide {
         closing
     }
 
-    fn closers(&self, logits: &[f32], ends: &[u32]) -> Option<Vec<f32>> {
+    fn closers(&mut self, logits: &[f32], ends: &[u32]) -> Option<Vec<f32>> {
         let only = |ids: &[u32]| {
             let mut only = vec![f32::NEG_INFINITY; logits.len()];
             for &id in ids {
@@ -101,27 +117,134 @@ impl Guide {
             }
             only.iter().any(|logit| logit.is_finite()).then_some(only)
         };
-        let Closers { quotes, brackets, nulls, commas, singles } = &*self.closers;
-        only(ends).or_else(|| {
-            if self.place.inside {
-                // A pattern may ask for one character more, as a time of day does for its zone.
-                let allowed = |id: &&u32| logits.get(**id as usize).is_some_and(|logit| logit.is_finite());
-                only(quotes).or_else(|| {
-                    let last: Vec<u32> =
-                        singles.iter().filter(allowed).copied().filter(|&id| self.closes_after(id)).collect();
-                    only(&last)
-                })
-            } else {
-                only(brackets).or_else(|| only(nulls)).or_else(|| only(commas))
+        if let Some(ended) = only(ends) {
+            return Some(ended);
+        }
+        let closers = Arc::clone(&self.closers);
+        if self.place.inside {
+            return only(&closers.quotes).or_else(|| only(&[closers.token(self.way_on()?)?]));
+        }
+        only(&closers.brackets).or_else(|| only(&closers.nulls)).or_else(|| only(&closers.commas)).or_else(|| {
+            let mut others = logits.to_vec();
+            for &id in &closers.openers {
+                if let Some(logit) = others.get_mut(id as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
             }
+            others.iter().any(|logit| logit.is_finite()).then_some(others)
         })
     }
 
-    /// Whether the text that is open can be closed after this token.
-    fn closes_after(&self, token: u32) -> bool {
-        let mut ahead = self.matcher.clone();
-        ahead.consume_token(token).is_ok()
-            && ahead.compute_mask().is_ok_and(|mask| self.closers.quotes.iter().any(|&quote| mask.is_allowed(quote)))
+    /// The next byte on the way out of the open text.
+    fn way_on(&mut self) -> Option<u8> {
+        if self.way.as_ref()?.is_empty() {
+            self.way = self.way_out();
+        }
+        self.way.as_ref()?.first().copied()
+    }
+
+    /// The shortest way behind which the text that is open can be closed: a pattern may ask for more, as a time of day does
+    /// for its zone. Byte by byte; of ways of one length that leave the same tokens, one is followed.
+    fn way_out(&self) -> Option<Vec<u8>> {
+        let mask = self.matcher.clone().compute_mask().ok()?;
+        let mut ways = vec![(self.matcher.clone(), self.place.clone(), mask, Vec::new())];
+        let mut tried = 0;
+        for _ in 0..LONGEST_WAY {
+            let mut longer: Vec<(Matcher, Place, SimpleVob, Vec<u8>)> = Vec::new();
+            let mut seen = HashSet::new();
+            for (matcher, place, mask, way) in &ways {
+                for byte in 0x20..=u8::MAX {
+                    let Some(token) = self.closers.token(byte).filter(|&token| mask.is_allowed(token)) else {
+                        continue;
+                    };
+                    tried += 1;
+                    let (mut matcher, mut place) = (matcher.clone(), place.clone());
+                    place.add(&[byte]);
+                    if tried > MOST_TRIED || !place.inside || matcher.consume_token(token).is_err() {
+                        continue;
+                    }
+                    let Ok(mask) = matcher.compute_mask() else { continue };
+                    let way = [way, &[byte][..]].concat();
+                    if !place.escapes() && self.closes(&mask) && self.stands_closed(&way) {
+                        return Some(way);
+                    }
+                    if longer.len() < MOST_WAYS && seen.insert(mask.as_slice().to_vec()) {
+                        longer.push((matcher, place, mask, way));
+                    }
+                }
+            }
+            ways = longer;
+        }
+        // The same tokens may follow whether a part of what is asked for is there or not: runs of characters of each kind.
+        RUNS.iter().find_map(|&byte| self.run_out(byte))
+    }
+
+    /// The shortest run of a byte behind which the text can be closed.
+    fn run_out(&self, byte: u8) -> Option<Vec<u8>> {
+        let token = self.closers.token(byte)?;
+        let mut matcher = self.matcher.clone();
+        for length in 1..=LONGEST_RUN {
+            if matcher.validate_tokens(&[token]).ok()? != 1 {
+                return None;
+            }
+            matcher.consume_token(token).ok()?;
+            let way = vec![byte; length];
+            if self.closes(&matcher.compute_mask().ok()?) && self.stands_closed(&way) {
+                return Some(way);
+            }
+        }
+        None
+    }
+
+    fn closes(&self, mask: &SimpleVob) -> bool {
+        self.closers.quotes.iter().any(|&quote| mask.is_allowed(quote))
+    }
+
+    /// Whether the open text may be closed after some bytes more.
+    fn stands_closed(&self, way: &[u8]) -> bool {
+        let closed = [way, b"\""].concat();
+        let mark = self.place.clone().add(&closed).mark;
+        mark.is_none_or(|mark| self.stands(&closed, &mark))
+    }
+
+    /// How many tokens it takes, roughly, to close the answer by the shortest values; `None` where that is more than `most`, or
+    /// cannot be told.
+    pub(in crate::nn) fn closing_takes(
+        &mut self,
+        most: usize,
+        tokenizer: &TextTokenizer,
+        clock: &Clock,
+    ) -> Option<usize> {
+        let start = clock.now();
+        let takes = self.rehearse(most, tokenizer);
+        self.time += clock.since(start);
+        takes
+    }
+
+    fn rehearse(&self, most: usize, tokenizer: &TextTokenizer) -> Option<usize> {
+        let (mut matcher, mut place) = (self.matcher.clone(), self.place.clone());
+        let mut takes = 0;
+        while takes <= most {
+            if matcher.is_stopped() || (place.open.is_empty() && matcher.is_accepting().ok()?) {
+                return (!matcher.is_error()).then_some(takes);
+            }
+            let mut next = matcher.compute_ff_tokens();
+            if next.is_empty() {
+                let within = || std::iter::once(b'"').chain(0x20..=u8::MAX);
+                let bytes: Vec<u8> = if place.inside { within().collect() } else { CLOSING.to_vec() };
+                let mut tokens = bytes.iter().filter_map(|&byte| self.closers.token(byte));
+                next.extend(tokens.find(|&token| matcher.validate_tokens(&[token]).is_ok_and(|taken| taken == 1)));
+            }
+            if next.is_empty() {
+                return None;
+            }
+            matcher.consume_tokens(&next).ok()?;
+            for &token in &next {
+                place.add(&tokenizer.token_bytes(token));
+            }
+            takes += next.len();
+        }
+        None
     }
 
     /// Tokens that closing all that is open takes at most.
@@ -152,20 +275,25 @@ impl Guide {
         self.time - self.begin_time
     }
 
-    /// Takes what is forced after some tokens that were consumed, or takes those back where the end is not right.
+    /// Takes what is forced after some tokens that were consumed, or takes those back where no right answer begins so.
     fn follow(&mut self, consumed: &[u32], tokenizer: &TextTokenizer) -> Result<Following> {
         let forced = self.forced()?;
         let added: Vec<u8> = consumed.iter().chain(&forced).flat_map(|&id| tokenizer.token_bytes(id)).collect();
         let done = self.matcher.is_stopped();
         let mut place = self.place.clone();
-        // A name that an object has already makes every end wrong that may follow.
-        let repeats = place.add(&added);
-        let spoilt = self.json && (repeats || place.open.len() > DEEPEST_JSON);
-        if spoilt || (done && !self.is_right(&added)) {
+        // A name that an object has already makes every end wrong that may follow, and so do values that break their schema.
+        let told = place.add(&added);
+        let too_deep = place.open.len() > DEEPEST_JSON;
+        let stands = || !self.json || told.mark.as_ref().is_none_or(|mark| self.stands(&added, mark));
+        let right = if done { self.is_right(&added) } else { stands() };
+        if (self.json && (told.repeats || too_deep)) || !right {
             let taken = consumed.len() + forced.len();
             self.matcher.rollback(taken).map_err(|error| failed("taking a token back", &error))?;
             return Ok(Following::Refused);
         }
+        let same_text = place.inside && told.mark.is_none();
+        let way = self.way.as_deref().and_then(|way| way.strip_prefix(added.as_slice()));
+        self.way = if same_text && self.way.is_none() { None } else { Some(way.unwrap_or_default().to_vec()) };
         self.place = place;
         self.bytes.extend(added);
         Ok(if done { Following::End(forced) } else { Following::Forced(forced) })
@@ -176,6 +304,12 @@ impl Guide {
         std::str::from_utf8(&[&self.bytes, more].concat()).is_ok_and(|text| (self.check.accepts)(text))
     }
 
+    /// Whether a right answer may begin with what was generated and what was added up to a mark.
+    fn stands(&self, added: &[u8], mark: &Mark) -> bool {
+        let closed = [&self.bytes, &added[..mark.length], mark.rest.as_bytes()].concat();
+        std::str::from_utf8(&closed).is_ok_and(|text| (self.check.may_go_on)(text, mark.unfinished))
+    }
+
     /// Takes the tokens that must come next.
     fn forced(&mut self) -> Result<Vec<u32>> {
         if self.matcher.is_stopped() {
@@ -184,68 +318,6 @@ impl Guide {
         let forced = self.matcher.compute_ff_tokens();
         self.matcher.consume_tokens(&forced).map_err(|error| failed("following forced tokens", &error))?;
         Ok(forced)
-    }
-}
-
-/// Where in JSON a text ends.
-#[derive(Clone, Default)]
-pub(super) struct Place {
-    /// Within a text.
-    pub(super) inside: bool,
-    escaped: bool,
-    /// The text that is open, as it was written.
-    text: Vec<u8>,
-    /// What is open.
-    pub(super) open: Vec<Open>,
-}
-
-/// An open bracket.
-#[derive(Clone)]
-pub(super) enum Open {
-    List,
-    /// An object: its names so far, and whether another may come next.
-    Object {
-        names: HashSet<Vec<u8>>,
-        at_name: bool,
-    },
-}
-
-impl Place {
-    /// Goes on, and tells whether an object was given a name that it had already.
-    pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
-        let mut repeats = false;
-        for &byte in bytes {
-            if self.inside {
-                // Whatever stands behind a backslash is a part of the text.
-                match byte {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => {
-                        self.inside = false;
-                        let text = std::mem::take(&mut self.text);
-                        if let Some(Open::Object { names, at_name }) = self.open.last_mut()
-                            && *at_name
-                        {
-                            *at_name = false;
-                            repeats |= !names.insert(text);
-                        }
-                        continue;
-                    }
-                    _ => {}
-                }
-                self.text.push(byte);
-                continue;
-            }
-            match (byte, self.open.last_mut()) {
-                (b'"', _) => self.inside = true,
-                (b'{', _) => self.open.push(Open::Object { names: HashSet::new(), at_name: true }),
-                (b'[', _) => self.open.push(Open::List),
-                (b'}' | b']', _) => drop(self.open.pop()),
-                (b',', Some(Open::Object { at_name, .. })) => *at_name = true,
-                _ => {}
-            }
-        }
-        repeats
     }
 }
 

@@ -1,6 +1,6 @@
 //! Constraints over a small vocabulary, without a model.
 
-use super::guide::Place;
+use super::place::{Mark, Place};
 use super::*;
 use crate::clock::Clock;
 use crate::nn::TokenizerSpec;
@@ -82,7 +82,7 @@ fn a_place_in_json_knows_texts_and_brackets() {
     ] {
         let mut place = Place::default();
         for byte in text.bytes() {
-            assert!(!place.add(&[byte]), "{text}");
+            assert!(!place.add(&[byte]).repeats, "{text}");
         }
         assert_eq!((place.inside, place.open.len()), (inside, depth), "{text}");
     }
@@ -97,6 +97,27 @@ fn a_name_that_an_object_has_already_is_noticed_when_its_quote_closes() {
         (r#"[{"a": 1}, {"a": 1"#, false),
         (r#"{"x": {"\"": 1, "\"": 2"#, true),
     ] {
-        assert_eq!(Place::default().add(text.as_bytes()), repeats, "{text}");
+        assert_eq!(Place::default().add(text.as_bytes()).repeats, repeats, "{text}");
+    }
+}
+
+#[test]
+fn what_came_to_its_end_can_be_read_as_if_all_that_is_open_were_closed() {
+    let mark = |length: usize, rest: &str, unfinished| Some(Mark { length, rest: rest.to_owned(), unfinished });
+    for (text, expected) in [
+        (r#"{"a""#, mark(4, ": null}", 2)),
+        (r#"{"a": 1"#, mark(4, ": null}", 2)),
+        (r#"{"a": 1, "#, mark(7, "}", 1)),
+        (r#"{"a": [1, "x"], "b"#, mark(14, "}", 1)),
+        (r#"{"a": [1, {"b": "c""#, mark(19, "}]}", 3)),
+        (r#"{"a": "b"}"#, mark(9, "}", 1)),
+        (r#""a"#, None),
+        ("[]", None),
+    ] {
+        assert_eq!(Place::default().add(text.as_bytes()).mark, expected, "{text}");
+        if let Some(mark) = expected {
+            let closed = format!("{}{}", &text[..mark.length], mark.rest);
+            assert!(serde_json::from_str::<Value>(&closed).is_ok(), "{closed}");
+        }
     }
 }

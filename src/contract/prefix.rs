@@ -1,0 +1,152 @@
+//! Whether a right answer may begin with what stands of it.
+//!
+//! A schema says much that a grammar cannot: a pattern with look-around, a number that is a multiple, items that differ. An
+//! answer that breaks it in a value that is written already can never become right, and it is better known then than at its
+//! end.
+
+use super::bounds::Bounds;
+use super::extract::depth;
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind as Kind;
+use serde_json::Value;
+
+/// A longer answer is judged at its end alone, in bytes.
+const LONGEST: usize = 64 << 10;
+
+/// Whether an answer may go on that is this JSON where it is closed; so many values, from the whole inwards along the last
+/// elements, are not at their end.
+pub(super) fn may_go_on(validator: &jsonschema::Validator, bounds: &Bounds, text: &str, unfinished: usize) -> bool {
+    if text.len() > LONGEST {
+        return true;
+    }
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return true };
+    // One that is nested too deep to be judged could not end.
+    if !bounds.allow(depth(&value)) {
+        return false;
+    }
+    let open = open_places(&value, unfinished);
+    !validator.iter_errors(&value).any(|error| lasts(&error, &open))
+}
+
+/// JSON Pointers to the values that are not at their end, the whole first.
+fn open_places(value: &Value, unfinished: usize) -> Vec<String> {
+    let mut places = Vec::with_capacity(unfinished);
+    let mut at = Some((String::new(), value));
+    while let Some((place, value)) = at.filter(|_| places.len() < unfinished) {
+        at = match value {
+            Value::Array(list) => list.last().map(|last| (format!("{place}/{}", list.len() - 1), last)),
+            Value::Object(object) => object
+                .iter()
+                .next_back()
+                .map(|(name, last)| (format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")), last)),
+            _ => None,
+        };
+        places.push(place);
+    }
+    places
+}
+
+/// Whether what is written later cannot mend it.
+fn lasts(error: &ValidationError<'_>, open: &[String]) -> bool {
+    let is_open = |place: &str| open.iter().any(|open| open == place);
+    let place = error.instance_path().as_str();
+    // Whether a condition holds may change with what comes.
+    if conditional(error.evaluation_path().as_str(), place).is_some_and(is_open) {
+        return false;
+    }
+    if !is_open(place) {
+        return true;
+    }
+    match error.kind() {
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            context.iter().all(|branch| branch.iter().any(|error| lasts(error, open)))
+        }
+        Kind::AdditionalProperties { .. }
+        | Kind::AdditionalItems { .. }
+        | Kind::PropertyNames { .. }
+        | Kind::FalseSchema
+        | Kind::MaxItems { .. }
+        | Kind::MaxProperties { .. }
+        | Kind::UniqueItems => true,
+        _ => false,
+    }
+}
+
+/// The place of the value whose condition the error at a place hangs on, by the way to its keyword; too far out where names of
+/// members are keywords.
+fn conditional<'a>(way: &str, place: &'a str) -> Option<&'a str> {
+    const INWARDS: [&str; 8] = [
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "unevaluatedProperties",
+        "items",
+        "prefixItems",
+        "unevaluatedItems",
+        "contains",
+    ];
+    let mut steps = way.split('/');
+    steps.find(|step| matches!(*step, "then" | "else"))?;
+    let inwards = steps.filter(|step| INWARDS.contains(step)).count();
+    Some((0..inwards).fold(place, |place, _| place.rsplit_once('/').map_or("", |(outer, _)| outer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Contract;
+    use serde_json::{Value, json};
+
+    fn begins(schema: &Value, text: &str, unfinished: usize) -> bool {
+        let contract = Contract::new("s", schema).expect("a schema");
+        contract.grammar().may_go_on(text, unfinished)
+    }
+
+    #[test]
+    fn what_is_written_and_wrong_is_known_at_once_and_what_is_not_written_yet_is_not_missed() {
+        let schema = json!({
+            "type": "object", "required": ["code", "n", "tags"], "additionalProperties": false, "minProperties": 3,
+            "properties": {
+                "code": {"pattern": "^(?=.*[0-9])[a-z0-9]+$"}, "n": {"multipleOf": 0.5},
+                "tags": {"type": "array", "uniqueItems": true, "minItems": 2, "contains": {"const": "x"}}
+            }
+        });
+        for (text, unfinished, right) in [
+            (r#"{"code": null}"#, 2, true),
+            (r#"{"code": "a1"}"#, 1, true),
+            (r#"{"code": "ab"}"#, 1, false),
+            (r#"{"other": null}"#, 2, false),
+            (r#"{"code": "a1", "n": 1.5}"#, 1, true),
+            (r#"{"code": "a1", "n": 1.3}"#, 1, false),
+            (r#"{"tags": ["a"]}"#, 2, true),
+            (r#"{"tags": ["a", "a"]}"#, 2, false),
+            (r#"{"tags": ["a", "b"]}"#, 1, false),
+            (r#"{"tags": ["a", "x"]}"#, 1, true),
+        ] {
+            assert_eq!(begins(&schema, text, unfinished), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_choice_of_forms_is_wrong_where_each_of_them_is_for_good() {
+        let schema = json!({"anyOf": [
+            {"properties": {"a": {"not": {"const": 1}}}, "required": ["a", "b"]},
+            {"properties": {"a": {"maximum": 0}, "b~/": {"type": "string"}}}
+        ]});
+        assert!(begins(&schema, r#"{"a": 2}"#, 1));
+        assert!(!begins(&schema, r#"{"a": 1}"#, 1));
+        assert!(begins(&schema, r#"{"a": -1, "b~/": [1]}"#, 2), "what is open may be another yet");
+        let nested = json!({"items": schema});
+        assert!(begins(&nested, r#"[{"a": 2}]"#, 2) && !begins(&nested, r#"[{"a": 1}]"#, 2));
+        assert!(!begins(&nested, r#"[{"a": 2}]"#, 1), "b is missing, and the object is at its end");
+    }
+
+    #[test]
+    fn a_condition_is_judged_when_its_object_is_at_its_end() {
+        let schema = json!({"items": {
+            "if": {"properties": {"kind": {"const": "a"}}}, "then": {"properties": {"n": {"const": 1}}}
+        }});
+        assert!(begins(&schema, r#"[{"n": 2}]"#, 2), "kind may say that it is no a");
+        assert!(!begins(&schema, r#"[{"n": 2}]"#, 1));
+        assert!(begins(&schema, r#"[{"n": 2, "kind": "b"}]"#, 1));
+    }
+}
