@@ -272,6 +272,9 @@ fn mend_surrogates(text: &str) -> Cow<'_, str> {
             _ => at += 1 + text.get(at + 1..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8),
         }
     }
+    if mended.is_empty() {
+        return Cow::Borrowed(text);
+    }
     mended.push_str(text.get(copied..).unwrap_or_default());
     Cow::Owned(mended)
 }
@@ -359,6 +362,8 @@ mod tests {
         assert_eq!(found(r#"{"a": "\ud83d\ude00 \\ud83d"}"#).0, json!({"a": "😀 \\ud83d"}));
         assert_eq!(found(r#"so {"a": "\uDC00\ud800"}"#).0, json!({"a": "\u{fffd}\u{fffd}"}));
         assert_eq!(found("\\ud8é").1, Extraction::None);
+        let path = find(r#"{"path": "C:\\udata"}"#, &[]).unwrap();
+        assert!(path.mended.is_empty(), "an escaped backslash is no half of a pair");
     }
 
     #[test]

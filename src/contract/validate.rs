@@ -209,7 +209,11 @@ fn accepts(validator: &jsonschema::Validator, bounds: &Bounds, value: &Value) ->
 }
 
 fn refused_reference(error: &ReferencingError, listed_in: Option<&str>) -> String {
+    const UNKNOWN: [&str; 5] = ["draft-00", "draft-01", "draft-02", "draft-03", "draft-05"];
     let ReferencingError::Unretrievable { uri, .. } = error else { return error.to_string() };
+    if uri.contains("json-schema.org/") && UNKNOWN.iter().any(|draft| uri.contains(draft)) {
+        return format!("it names {uri}, a draft that is not supported: 4, 6, 7, 2019-09 and 2020-12 are");
+    }
     let list = listed_in.map_or(String::new(), |listed_in| format!(", or list its file in {listed_in}"));
     format!("it refers to {uri}, and nothing is fetched from network or files; copy it into \"$defs\"{list}")
 }
@@ -386,6 +390,7 @@ mod tests {
             (json!({"properties": {"a": {"$ref": "#/$defs/none"}}}), "none"),
             (json!(3), "3"),
             (json!({"$schema": "https://example.com/no-draft"}), "no-draft"),
+            (json!({"$schema": "http://json-schema.org/draft-03/schema#"}), "not supported"),
         ] {
             let error = Contract::new("s.json", &schema).unwrap_err();
             assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
