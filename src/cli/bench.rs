@@ -3,7 +3,7 @@
 use super::prepare::{obtain, prepare};
 use super::progress::Progress;
 use super::setup::{self, Resolved};
-use super::{Common, output, report as report_verb, threads};
+use super::{Common, interrupt, output, report as report_verb, threads};
 use crate::clock::{self, Clock};
 use crate::contract::ContractMode;
 use crate::error::{Context, Error, ExitStatus, Interrupted, Result, anyhow, usage};
@@ -19,8 +19,6 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whose answers a run is to hold for every sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -168,7 +166,7 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
     let device = Device::open(args.device)?;
     // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
     let weights = obtain(&resolved, quiet)?;
-    let stop = stop_on_interrupt()?;
+    let stop = interrupt::flag("the trial in work is left out, finished ones are kept")?;
     let clock = Clock::real();
     let bench = prepare(&resolved, &weights, &device, quiet, &stop, &clock)?;
     let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -249,21 +247,4 @@ fn run_folder(args: &BenchArgs, resolved: &Resolved) -> PathBuf {
         let time = clock::utc_string(clock::unix_time()).replace([':', '-'], "").replace('Z', "");
         PathBuf::from("runs").join(format!("{time}-{}", resolved.task.name))
     })
-}
-
-/// A flag that Ctrl-C sets: the call in work is cut, its trial left out, and the tables are made. A second Ctrl-C ends the
-/// program at once: every finished trial is on disk already.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(ExitStatus::Interrupted as i32);
-        }
-        output::note(
-            "stopping: the trial in work is left out, finished ones are kept; press Ctrl-C again to stop at once",
-        );
-    })
-    .context("listening for Ctrl-C")?;
-    Ok(stop)
 }

@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod eval;
 mod fit;
+mod interrupt;
 pub mod models;
 mod output;
 mod prepare;

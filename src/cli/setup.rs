@@ -107,15 +107,21 @@ fn choose_routers(args: &BenchArgs) -> Result<Vec<RouterSpec>> {
     Ok(routers)
 }
 
+/// What `--temperature` may be, of every verb.
+pub(super) fn check_temperature(temperature: f64) -> Result<()> {
+    if !(0.0..=2.0).contains(&temperature) {
+        return Err(usage(format!("--temperature is between 0 (greedy) and 2, not {temperature}")));
+    }
+    Ok(())
+}
+
 fn check_ranges(args: &BenchArgs) -> Result<()> {
     for (flag, value) in [("--threshold", args.threshold), ("--margin", args.margin)] {
         if !(0.0..=1.0).contains(&value) {
             return Err(usage(format!("{flag} is a share between 0 and 1, not {value}")));
         }
     }
-    if !(0.0..=2.0).contains(&args.temperature) {
-        return Err(usage(format!("--temperature is between 0 (greedy) and 2, not {}", args.temperature)));
-    }
+    check_temperature(args.temperature)?;
     if args.hardware_usd_per_hour.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
         return Err(usage("--hardware-usd-per-hour is a number of dollars, 0 or more"));
     }

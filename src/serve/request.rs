@@ -114,9 +114,31 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
     Ok(())
 }
 
-/// What `response_format` holds the answer to.
+/// What the answer is held to: by `response_format`, or by `guided_regex` or `guided_choice`, as vLLM names them.
 fn grammar(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
-    let Some(format) = fields.get("response_format").filter(|format| !format.is_null()) else { return Ok(None) };
+    const NAMES: [&str; 3] = ["response_format", "guided_regex", "guided_choice"];
+    let named: Vec<&str> = NAMES.into_iter().filter(|name| given(fields, name).is_some()).collect();
+    match named.as_slice() {
+        ["guided_regex"] => guided("guided_regex", text(fields, "guided_regex")?.as_deref().map(Grammar::regex)),
+        ["guided_choice"] => guided("guided_choice", texts(fields, "guided_choice")?.as_deref().map(Grammar::choice)),
+        [] | ["response_format"] => response_format(fields),
+        _ => {
+            let both = named.join(" and ");
+            Err(ApiError::invalid("response_format", format!("{both} cannot both hold the answer: give one")))
+        }
+    }
+}
+
+fn guided(
+    name: &'static str,
+    grammar: Option<crate::error::Result<Grammar>>,
+) -> Result<Option<Arc<Grammar>>, ApiError> {
+    let grammar = grammar.transpose().map_err(|error| ApiError::invalid(name, format!("{name}: {error:#}")))?;
+    Ok(grammar.map(Arc::new))
+}
+
+fn response_format(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
+    let Some(format) = given(fields, "response_format") else { return Ok(None) };
     let invalid = |message: String| ApiError::invalid("response_format", message);
     let contract = |schema: &Value| match Contract::new("response_format.json_schema.schema", schema) {
         Ok(contract) => Ok(Some(Arc::clone(contract.grammar()))),
@@ -212,6 +234,12 @@ fn text(fields: &Map<String, Value>, name: &'static str) -> Result<Option<String
         .ok_or_else(|| ApiError::invalid(name, format!("{name} must be a text")))
 }
 
+fn texts(fields: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, ApiError> {
+    let Some(value) = given(fields, name) else { return Ok(None) };
+    let list = value.as_array().and_then(|list| list.iter().map(|text| text.as_str().map(str::to_owned)).collect());
+    list.map(Some).ok_or_else(|| ApiError::invalid(name, format!("{name} must be a list of texts")))
+}
+
 fn flag(fields: &Map<String, Value>, name: &'static str) -> Result<bool, ApiError> {
     match given(fields, name) {
         None => Ok(false),
@@ -240,8 +268,8 @@ fn seed(fields: &Map<String, Value>) -> Result<Option<u64>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Rule;
     use proptest::prelude::*;
-    use serde_json::json;
 
     fn parse(body: Value) -> Result<Ask, ApiError> {
         Ask::parse(body.to_string().as_bytes(), 42)
@@ -317,11 +345,42 @@ mod tests {
                 Some("response_format"),
                 json!({"messages": user, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "strin"}}}}),
             ),
+            (Some("guided_regex"), json!({"messages": user, "guided_regex": "("})),
+            (Some("guided_regex"), json!({"messages": user, "guided_regex": 1})),
+            (Some("guided_choice"), json!({"messages": user, "guided_choice": []})),
+            (Some("guided_choice"), json!({"messages": user, "guided_choice": ["a", 1]})),
+            (
+                Some("response_format"),
+                json!({"messages": user, "guided_choice": ["a"], "response_format": {"type": "json_object"}}),
+            ),
         ] {
             let error = parse(body.clone()).unwrap_err();
             assert_eq!((error.status, error.param), (StatusCode::BAD_REQUEST, param), "{body}");
         }
         assert_eq!(Ask::parse(b"{", 0).unwrap_err().status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn an_answer_is_held_to_a_pattern_or_a_choice_by_the_names_of_vllm() {
+        let user = json!([{"role": "user", "content": "a"}]);
+        let rule = |body: Value| parse(body).unwrap().request.grammar.unwrap().rule.clone();
+        assert_eq!(rule(json!({"messages": user, "guided_regex": "[a-c]"})), Rule::Regex("[a-c]".to_owned()));
+        let choice = json!({"messages": user, "guided_choice": ["a", "b"], "response_format": null});
+        assert_eq!(rule(choice), Rule::Choice(vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_schema_is_said_of_the_request() {
+        let user = json!([{"role": "user", "content": "a"}]);
+        for (schema, words) in [
+            (json!({"$ref": "https://example.com/s"}), ["example.com/s", "$defs"]),
+            (json!({"properties": {"a": {"pattern": "a(b"}}}), ["/properties/a/pattern", "unclosed group"]),
+        ] {
+            let format = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+            let message = parse(json!({"messages": user, "response_format": format})).unwrap_err().message;
+            assert!(message.starts_with("response_format.json_schema.schema"), "{message}");
+            assert!(words.iter().all(|word| message.contains(word)) && !message.contains("task.toml"), "{message}");
+        }
     }
 
     proptest! {

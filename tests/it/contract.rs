@@ -10,9 +10,12 @@ use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
 use routergym_local::nn::{
     Device, DeviceChoice, GenerateOptions, Generated, Grammar, LanguageModel, LoadOptions, Prompt, Rule, Stop,
 };
+use routergym_local::trial::{AnswerFields, label_probabilities};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// A model of random weights over bytes: whatever it answers, it does not mean it, so that only the constraint can be right.
@@ -69,8 +72,8 @@ fn a_choice_and_a_pattern_hold_whatever_the_vocabulary() {
         let mut model = model(folder.path(), family, &LoadOptions::default());
         let prompt = model.tokenize("Which?").unwrap();
         let texts = ["Access & Identity", "Access", "\"Störung\"", "Storage"].map(str::to_owned);
-        let choice = Grammar::new(Rule::Choice(texts.to_vec()));
-        let pattern = Grammar::new(Rule::Regex("(KB|kb)-[0-9]{3}".to_owned()));
+        let choice = Grammar::choice(&texts).unwrap();
+        let pattern = Grammar::regex("(KB|kb)-[0-9]{3}").unwrap();
         for seed in 0..6 {
             let settings = options(&model, Some(&choice), 40, seed);
             let answer = generate(&mut model, &prompt, &settings);
@@ -163,6 +166,62 @@ fn a_text_whose_pattern_asks_for_one_more_character_is_closed_behind_it() {
 }
 
 #[test]
+fn what_a_grammar_cannot_say_is_kept_on_the_way_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let prompt = model.tokenize("Answer.").unwrap();
+    let member = |schema: Value| json!({"type": "object", "properties": {"v": schema}, "required": ["v"], "additionalProperties": false});
+    for schema in [
+        // A class that excludes the quote, which the grammar's own reading would let through.
+        member(json!({"type": "string", "pattern": "^\"[^\"\\\\]{2,4}\"$"})),
+        // Far from its end the text asks for many characters more.
+        member(json!({"type": "string", "pattern": "^[0-9]{3}-[a-f]{24}$"})),
+        member(json!({"type": "string", "pattern": "^([0-9]+ab)+XYZ$"})),
+        // Look-around, conditions on numbers, items that differ, something contained.
+        member(json!({"type": "string", "pattern": "^(?=.*[0-9])[a-z0-9]{4,20}$"})),
+        member(json!({"type": "integer", "not": {"multipleOf": 2}, "minimum": 0, "maximum": 99})),
+        member(
+            json!({"type": "array", "items": {"enum": ["alpha", "alps", "beta"]}, "uniqueItems": true, "minItems": 2, "maxItems": 3}),
+        ),
+        member(
+            json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "contains": {"const": 7}, "maxItems": 3}),
+        ),
+        // Names by a pattern, one member of two.
+        json!({"type": "object", "propertyNames": {"pattern": "^[a-z]{1,3}$"}, "additionalProperties": {"type": "boolean"}, "minProperties": 1, "maxProperties": 2}),
+        json!({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "boolean"}},
+               "oneOf": [{"required": ["a"]}, {"required": ["b"]}], "additionalProperties": false}),
+    ] {
+        let contract = Contract::new("s", &schema).unwrap();
+        for seed in 0..6 {
+            let settings = options(&model, Some(contract.grammar()), 90, seed);
+            let answer = generate(&mut model, &prompt, &settings);
+            assert_eq!(answer.stop, Stop::EndOfTurn, "{schema}: {}", answer.text);
+            assert!(contract.check(&answer.text).valid_as_written(), "{schema}: {}", answer.text);
+        }
+    }
+}
+
+#[test]
+fn an_answer_with_much_to_say_yet_begins_to_close_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let prompt = model.tokenize("Answer.").unwrap();
+    // The first text could take all tokens; what is required after it takes more than the last quarter of them.
+    let mut properties = serde_json::Map::new();
+    properties.insert("text".to_owned(), json!({"type": "string"}));
+    properties.extend((0..12).map(|i| (format!("p{i}"), json!({"type": ["string", "null"]}))));
+    let names: Vec<String> = properties.keys().cloned().collect();
+    let schema = json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false});
+    let contract = Contract::new("s", &schema).unwrap();
+    for seed in 0..4 {
+        let settings = options(&model, Some(contract.grammar()), 320, seed);
+        let answer = generate(&mut model, &prompt, &settings);
+        assert_eq!(answer.stop, Stop::EndOfTurn, "{}", answer.text);
+        assert!(contract.check(&answer.text).valid_as_written(), "{}", answer.text);
+    }
+}
+
+#[test]
 fn an_answer_may_end_among_its_forced_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
@@ -210,6 +269,7 @@ fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
     for (schema, word) in [
         (json!(false), "false"),
         (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), "Unsatisfiable"),
+        (json!({"type": "integer", "minimum": 5, "maximum": 3}), "cannot be used"),
         (
             json!({"$defs": {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}, "required": ["next"]}}, "$ref": "#/$defs/n"}),
             "does not end",
@@ -224,8 +284,7 @@ fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
         assert!(clock.since(start).0 < 30.0, "{schema}: {:?}", clock.since(start));
     }
     assert!(model.constraint(&Grammar::new(Rule::JsonSchema(json!({"enum": many})))).is_ok());
-    assert!(model.constraint(&Grammar::new(Rule::Choice(Vec::new()))).is_err());
-    assert!(model.constraint(&Grammar::new(Rule::Regex("(".to_owned()))).is_err());
+    assert!(Grammar::choice(&[]).is_err() && Grammar::regex("(").is_err());
 }
 
 #[test]
@@ -257,6 +316,32 @@ fn an_engine_holds_answers_to_the_grammar_of_a_request() {
     let endless = json!({"$defs": {"n": {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}, "$ref": "#/$defs/n"});
     let refused = engine.complete(&ask(Some(Arc::new(Grammar::new(Rule::JsonSchema(endless)))))).unwrap_err();
     assert_eq!(refused.kind, FailureKind::Grammar);
+}
+
+#[test]
+fn labels_are_scored_as_a_choice_among_them_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let engine = LocalEngine::new(loaded, "tiny".to_owned(), None, "cpu".to_owned(), Clock::real());
+    let labels = ["Access", "Accounts", "Storage"].map(str::to_owned).to_vec();
+    let texts: Vec<String> = labels.iter().map(|label| format!("{{\"category\": \"{label}\"")).collect();
+    let fields =
+        AnswerFields { labels, label: "category".to_owned(), answer: None, citations: None, needs_human: None };
+    let request = |grammar| Request {
+        messages: vec![Message { role: "user".to_owned(), content: "Which?".to_owned() }],
+        max_tokens: 60,
+        temperature: 0.0,
+        seed: 1,
+        top_logprobs: 0,
+        cache_scope: None,
+        grammar,
+    };
+    let scored = label_probabilities(&engine, &request(None), None, &fields).unwrap().unwrap();
+    let choice = Arc::new(Grammar::choice(&texts).unwrap());
+    let answer = engine.complete(&request(Some(choice))).unwrap();
+    let chosen = texts.iter().position(|text| *text == answer.text).unwrap();
+    let probability = answer.tokens.iter().map(|token| token.logprob).sum::<f64>().exp();
+    assert!((scored.choice[chosen] - probability).abs() < 1e-6, "{} and {probability}", scored.choice[chosen]);
 }
 
 #[test]
@@ -322,4 +407,33 @@ fn a_real_model_finishes_and_keeps_its_schemas() {
     let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!((&found["schemas"], &found["valid"]), (&json!(30), &found["finished"]), "{found}");
     assert!(found["finished"].as_u64().unwrap() >= 28, "{found}");
+}
+
+#[test]
+fn a_row_may_ask_for_a_pattern_or_a_choice_and_what_was_finished_survives_ctrl_c() {
+    if weights("smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let rows = [r#"{"regex": "(KB|kb)-[0-9]{3}"}"#, r#"{"choices": ["Access", "Storage"]}"#, r#"{"regex": "("}"#];
+    let long = r#"{"schema": {"type": "string", "minLength": 4000}}"#;
+    write_files(folder.path(), &[("rows.jsonl", &rows.join("\n")), ("long.jsonl", &format!("{}\n{long}", rows[0]))]);
+    let eval = ["eval", "contract", "--model", "smollm2-135m-instruct", "--max-tokens", "8000", "--json", "--schemas"];
+    let output = program().current_dir(folder.path()).args(eval).arg("rows.jsonl").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&found["finished"], &found["valid"], &found["schemas"]), (&json!(2), &json!(2), &json!(3)), "{found}");
+    assert!(found["refused"][0]["reason"].as_str().unwrap().contains("unclosed group"), "{found}");
+
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("routergym-local"));
+    command.current_dir(folder.path()).args(eval).arg("long.jsonl");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(notes.any(|note| note.starts_with("1 of 2") && note.contains("finished and right")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = notes.collect();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&found["schemas"], &found["interrupted"]), (&json!(1), &json!(true)), "{found}");
 }

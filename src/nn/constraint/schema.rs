@@ -27,6 +27,9 @@ const NARROWING: [(&str, &[&str]); 3] = [
     ("number", &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]),
 ];
 
+/// Of the keywords of numbers, those that bound them.
+const BOUNDS_OF_NUMBERS: [&str; 4] = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"];
+
 /// Schemas whose own keywords are tried one by one, at most.
 const MOST_TRIES: usize = 2_000;
 
@@ -47,9 +50,13 @@ pub(super) fn grammar(schema: &Value, made: &dyn Fn(&Value) -> Result<Matcher>) 
         start = if taken.is_empty() { start } else { made(&schema) };
         left_out.extend(taken);
     }
+    // Bounds that no number keeps are no weakness of the grammar.
+    let mut impossible = false;
+    each_schema(&mut schema, &mut |object| impossible |= contradicts(object));
+    let dispensable = || DISPENSABLE.into_iter().filter(|keyword| !(impossible && BOUNDS_OF_NUMBERS.contains(keyword)));
     if start.is_err() {
         // Then one keyword throughout; then more of them.
-        let alone = DISPENSABLE.into_iter().find_map(|keyword| {
+        let alone = dispensable().find_map(|keyword| {
             let mut lesser = schema.clone();
             without(&mut lesser, keyword).then(|| made(&lesser).ok().map(|start| (keyword, start))).flatten()
         });
@@ -58,7 +65,7 @@ pub(super) fn grammar(schema: &Value, made: &dyn Fn(&Value) -> Result<Matcher>) 
             start = Ok(made);
         }
     }
-    for keyword in DISPENSABLE {
+    for keyword in dispensable() {
         if start.is_err() && without(&mut schema, keyword) {
             left_out.push(format!("{keyword} is left out"));
             start = made(&schema).or(start);
@@ -82,6 +89,9 @@ fn without_inexpressible(schema: &mut Value, made: &dyn Fn(&Value) -> Result<Mat
                 continue;
             }
             tries += 1;
+            if kind == "number" && contradicts(object) {
+                continue;
+            }
             let integer = kind == "number" && object.get("type").is_some_and(|named| named == "integer");
             alone.insert("type".to_owned(), Value::from(if integer { "integer" } else { kind }));
             if made(&alone.into()).is_err() {
@@ -94,6 +104,13 @@ fn without_inexpressible(schema: &mut Value, made: &dyn Fn(&Value) -> Result<Mat
         }
     });
     taken.into_iter().map(|(keyword, times)| format!("{keyword} is left out in {times} places")).collect()
+}
+
+/// Whether the least that a number may be is more than the most.
+fn contradicts(object: &Map<String, Value>) -> bool {
+    let [low, above, high, below] = BOUNDS_OF_NUMBERS.map(|keyword| object.get(keyword).and_then(Value::as_f64));
+    let least = low.into_iter().chain(above).fold(f64::NEG_INFINITY, f64::max);
+    high.into_iter().chain(below).any(|most| most < least)
 }
 
 /// Takes a keyword out of a schema and all schemas in it, and tells whether it was there. What stands under the name of a
@@ -342,6 +359,15 @@ mod tests {
         let before = one.clone();
         with_patterns(&mut one);
         assert_eq!(one, before, "two patterns that would become one stay");
+    }
+
+    #[test]
+    fn bounds_that_no_number_keeps_are_told_apart() {
+        let object = |schema: Value| schema.as_object().cloned().expect("an object");
+        assert!(contradicts(&object(json!({"minimum": 5, "maximum": 3}))));
+        assert!(contradicts(&object(json!({"exclusiveMinimum": 5, "minimum": 0, "exclusiveMaximum": 4.5}))));
+        assert!(!contradicts(&object(json!({"minimum": 3, "maximum": 3, "exclusiveMaximum": true}))));
+        assert!(!contradicts(&object(json!({"minimum": 3}))));
     }
 
     #[test]
