@@ -15,7 +15,7 @@ use std::path::Path;
 /// Read on a machine of the other byte order, it is another number.
 const MAGIC: u64 = 0x5247_4d45_4d49_4458;
 /// Raised with every change of what a part holds, or of how texts are cut and analysed.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Arrays of a part at most.
 const MOST_ARRAYS: u64 = 16;
 

@@ -1,5 +1,8 @@
 //! The sentence encoder: BERT with mean pooling and L2 norm, loaded from safetensors.
 
+mod bert;
+
+use self::bert::{Bert, Text};
 use super::Device;
 use super::folder::check_weights;
 use super::tokenizer::read_file;
@@ -12,7 +15,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 /// Tokens of a text that count where the folder does not say: what sentence-transformers uses for MiniLM.
 const DEFAULT_MAX_TOKENS: usize = 256;
@@ -21,12 +24,21 @@ const LEAST_MAX_TOKENS: usize = 4;
 /// The largest encoders of this kind have a third of a billion weights.
 const LONGEST_FILE: u64 = 4 << 30;
 
+/// Tokens of texts that go through the model together: enough to keep every core at work, few enough for its caches.
+const BATCH_TOKENS: usize = 1024;
+
 /// A sentence encoder.
 pub struct SentenceEncoder {
-    model: BertModel,
+    model: Model,
     tokenizer: Tokenizer,
     device: Device,
     dimensions: usize,
+}
+
+/// The model: over our own kernels on a processor, over candle's on other devices.
+enum Model {
+    Own(Bert),
+    Candle(BertModel),
 }
 
 /// `sentence_bert_config.json`, as far as it matters.
@@ -66,9 +78,13 @@ impl SentenceEncoder {
         let bytes = read(&path)?;
         // Its errors say which tensor is wrong.
         check_weights(&path).context("looking at a sentence encoder's weights; pull the model again")?;
-        let weights = || -> candle_core::Result<BertModel> {
+        let weights = || -> candle_core::Result<Model> {
             let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &device.0)?;
-            BertModel::load(weights, &config)
+            if device.0.is_cpu() && Bert::runs(&config) {
+                Bert::load(&weights, &config).map(Model::Own)
+            } else {
+                BertModel::load(weights, &config).map(Model::Candle)
+            }
         };
         let model = weights().map_err(|error| {
             anyhow!("loading the sentence encoder's weights from {}: {error}; pull the model again", path.display())
@@ -84,39 +100,73 @@ impl SentenceEncoder {
 
     /// One unit-length vector per text, in order. Equal texts give equal bits whatever stands beside them.
     ///
-    /// Texts go through the model one at a time, several at once on a processor: matrix products split their sums by the
-    /// shape of the whole batch, so that a text's last bits would depend on its neighbours.
+    /// Our own kernels take the tokens of many texts at once, without padding. candle's take one text at a time: its matrix
+    /// products split their sums by the shape of the whole batch, so that a text's last bits would depend on its neighbours.
     pub fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        if self.device.0.is_cpu() {
-            texts.par_iter().map(|text| self.encode_one(text)).collect()
-        } else {
-            texts.iter().map(|text| self.encode_one(text)).collect()
+        let tokens = texts.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>>>()?;
+        let mut vectors = Vec::new();
+        let mut rest = tokens.as_slice();
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(self.batch(rest));
+            let states = self.states(batch).context("running the sentence encoder")?;
+            let mut states = states.as_slice();
+            for text in batch {
+                let (own, others) = states.split_at(text.len() * self.dimensions);
+                vectors.push(pooled(own, self.dimensions)?);
+                states = others;
+            }
+            rest = later;
         }
+        Ok(vectors)
     }
 
-    fn encode_one(&self, text: &str) -> Result<Vec<f32>> {
-        let tokens = self
-            .tokenizer
+    fn tokens(&self, text: &str) -> Result<Encoding> {
+        self.tokenizer
             .encode_fast(text, true)
-            .map_err(|error| anyhow!("tokenising a text for the sentence encoder: {error}"))?;
-        let states = self.states(tokens.get_ids(), tokens.get_type_ids()).context("running the sentence encoder")?;
-        pooled(&states, self.dimensions)
+            .map_err(|error| anyhow!("tokenising a text for the sentence encoder: {error}"))
     }
 
-    /// The last layer's state of every token. Without padding there is nothing to mask.
-    fn states(&self, ids: &[u32], types: &[u32]) -> candle_core::Result<Vec<Vec<f32>>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
+    /// How many of the texts go through the model together, at least one.
+    fn batch(&self, texts: &[Encoding]) -> usize {
+        let mut room = match self.model {
+            Model::Own(_) => BATCH_TOKENS,
+            Model::Candle(_) => 0,
+        };
+        let fits = |text: &&Encoding| {
+            let fits = text.len() <= room;
+            room = room.saturating_sub(text.len());
+            fits
+        };
+        texts.iter().take_while(fits).count().max(1)
+    }
+
+    /// The last layer's state of every token, text after text.
+    fn states(&self, texts: &[Encoding]) -> Result<Vec<f32>> {
+        match &self.model {
+            Model::Own(model) => {
+                let texts: Vec<Text> =
+                    texts.iter().map(|text| Text { ids: text.get_ids(), types: text.get_type_ids() }).collect();
+                model
+                    .states(&texts)
+                    .context("the tokenizer gives tokens that the model does not have: pull the model again")
+            }
+            Model::Candle(model) => {
+                let mut states = Vec::new();
+                for text in texts.iter().filter(|text| !text.is_empty()) {
+                    let row = |values: &[u32]| Tensor::from_slice(values, (1, values.len()), &self.device.0);
+                    let own = model.forward(&row(text.get_ids())?, &row(text.get_type_ids())?, None)?;
+                    states.extend(own.flatten_all()?.to_vec1::<f32>()?);
+                }
+                Ok(states)
+            }
         }
-        let row = |values: &[u32]| Tensor::from_slice(values, (1, values.len()), &self.device.0);
-        self.model.forward(&row(ids)?, &row(types)?, None)?.squeeze(0)?.to_vec2()
     }
 }
 
 /// The mean of the tokens' states, scaled to length 1.
-fn pooled(states: &[Vec<f32>], dimensions: usize) -> Result<Vec<f32>> {
+fn pooled(states: &[f32], dimensions: usize) -> Result<Vec<f32>> {
     let mut sums = vec![0.0_f64; dimensions];
-    for state in states {
+    for state in states.chunks_exact(dimensions) {
         for (sum, &value) in sums.iter_mut().zip(state) {
             *sum += f64::from(value);
         }

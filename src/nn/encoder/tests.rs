@@ -162,8 +162,27 @@ fn configurations_that_do_not_fit_are_refused() {
 
 #[test]
 fn a_vector_without_a_direction_is_an_error() {
-    assert!(pooled(&[vec![0.0, 0.0]], 2).is_err());
-    assert!(pooled(&[vec![f32::NAN, 0.0]], 2).is_err());
+    assert!(pooled(&[0.0, 0.0], 2).is_err());
+    assert!(pooled(&[f32::NAN, 0.0], 2).is_err());
     assert!(pooled(&[], 2).is_err());
-    assert_eq!(pooled(&[vec![3.0, 0.0], vec![3.0, 8.0]], 2).unwrap(), [0.6, 0.8]);
+    assert_eq!(pooled(&[3.0, 0.0, 3.0, 8.0], 2).unwrap(), [0.6, 0.8]);
+}
+
+#[test]
+fn our_own_kernels_give_the_states_of_candles_model() {
+    let folder = folder();
+    let own = SentenceEncoder::load(folder.path(), &cpu()).unwrap();
+    assert!(matches!(own.model, Model::Own(_)));
+    let config = config(&folder.path().join("config.json")).unwrap();
+    let bytes = std::fs::read(folder.path().join("model.safetensors")).unwrap();
+    let weights = VarBuilder::from_buffered_safetensors(bytes, DType::F32, &CandleDevice::Cpu).unwrap();
+    let candle = BertModel::load(weights, &config).unwrap();
+    let theirs =
+        SentenceEncoder { model: Model::Candle(candle), ..SentenceEncoder::load(folder.path(), &cpu()).unwrap() };
+    let texts = ["one two", "", "three four one two three four one two", "four"];
+    let tokens: Vec<Encoding> = texts.iter().map(|text| own.tokens(text).unwrap()).collect();
+    let (ours, theirs) = (own.states(&tokens).unwrap(), theirs.states(&tokens).unwrap());
+    assert_eq!(ours.len(), theirs.len());
+    // Matrices are rounded to thirteen bits.
+    assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 2e-3), "{ours:?}, not {theirs:?}");
 }

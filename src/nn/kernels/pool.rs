@@ -58,6 +58,12 @@ impl Columns {
         Self { place: Shared(values.as_mut_ptr()), values, width }
     }
 
+    /// A result in the place of an earlier one, whose values mean nothing.
+    pub(super) fn over(mut values: Vec<f32>, rows: usize, width: usize) -> Self {
+        values.resize(rows * width, 0.0);
+        Self { place: Shared(values.as_mut_ptr()), values, width }
+    }
+
     pub(super) fn take(self) -> Vec<f32> {
         self.values
     }

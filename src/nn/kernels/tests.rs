@@ -206,7 +206,7 @@ fn the_largest_codes_and_inputs_overflow_on_no_kernel() {
             let x: Vec<f32> = (0..8 * columns).map(|i| sign(i / columns, i % columns)).collect();
             let quantised = Activations::quantise(Isa::Portable, &x, columns);
             let expected: Vec<f32> =
-                (0..8).flat_map(|row| scalar_row(form, &packed.tiles[0], quantised.panel(0), row, 8)).collect();
+                (0..8).flat_map(|row| scalar_row(form, packed.tile(0), quantised.panel(0), row, 8)).collect();
             let matrices = [Matrix::Quantised(packed)];
             for isa in Isa::available() {
                 for rows in [1, 2, 4, 8] {
