@@ -5,6 +5,7 @@
 //! [`crate::task::Target`]. Every figure carries its n and a 95 % interval, or is absent with its reason: an absent
 //! figure is never zero.
 
+mod abstained;
 mod alone;
 pub mod calibration;
 mod components;
@@ -27,6 +28,7 @@ mod summary;
 mod tests;
 mod verdict;
 
+pub use abstained::AbstentionUse;
 pub use alone::{ModelAlone, ModelsAlone};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};

@@ -1,5 +1,6 @@
 //! The figures of one policy.
 
+use super::abstained::abstention_use;
 use super::components::{components, latency_s};
 use super::contract::contract_use;
 use super::figure::Figure;
@@ -44,11 +45,16 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         ("cost_usd_per_1000.api", &intervals.api_usd_per_1000),
         ("cost_usd_per_1000.hardware", &intervals.hardware_usd_per_1000),
     ];
-    let not_available = absent
+    let abstention = abstention_use(measured);
+    let mut not_available: BTreeMap<String, String> = absent
         .into_iter()
         .filter(|(_, figure)| figure.value.is_none())
         .map(|(name, figure)| (name.to_string(), figure.reason.clone().unwrap_or_default()))
         .collect();
+    if abstention.is_none() {
+        let reason = why("no answer in words to a sample of which the task says whether it can be answered");
+        not_available.insert("abstention".to_owned(), reason);
+    }
     PolicySummary {
         refused: refusal.is_some(),
         cell: cell.cell.name.clone(),
@@ -65,6 +71,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         schema_valid_first: value(&intervals.schema_valid_first),
         schema_valid_final: value(&intervals.schema_valid_final),
         groundedness: value(&intervals.groundedness),
+        abstention,
         escalation_rate: value(&intervals.escalation_rate),
         llm_call_rate: value(&intervals.llm_call_rate),
         fact_recall: value(&intervals.fact_recall),

@@ -1,9 +1,9 @@
 //! What one answer was worth, judged against its gold target.
 
-use super::grounding::Grounding;
+use super::grounding::{Grounding, abstention::abstains};
 use crate::error::{Context, Result};
 use crate::memory::Passage;
-use crate::record::Scores;
+use crate::record::{Abstention, Scores};
 use crate::task::Target;
 use crate::trial::{Outcome, Prediction, Trial};
 
@@ -20,8 +20,7 @@ pub fn score(target: &Target, trial: &Trial, ground: &Ground<'_>) -> Result<Opti
         Outcome::HandedOver => Ok(Some(quality(target, &trial.prediction, false))),
         Outcome::Refused | Outcome::ContractFailed => Ok(Some(quality(target, &Prediction::default(), true))),
         Outcome::Answered => {
-            let answer = trial.prediction.answer.as_deref().filter(|text| !text.trim().is_empty());
-            let grounding = match answer {
+            let grounding = match in_words(&trial.prediction) {
                 Some(answer) if !trial.retrieval.passages.is_empty() => {
                     ground(answer, &trial.retrieval.passages).context("judging whether the answer is grounded")?
                 }
@@ -58,7 +57,16 @@ fn quality(target: &Target, prediction: &Prediction, broken: bool) -> Scores {
             .as_deref()
             .map(|gold| !broken && citations_correct(gold, &prediction.citations)),
         needs_human_correct: target.needs_human.map(|gold| !broken && prediction.needs_human == Some(gold)),
+        abstention: target
+            .answerable
+            .zip(in_words(prediction))
+            .map(|(answerable, answer)| Abstention { answerable, abstained: abstains(answer) }),
     }
+}
+
+/// The free-text answer, where it says anything.
+fn in_words(prediction: &Prediction) -> Option<&str> {
+    prediction.answer.as_deref().filter(|text| !text.trim().is_empty())
 }
 
 fn label_correct(target: &Target, prediction: &Prediction) -> Option<bool> {
@@ -149,6 +157,7 @@ mod tests {
             articles: Some(vec!["vpn".into(), "mfa".into()]),
             facts: Some(vec![vec!["30 days".into(), "one month".into()], vec!["service desk".into()]]),
             needs_human: Some(false),
+            answerable: None,
             answer: None,
         }
     }
@@ -178,6 +187,7 @@ mod tests {
             claims: Vec::new(),
             citations_correct: Some(true),
             needs_human_correct: Some(true),
+            abstention: None,
         };
         assert_eq!(scores, expected);
     }
@@ -200,9 +210,10 @@ mod tests {
             claims: Vec::new(),
             citations_correct: Some(false),
             needs_human_correct: Some(false),
+            abstention: None,
         };
         assert_eq!(scores(&trial), expected);
-        let no_gold = Target { articles: Some(vec![]), needs_human: None, facts: None, label: None, answer: None };
+        let no_gold = Target { articles: Some(vec![]), ..Target::default() };
         let scores = score(&no_gold, &trial, &|_, _| Ok(None)).unwrap().unwrap();
         assert_eq!(scores, Scores { citations_correct: Some(false), ..Scores::default() });
     }

@@ -1,5 +1,6 @@
 //! `summary.json`: the figures of a run, made from its header and its trials alone.
 
+use super::abstained::AbstentionUse;
 use super::alone::{ModelsAlone, models_alone};
 use super::components::{ComponentSummary, components};
 use super::contract::{ContractEffect, ContractUse, contract_effects};
@@ -102,6 +103,9 @@ pub struct PolicySummary {
     pub schema_valid_final: Option<f64>,
     /// Mean share of an answer's claims that the injected passages support.
     pub groundedness: Option<f64>,
+    /// Whether answers abstained where there is none to give; null where the task does not say where that is.
+    #[serde(default)]
+    pub abstention: Option<AbstentionUse>,
     /// Share of scored trials that were escalated: the LLM took over after an SLM's answer or a safety finding.
     pub escalation_rate: Option<f64>,
     /// Share of scored trials in which the LLM was called, for whatever reason.

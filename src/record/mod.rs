@@ -149,6 +149,18 @@ pub struct Scores {
     pub citations_correct: Option<bool>,
     /// Whether `needs_human` is right.
     pub needs_human_correct: Option<bool>,
+    /// Whether the answer abstained; only where there is an answer in words and the task says whether it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abstention: Option<Abstention>,
+}
+
+/// Whether an answer says that the answer is not known, and whether that is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abstention {
+    /// Whether the task's knowledge holds an answer.
+    pub answerable: bool,
+    /// Whether the answer says that it is not known, and claims nothing.
+    pub abstained: bool,
 }
 
 /// The judgement of one claim of an answer.

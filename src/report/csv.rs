@@ -1,7 +1,7 @@
 //! `summary.csv`: one row for each policy, every figure in columns of its own.
 
 use crate::error::{Context, Result};
-use crate::metrics::{Figure, PolicySummary, Summary};
+use crate::metrics::{AbstentionUse, Figure, PolicySummary, Summary};
 use crate::report::name_of;
 use std::collections::BTreeMap;
 
@@ -55,7 +55,13 @@ fn fields(policy: &PolicySummary) -> Vec<(String, String)> {
     ] {
         fields.extend(figure_fields(name, figure));
     }
+    let abstention = |of: fn(&AbstentionUse) -> usize| policy.abstention.as_ref().map(|used| of(used).to_string());
     let rest = [
+        ("abstention_n", abstention(|used| used.n).unwrap_or_default()),
+        ("unanswerable", abstention(|used| used.unanswerable).unwrap_or_default()),
+        ("abstained_on_unanswerable", abstention(|used| used.abstained_on_unanswerable).unwrap_or_default()),
+        ("answered_unanswerable", abstention(|used| used.answered_unanswerable).unwrap_or_default()),
+        ("abstained_on_answerable", abstention(|used| used.abstained_on_answerable).unwrap_or_default()),
         ("latency_p99_s", number(policy.latency_s.p99)),
         ("contract_failures", policy.contract_failures.to_string()),
         ("repairs", policy.repairs.to_string()),

@@ -57,12 +57,22 @@ fn comparison(summary: &Summary) -> Table {
     ];
     let mut columns = vec![Column::new("policy", Align::Left, None), Column::new("n", Align::Right, None)];
     columns.extend(figures.iter().map(|(name, unit, ..)| Column::new(name, Align::Right, *unit)));
+    // Groundedness does not apply where an answer abstains; where the task says when that is right, it stands beside.
+    let abstains = summary.policies.iter().any(|policy| policy.abstention.is_some());
+    let beside = columns.iter().position(|column| column.name == "grounded").map_or(columns.len(), |at| at + 1);
+    if abstains {
+        let names = ["abstained rightly", "abstained wrongly"];
+        columns.splice(beside..beside, names.map(|name| Column::new(name, Align::Right, None)));
+    }
     let rows = summary
         .policies
         .iter()
         .map(|policy| {
             let mut row = vec![policy_cell(policy), n_cell(policy)];
             row.extend(figures.iter().map(|(_, _, format, pick)| figure_cell(pick(policy), *format, policy.n)));
+            if abstains {
+                row.splice(beside..beside, abstention_cells(policy));
+            }
             row
         })
         .collect();
@@ -70,6 +80,13 @@ fn comparison(summary: &Summary) -> Table {
         "Brackets: 95 % interval. n is that of the column n unless a cell gives its own. n/a: not available, see below."
             .to_string(),
     ];
+    if abstains {
+        notes.push(
+            "Abstained rightly: of the answers to queries that the task's knowledge cannot answer, those that say so; the \
+             others claim something all the same. Abstained wrongly: of the answers to the other queries."
+                .into(),
+        );
+    }
     notes.extend(absences(summary));
     notes.extend(summary.notes.iter().cloned());
     Table { title: format!("Policies on {} ({})", summary.task, name_of(&summary.split)), columns, rows, notes }
@@ -385,6 +402,21 @@ fn n_cell(policy: &PolicySummary) -> Cell {
     if policy.failures > 0 { cell.with(format!("+{} failed", policy.failures)) } else { cell }
 }
 
+/// Right abstentions of the unanswerable, and wrong ones of the answerable.
+fn abstention_cells(policy: &PolicySummary) -> [Cell; 2] {
+    policy.abstention.map_or_else(
+        || [Cell::new(not_available()), Cell::new(not_available())],
+        |used| {
+            let cell =
+                |part: usize, of: usize| Cell::new(if of == 0 { "–".into() } else { format!("{part} of {of}") });
+            [
+                cell(used.abstained_on_unanswerable, used.unanswerable),
+                cell(used.abstained_on_answerable, used.n - used.unanswerable),
+            ]
+        },
+    )
+}
+
 fn figure_cell(figure: &Figure, format: Format, n: usize) -> Cell {
     let Some(value) = figure.value else { return Cell::new(not_available()) };
     let mut cell = Cell::new(format.show(value));
@@ -438,5 +470,5 @@ fn absences(summary: &Summary) -> Vec<String> {
         .collect()
 }
 
-/// Figures of the table of answer quality: a task without them is no matter for a note.
-const QUALITY: [&str; 3] = ["fact_recall", "citation_accuracy", "needs_human_accuracy"];
+/// Figures that only some tasks have: a task without them is no matter for a note.
+const QUALITY: [&str; 4] = ["fact_recall", "citation_accuracy", "needs_human_accuracy", "abstention"];

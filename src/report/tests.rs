@@ -1,7 +1,7 @@
 //! Tests of what a summary looks like.
 
 use super::*;
-use crate::metrics::{Summary, example, summarise};
+use crate::metrics::{AbstentionUse, Summary, example, summarise};
 use crate::record::RunHeader;
 use crate::router::RouterKind;
 
@@ -44,6 +44,22 @@ fn the_comparison_stands_on_its_side_on_a_narrower_terminal() {
         shown.contains(" API per 1,000 ($)        2.80 [2.80–2.80]      0.933 [0–1.87]       0.933 [0–1.87]\n"),
         "{shown}"
     );
+}
+
+#[test]
+fn abstention_stands_beside_groundedness_where_the_task_says_what_can_be_answered() {
+    let (_, mut summary) = summary();
+    let names =
+        |summary: &Summary| tables(summary)[0].columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    assert!(!names(&summary).iter().any(|name| name.starts_with("abstained")));
+    let used = AbstentionUse { n: 6, unanswerable: 2, abstained_on_unanswerable: 1, ..AbstentionUse::default() };
+    summary.policies[0].abstention = Some(used);
+    let table = &tables(&summary)[0];
+    let at = names(&summary).iter().position(|name| name == "grounded").expect("a column");
+    assert_eq!(names(&summary)[at + 1..at + 3], ["abstained rightly", "abstained wrongly"]);
+    let shown = |row: usize| [at + 1, at + 2].map(|column| table.rows[row][column].text.clone());
+    assert_eq!((shown(0), shown(1)), (["1 of 2", "0 of 4"].map(String::from), ["n/a", "n/a"].map(String::from)));
+    assert!(table.rows.iter().all(|row| row.len() == table.columns.len()));
 }
 
 #[test]

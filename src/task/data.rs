@@ -134,6 +134,7 @@ fn sample(
         articles,
         facts: optional(columns.facts.as_ref(), |column| row.facts(column), &mut reasons),
         needs_human: optional(columns.needs_human.as_ref(), |column| row.truth(column), &mut reasons).flatten(),
+        answerable: optional(columns.answerable.as_ref(), |column| row.truth(column), &mut reasons).flatten(),
         answer: optional(columns.answer.as_ref(), |column| row.text(column), &mut reasons).flatten(),
     };
     let difficulty = optional(columns.difficulty.as_ref(), |column| row.name(column), &mut reasons).flatten();

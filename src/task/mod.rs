@@ -47,6 +47,9 @@ pub struct Target {
     pub facts: Option<Vec<Vec<String>>>,
     /// Whether a person must act.
     pub needs_human: Option<bool>,
+    /// Whether the task's knowledge holds an answer; where it does not, saying so is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerable: Option<bool>,
     /// A reference answer.
     pub answer: Option<String>,
 }

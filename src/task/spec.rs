@@ -69,6 +69,8 @@ pub struct ColumnSpec {
     pub answer: Option<String>,
     /// Whether a person must act.
     pub needs_human: Option<String>,
+    /// Whether the task's knowledge holds an answer.
+    pub answerable: Option<String>,
     /// Difficulty.
     pub difficulty: Option<String>,
     /// Tags.
@@ -86,6 +88,7 @@ impl ColumnSpec {
             ("facts", &self.facts),
             ("answer", &self.answer),
             ("needs_human", &self.needs_human),
+            ("answerable", &self.answerable),
             ("difficulty", &self.difficulty),
             ("tags", &self.tags),
             ("split", &self.split),

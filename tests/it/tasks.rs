@@ -366,6 +366,16 @@ fn lists_in_csv_cells_are_json_or_separated_by_semicolons() {
 }
 
 #[test]
+fn a_column_says_which_samples_can_be_answered() {
+    let columns = "input = \"t\"\ntarget = \"l\"\nanswerable = \"known\"";
+    let task = load(Folder::csv(columns, "t,l,known\na,x,true\nb,x,false\nc,x,\n").path()).unwrap();
+    let said: Vec<_> = task.samples.iter().map(|sample| sample.target.answerable).collect();
+    assert_eq!(said, [Some(true), Some(false), None]);
+    Folder::csv(columns, "t,l,known\na,x,perhaps\n").complains("rows.csv:2: ", &["known", "perhaps"]);
+    Folder::csv(columns, "t,l\na,x\n").complains("rows.csv:1: ", &["known", "data.columns.answerable"]);
+}
+
+#[test]
 fn a_folder_without_a_task_is_an_error_that_names_it() {
     let folder = Folder::empty();
     for path in [folder.path().to_owned(), folder.path().join("none")] {
