@@ -91,7 +91,7 @@ fn knowledge(spec: &MemorySpec, task: &Task, parts: &MemoryParts, note: &mut dyn
     check(spec)?;
     if task.articles.is_empty() {
         return Err(usage(format!(
-            "the memory retrieves from a knowledge base, and task {} has none; name a folder under [knowledge] in \
+            "the memory retrieves from a knowledge base, and task {} has none; name a folder or a file under [knowledge] in \
              task.toml, or choose the memory none, static or episodic",
             task.name
         )));

@@ -1,4 +1,4 @@
-//! A corpus that belongs to no task: a folder of Markdown or text, or a file of rows.
+//! A corpus that belongs to no task: a folder of Markdown or text, or a file of rows. The file of rows may be a task's too.
 
 use super::Article;
 use super::files::{self, Fingerprint};
@@ -108,6 +108,29 @@ impl Corpus {
         }
         Ok((reader.articles, problems.into_list()))
     }
+}
+
+/// The articles of a task's file of rows. A task is read whole or not at all: every bad row is a problem of it.
+pub(super) fn read_rows(file: &Path, fingerprint: &mut Fingerprint, problems: &mut Problems) -> Vec<Article> {
+    if !files::admit(file, files::LARGEST_DATA, problems) {
+        return Vec::new();
+    }
+    if let Err(error) = fingerprint.add_file("knowledge", file) {
+        problems.push(file, None, format!("cannot be read: {error}"));
+        return Vec::new();
+    }
+    let before = problems.total();
+    let mut reader = Reader::default();
+    reader.rows(file, problems);
+    if reader.articles.is_empty() && problems.total() == before {
+        problems.push(file, None, "holds no article; name another file or leave [knowledge] out");
+    }
+    for article in &mut reader.articles {
+        if article.title.is_empty() {
+            article.title.clone_from(&article.id);
+        }
+    }
+    reader.articles
 }
 
 #[derive(Default)]

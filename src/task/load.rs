@@ -4,7 +4,7 @@ use super::data::{self, Known};
 use super::files::{self, Fingerprint};
 use super::problem::{Problem, Problems, listed, quoted, suggestion};
 use super::spec::{self, LabelSpec, TaskSpec};
-use super::{Article, Label, Sample, Specialist, Split, Task, answer, knowledge};
+use super::{Article, Label, Sample, Specialist, Split, Task, answer, corpus, knowledge};
 use crate::error::{Result, usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -54,17 +54,13 @@ fn read(file: &Path, problems: &mut Problems) -> Option<Task> {
     let place = Place { file, text: &text };
 
     let named = named_labels(&spec.label, place, problems);
-    let (articles, static_memory, articles_complete) = read_knowledge(&spec, &dir, &mut fingerprint, problems);
+    let (articles, static_memory, articles_complete) = read_knowledge(&spec, file, &dir, &mut fingerprint, problems);
     let known = Known {
         labels: (!named.is_empty()).then(|| named.iter().map(|label| label.name.as_str()).collect()),
         articles: articles_complete.then(|| articles.iter().map(|article| article.id.as_str()).collect()),
     };
     if spec.knowledge.is_none() && spec.data.columns.articles.is_some() {
-        problems.push(
-            file,
-            None,
-            "data.columns.articles is given without a [knowledge] folder that holds the articles",
-        );
+        problems.push(file, None, "data.columns.articles is given without a [knowledge] that holds the articles");
     }
     let samples = data::read(&spec, file, &dir, &known, &mut fingerprint, problems);
     let rows_are_sound = problems.total() == 0;
@@ -163,13 +159,26 @@ fn distinct_labels(samples: &[Sample], file: &Path, problems: &mut Problems) -> 
 /// The articles, the text of the static memory, and whether every article could be read.
 fn read_knowledge(
     spec: &TaskSpec,
+    spec_file: &Path,
     dir: &Path,
     fingerprint: &mut Fingerprint,
     problems: &mut Problems,
 ) -> (Vec<Article>, Option<String>, bool) {
     let Some(given) = &spec.knowledge else { return (Vec::new(), None, false) };
     let before = problems.total();
-    let articles = knowledge::read(&dir.join(&given.folder), fingerprint, problems);
+    let articles = match (&given.folder, &given.file) {
+        (Some(folder), None) => knowledge::read(&dir.join(folder), fingerprint, problems),
+        (None, Some(file)) => corpus::read_rows(&dir.join(file), fingerprint, problems),
+        (folder, _) => {
+            let named = if folder.is_some() {
+                "`folder` as well as `file`: give one or the other"
+            } else {
+                "no articles: give `folder` or `file`"
+            };
+            problems.push(spec_file, None, format!("[knowledge] names {named}"));
+            Vec::new()
+        }
+    };
     let complete = problems.total() == before;
     let static_memory = match &given.static_text {
         None => Some(knowledge::overview(&articles)),

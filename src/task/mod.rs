@@ -116,9 +116,9 @@ pub struct Label {
 /// One article of the task's knowledge base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Article {
-    /// The file's stem.
+    /// The file's stem, or the id of its row.
     pub id: String,
-    /// The first heading, or the id.
+    /// The first heading, or the title of its row; the id where there is none.
     pub title: String,
     /// The text below the title.
     pub text: String,

@@ -116,8 +116,10 @@ pub struct LabelSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnowledgeSpec {
-    /// A folder of Markdown or text files.
-    pub folder: PathBuf,
+    /// A folder of Markdown or text files; with `file` absent.
+    pub folder: Option<PathBuf>,
+    /// A file with a row for each article, `_id` (or `id`), `title` (may be absent) and `text`: `.jsonl`, `.csv` or `.tsv`.
+    pub file: Option<PathBuf>,
     /// Text of the static memory; where it is missing, the list of article ids and titles.
     #[serde(rename = "static")]
     pub static_text: Option<PathBuf>,

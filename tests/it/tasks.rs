@@ -366,6 +366,46 @@ fn lists_in_csv_cells_are_json_or_separated_by_semicolons() {
 }
 
 #[test]
+fn knowledge_may_be_a_file_of_rows_and_every_bad_row_is_named() {
+    let rows = "{\"_id\": \"login\", \"title\": \"Sign in\", \"text\": \"Reset it.\"}\n\n{\"id\": \"disk\", \"text\": \"Delete things.\"}\n";
+    let folder = Folder::new();
+    folder.write("kb.jsonl", rows).replace("task.toml", "folder = \"kb\"", "file = \"kb.jsonl\"");
+    let articles = |folder: &Folder| -> Vec<[String; 3]> {
+        let task = load(folder.path()).unwrap();
+        task.articles.into_iter().map(|article| [article.id, article.title, article.text]).collect()
+    };
+    let wanted =
+        [["login", "Sign in", "Reset it."], ["disk", "disk", "Delete things."]].map(|one| one.map(String::from));
+    assert_eq!(articles(&folder), wanted);
+    let before = load(folder.path()).unwrap().sha256;
+    folder.replace("kb.jsonl", "Delete things.", "Delete more.");
+    assert_ne!(load(folder.path()).unwrap().sha256, before);
+    folder.write("kb.csv", "id,text,title\nlogin,Reset it.,Sign in\ndisk,Delete things.,\n");
+    folder.replace("task.toml", "kb.jsonl", "kb.csv");
+    assert_eq!(articles(&folder), wanted);
+
+    folder.write("kb.csv", "id,text\nlogin,Reset it.\nlogin,Again.\ndisk,\n");
+    let problems = folder.problems();
+    let lines: Vec<_> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [Some(3), Some(4)], "{problems:?}");
+    assert!(problems.iter().all(|problem| problem.file.ends_with("kb.csv")), "{problems:?}");
+    folder.write("kb.csv", "id,text\n").complains("kb.csv: ", &["no article"]);
+    folder.write("kb.csv", "id,body\na,b\n").complains("kb.csv:1: ", &["no column \"text\""]);
+    folder.replace("task.toml", "kb.csv", "none.jsonl").complains("none.jsonl: ", &["no such file"]);
+    folder.replace("task.toml", "none.jsonl", "schema.json").complains("schema.json: ", &["unknown kind"]);
+}
+
+#[test]
+fn knowledge_is_one_folder_or_one_file() {
+    let folder = Folder::new();
+    folder.replace("task.toml", "folder = \"kb\"", "folder = \"kb\"\nfile = \"kb.jsonl\"");
+    folder.complains("task.toml: ", &["`folder` as well as `file`"]);
+    let folder = Folder::new();
+    folder.replace("task.toml", "folder = \"kb\"", "static = \"schema.json\"");
+    folder.complains("task.toml: ", &["no articles: give `folder` or `file`"]);
+}
+
+#[test]
 fn a_column_says_which_samples_can_be_answered() {
     let columns = "input = \"t\"\ntarget = \"l\"\nanswerable = \"known\"";
     let task = load(Folder::csv(columns, "t,l,known\na,x,true\nb,x,false\nc,x,\n").path()).unwrap();
