@@ -13,7 +13,7 @@ const WORD_CHARS: usize = 12;
 
 /// What the encoder reads of a passage: the passage from its beginning, as far as the encoder reads, and of one that does not
 /// fit its pieces too, each with the title before it.
-pub(super) fn windows(title: &str, text: &str) -> Vec<String> {
+pub(crate) fn windows(title: &str, text: &str) -> Vec<String> {
     let pieces = cut(text, ENCODER_WORDS);
     let parts = if pieces.len() > 1 { pieces.as_slice() } else { &[] };
     std::iter::once(text.trim()).chain(parts.iter().map(String::as_str)).map(|part| titled(title, part)).collect()

@@ -27,6 +27,7 @@ pub(crate) mod tests;
 
 pub use build::{MemoryParts, MemorySpec, build, fit_gate};
 pub use chunk::ENCODER_WORDS;
+pub(crate) use chunk::windows;
 pub use gate::default as default_gate;
 pub use index::{Encoder, Index, Kept, Opening, Source, index_folder};
 pub use retriever::{Hit, Retriever, RetrieverKind, open_index};

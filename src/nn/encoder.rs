@@ -1,6 +1,9 @@
 //! The sentence encoder: BERT with mean pooling and L2 norm, loaded from safetensors.
 
 mod bert;
+mod entailment;
+
+pub use entailment::Entailment;
 
 use self::bert::{Bert, Text};
 use super::Device;
@@ -107,7 +110,9 @@ impl SentenceEncoder {
         let mut vectors = Vec::new();
         let mut rest = tokens.as_slice();
         while !rest.is_empty() {
-            let (batch, later) = rest.split_at(self.batch(rest));
+            // candle takes one text at a time.
+            let room = if matches!(self.model, Model::Own(_)) { BATCH_TOKENS } else { 0 };
+            let (batch, later) = rest.split_at(together(rest, room));
             let states = self.states(batch).context("running the sentence encoder")?;
             let mut states = states.as_slice();
             for text in batch {
@@ -124,20 +129,6 @@ impl SentenceEncoder {
         self.tokenizer
             .encode_fast(text, true)
             .map_err(|error| anyhow!("tokenising a text for the sentence encoder: {error}"))
-    }
-
-    /// How many of the texts go through the model together, at least one.
-    fn batch(&self, texts: &[Encoding]) -> usize {
-        let mut room = match self.model {
-            Model::Own(_) => BATCH_TOKENS,
-            Model::Candle(_) => 0,
-        };
-        let fits = |text: &&Encoding| {
-            let fits = text.len() <= room;
-            room = room.saturating_sub(text.len());
-            fits
-        };
-        texts.iter().take_while(fits).count().max(1)
     }
 
     /// The last layer's state of every token, text after text.
@@ -163,6 +154,16 @@ impl SentenceEncoder {
     }
 }
 
+/// How many of the texts go through the model together: those whose tokens have room, and at least one.
+fn together(texts: &[Encoding], mut room: usize) -> usize {
+    let fits = |text: &&Encoding| {
+        let fits = text.len() <= room;
+        room = room.saturating_sub(text.len());
+        fits
+    };
+    texts.iter().take_while(fits).count().max(1)
+}
+
 /// The mean of the tokens' states, scaled to length 1.
 fn pooled(states: &[f32], dimensions: usize) -> Result<Vec<f32>> {
     let mut sums = vec![0.0_f64; dimensions];
@@ -180,7 +181,7 @@ fn pooled(states: &[f32], dimensions: usize) -> Result<Vec<f32>> {
     Ok(sums.iter().map(|sum| (sum / length) as f32).collect())
 }
 
-/// Reads and checks `config.json`: what the model's code would divide by or index with must make sense.
+/// Reads and checks `config.json`.
 fn config(path: &Path) -> Result<Config> {
     let config: Config = json(path)?;
     let kind = config.model_type.as_deref().unwrap_or("bert");
@@ -189,6 +190,12 @@ fn config(path: &Path) -> Result<Config> {
         "{} describes a `{kind}` model: only `bert` sentence encoders are supported; take all-MiniLM-L6-v2",
         path.display()
     );
+    check_sizes(&config, path)?;
+    Ok(config)
+}
+
+/// What the model's code would divide by or index with must make sense.
+fn check_sizes(config: &Config, path: &Path) -> Result<()> {
     let (width, heads) = (config.hidden_size, config.num_attention_heads);
     if width == 0 || heads == 0 || width % heads != 0 || config.max_position_embeddings < LEAST_MAX_TOKENS {
         bail!(
@@ -197,7 +204,7 @@ fn config(path: &Path) -> Result<Config> {
             config.max_position_embeddings
         );
     }
-    Ok(config)
+    Ok(())
 }
 
 fn tokenizer(path: &Path, max_tokens: usize) -> Result<Tokenizer> {
@@ -211,14 +218,13 @@ fn tokenizer(path: &Path, max_tokens: usize) -> Result<Tokenizer> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    files::read(path, LONGEST_FILE).with_context(|| {
-        format!("reading {} of a sentence encoder: check the folder, or pull the model again", path.display())
-    })
+    files::read(path, LONGEST_FILE)
+        .with_context(|| format!("reading {} of an encoder: check the folder, or pull the model again", path.display()))
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read(path)?)
-        .with_context(|| format!("reading {} of a sentence encoder: pull the model again", path.display()))
+        .with_context(|| format!("reading {} of an encoder: pull the model again", path.display()))
 }
 
 fn optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {

@@ -36,7 +36,7 @@ mod vocabulary;
 
 pub use constraint::{Constraint, DEEPEST_JSON, Grammar, Rule, whole_match};
 pub use device::{Device, DeviceChoice, threads};
-pub use encoder::{SentenceEncoder, dot};
+pub use encoder::{Entailment, SentenceEncoder, dot};
 pub use generate::{GenerateOptions, Generated, Prompt, Stop, Token};
 #[doc(hidden)]
 pub use kernels::bench;

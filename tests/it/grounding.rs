@@ -63,6 +63,42 @@ fn supported_answers_rank_above_unsupported_ones_and_what_does_not_apply_is_coun
 }
 
 #[test]
+fn a_model_of_inference_judges_claims_and_other_models_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/entailment");
+    let rows = rows(
+        folder.path(),
+        &[
+            json!({"contexts": ["the fee is five euros"], "answer": "The fee is five euros.", "label": 1}),
+            json!({"contexts": [{"id": "kb-1", "text": "a cat sleeps"}], "answer": "A badge costs ten euros.", "label": 0}),
+            json!({"contexts": [], "answer": "A badge costs ten euros.", "label": 0}),
+        ],
+    );
+    let out = folder.path().join("judged.jsonl").display().to_string();
+    let args = ["--file", &rows, "--scorer", "nli", "--out", &out];
+    let (status, _, told) = eval(&args);
+    assert!(status == Some(2) && told.contains("--nli-model"), "{told}");
+    let with = |model: &Path| eval(&[&args[..], &["--nli-model", model.to_str().unwrap()]].concat());
+    let (status, found, told) = with(&model);
+    assert_eq!((status, &found["scorer"], &found["n"]), (Some(0), &json!("nli"), &json!(2)), "{told}");
+    let judged = fs::read_to_string(&out).unwrap();
+    let second: Value = serde_json::from_str(judged.lines().nth(1).unwrap()).unwrap();
+    let claim = &second["grounding"]["claims"][0];
+    assert_eq!(claim["passage"], "kb-1");
+    assert!((0.0..=1.0).contains(&claim["score"].as_f64().unwrap()));
+
+    fs::remove_file(&out).unwrap();
+    let (status, _, told) = with(&folder.path().join("none"));
+    assert!(!Path::new(&out).exists());
+    assert!(status == Some(2) && told.contains("no folder") && told.contains("config.json"), "{told}");
+    let other = folder.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("config.json"), r#"{"model_type": "deberta-v2"}"#).unwrap();
+    let (status, _, told) = with(&other);
+    assert!(status == Some(2) && told.contains("`deberta-v2`"), "{told}");
+}
+
+#[test]
 fn an_empty_file_has_figures_that_are_absent_with_their_reasons() {
     if weights("all-minilm-l6-v2", "model.safetensors").is_none() {
         return;

@@ -4,11 +4,11 @@ use super::super::{Common, output, threads};
 use crate::clock::Clock;
 use crate::engine::{RemoteEngine, RemoteOptions, Secret};
 use crate::error::{Context, ExitStatus, Result, usage};
-use crate::metrics::grounding::{Agreement, Grounding, Judge, Row, Support, agreement, read_rows};
+use crate::metrics::grounding::{Agreement, Grounding, Judge, Nli, Row, Scorer, Support, agreement, read_rows};
 use crate::metrics::significant;
 use crate::models::{Kind, Store};
 use crate::net::Network;
-use crate::nn::{Device, DeviceChoice, SentenceEncoder};
+use crate::nn::{Device, DeviceChoice, Entailment, SentenceEncoder};
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -29,7 +29,7 @@ pub(in crate::cli) struct GroundingArgs {
     /// line; label and answerable may be left out
     #[arg(long, value_name = "FILE.jsonl", env = "ROUTERGYM_FILE")]
     file: PathBuf,
-    /// What judges the claims: words and the sentence encoder, or a model at an endpoint
+    /// What judges the claims: words and the sentence encoder, a model at an endpoint, or a model of natural-language inference
     #[arg(long, default_value = "support", env = "ROUTERGYM_SCORER")]
     scorer: ScorerKind,
     /// The judge's OpenAI-compatible endpoint, such as <http://127.0.0.1:8080/v1>
@@ -44,6 +44,10 @@ pub(in crate::cli) struct GroundingArgs {
     /// Seconds that one call of the judge may take, tries included
     #[arg(long, default_value_t = 120.0, value_name = "S", env = "ROUTERGYM_TIMEOUT")]
     timeout: f64,
+    /// A folder with a BERT for natural-language inference: config.json (whose id2label names entailment, neutral and
+    /// contradiction), tokenizer.json and model.safetensors
+    #[arg(long, value_name = "DIR", required_if_eq("scorer", "nli"), env = "ROUTERGYM_NLI_MODEL")]
+    nli_model: Option<PathBuf>,
     /// How many rows at most; 0 for all
     #[arg(long, default_value_t = 0, value_name = "N", env = "ROUTERGYM_LIMIT")]
     limit: usize,
@@ -67,6 +71,8 @@ enum ScorerKind {
     Support,
     /// A model at an endpoint, with a fixed rubric
     Judge,
+    /// A BERT for natural-language inference, run here on the processor
+    Nli,
 }
 
 /// Runs what was asked for.
@@ -77,6 +83,7 @@ pub(in crate::cli) fn run(args: &GroundingArgs, network: Network, common: &Commo
     if args.limit > 0 {
         rows.truncate(args.limit);
     }
+    let scorer = scorer(args, network, common)?;
     let mut record = args.out.as_deref().map(create).transpose()?;
     let mut done = 0;
     let mut each = |row: &Row, judged: &Result<Option<Grounding>>| {
@@ -86,14 +93,7 @@ pub(in crate::cli) fn run(args: &GroundingArgs, network: Network, common: &Commo
         }
         record.as_mut().map_or(Ok(()), |record| write(record, row, judged))
     };
-    let found = match args.scorer {
-        ScorerKind::Support => {
-            let local = Store::open(network)?.obtain(ENCODER, Kind::Encoder, common.quiet)?;
-            let encoder = SentenceEncoder::load(&local.path, &Device::open(args.device)?)?;
-            agreement(&rows, &Support::new(Arc::new(encoder)), &mut each)?
-        }
-        ScorerKind::Judge => agreement(&rows, &judge(args, network)?, &mut each)?,
-    };
+    let found = agreement(&rows, &*scorer, &mut each)?;
     if let Some(mut record) = record {
         record.flush().context("writing the judgements")?;
     }
@@ -101,6 +101,18 @@ pub(in crate::cli) fn run(args: &GroundingArgs, network: Network, common: &Commo
     // Every row failed: nothing was measured.
     let failed = found.failures > 0 && found.failures + found.not_applicable == found.rows;
     Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
+}
+
+fn scorer(args: &GroundingArgs, network: Network, common: &Common) -> Result<Box<dyn Scorer>> {
+    Ok(match args.scorer {
+        ScorerKind::Support => {
+            let local = Store::open(network)?.obtain(ENCODER, Kind::Encoder, common.quiet)?;
+            let encoder = SentenceEncoder::load(&local.path, &Device::open(args.device)?)?;
+            Box::new(Support::new(Arc::new(encoder)))
+        }
+        ScorerKind::Judge => Box::new(judge(args, network)?),
+        ScorerKind::Nli => Box::new(nli(args)?),
+    })
 }
 
 fn judge(args: &GroundingArgs, network: Network) -> Result<Judge> {
@@ -117,6 +129,15 @@ fn judge(args: &GroundingArgs, network: Network) -> Result<Judge> {
     options.timeouts.total = Duration::from_secs_f64(args.timeout);
     options.timeouts.first_byte = Duration::from_secs_f64(args.timeout);
     Ok(Judge(Arc::new(RemoteEngine::new(options, network, Clock::real(), Arc::default())?)))
+}
+
+fn nli(args: &GroundingArgs) -> Result<Nli> {
+    let Some(folder) = &args.nli_model else { return Err(usage("--scorer nli needs --nli-model DIR")) };
+    if !matches!(args.device, DeviceChoice::Auto | DeviceChoice::Cpu) {
+        return Err(usage("--scorer nli runs on the processor: leave --device out"));
+    }
+    let model = Entailment::load(folder).map_err(|error| usage(format!("--nli-model: {error:#}")))?;
+    Ok(Nli(Arc::new(model)))
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>> {

@@ -14,6 +14,7 @@ pub mod abstention;
 mod agreement;
 mod facts;
 mod judge;
+mod nli;
 mod rows;
 mod support;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 
 pub use agreement::{Abstentions, Agreement, Bounds, Failed, Threshold, Told, agreement};
 pub use judge::Judge;
+pub use nli::{Entail, Nli};
 pub use rows::{Row, read_rows};
 pub use support::Support;
 

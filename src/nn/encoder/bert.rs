@@ -162,6 +162,19 @@ impl Linear {
         }
         Ok(Self { matrix: Integers::new(inputs, &weights), bias })
     }
+
+    /// Its outputs.
+    pub(super) fn outputs(&self) -> usize {
+        self.matrix.rows()
+    }
+
+    /// The outputs of rows of inputs.
+    pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let (isa, mut out) = (Isa::best(), Vec::new());
+        self.matrix.multiply(isa, x, &mut Codes::default(), &mut out);
+        out.chunks_exact_mut(self.outputs()).for_each(|row| add(isa, row, &self.bias));
+        out
+    }
 }
 
 impl Norm {
