@@ -156,8 +156,13 @@ def prepared(weights: Path, place: Path) -> Path:
     """The folder that the peers read: the weights' own files and the graph."""
     folder = place / MODEL
     folder.mkdir(exist_ok=True)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for name in ("config.json", "tokenizer.json", "special_tokens_map.json"):
         (folder / name).write_bytes((weights / name).read_bytes())
+    # fastembed takes the limit from here, which for this model is twice the one that it was trained with.
+    described = json.loads((weights / "tokenizer_config.json").read_text())
+    described["model_max_length"] = MOST_TOKENS
+    described.pop("max_length", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
     if not (folder / "model.onnx").exists():
         graph(weights, folder / "model.onnx")
     return folder
