@@ -5,6 +5,7 @@
 //! listed, and whoever asked for it checks the finished answer all the same.
 
 mod guide;
+mod narrower;
 mod pattern;
 mod place;
 mod schema;

@@ -1,5 +1,6 @@
 //! A JSON Schema, made ready for the grammar's compiler: written as it wants it, and without what it cannot express.
 
+use super::narrower::narrow;
 use super::pattern::{all_of, for_grammar};
 use crate::error::{Result, usage};
 use llguidance::{JsonCompileOptions, Matcher};
@@ -12,8 +13,9 @@ const DISPENSABLE: [&str; 10] = [
     "multipleOf",
     "minProperties",
     "maxProperties",
-    "pattern",
+    // Before patterns: a format may be a note alone.
     "format",
+    "pattern",
     "minimum",
     "maximum",
     "exclusiveMinimum",
@@ -42,8 +44,7 @@ pub(super) fn grammar(schema: &Value, made: &dyn Fn(&Value) -> Result<Matcher>) 
     let made = |schema: &Value| made(&with_options(schema)?);
     // What only a narrower grammar keeps is tried first.
     let mut narrower = schema.clone();
-    let narrows = with_members_of_one_branch(&mut narrower) | with_contained_first(&mut narrower);
-    let mut start = if narrows { made(&narrower).or_else(|_| made(&schema)) } else { made(&schema) };
+    let mut start = if narrow(&mut narrower) { made(&narrower).or_else(|_| made(&schema)) } else { made(&schema) };
     if start.is_err() {
         // First what cannot be expressed where it stands: the other patterns and numbers stay.
         let taken = without_inexpressible(&mut schema, &made);
@@ -225,10 +226,13 @@ fn with_patterns(schema: &mut Value) -> Vec<String> {
 fn with_pattern_of_names(object: &mut Map<String, Value>) {
     let pattern = object.get("propertyNames").and_then(|names| names.get("pattern")).and_then(Value::as_str);
     let Some(pattern) = pattern.map(str::to_owned) else { return };
-    if object.contains_key("patternProperties") {
+    let others = object.get("additionalProperties").cloned().unwrap_or(Value::Bool(true));
+    // What is said of the others is not said of the members that are named.
+    let named = object.get("properties").and_then(Value::as_object).is_some_and(|named| !named.is_empty());
+    if object.contains_key("patternProperties") || (named && others != Value::Bool(true)) {
         return;
     }
-    let others = object.insert("additionalProperties".to_owned(), Value::Bool(false)).unwrap_or(Value::Bool(true));
+    object.insert("additionalProperties".to_owned(), Value::Bool(false));
     object.insert("patternProperties".to_owned(), json!({pattern: others}));
     if let Some(Value::Object(names)) = object.get_mut("propertyNames")
         && names.len() == 1
@@ -237,65 +241,8 @@ fn with_pattern_of_names(object: &mut Map<String, Value>) {
     }
 }
 
-/// Where exactly one of several lists of members must be there, the members that only the others ask for are forbidden: each
-/// branch alone allows them, and both would be too many. Tells whether there was such a choice.
-fn with_members_of_one_branch(schema: &mut Value) -> bool {
-    let mut found = false;
-    each_schema(schema, &mut |object| {
-        let names = |value: Option<&Value>| -> Option<BTreeSet<String>> {
-            value?.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
-        };
-        let Some(Value::Array(branches)) = object.get("oneOf") else { return };
-        let alone = |branch: &Value| match branch.as_object() {
-            Some(branch) if branch.len() == 1 => names(branch.get("required")),
-            _ => None,
-        };
-        let Some(lists) = branches.iter().map(alone).collect::<Option<Vec<_>>>() else { return };
-        if object.contains_key("anyOf") {
-            return;
-        }
-        let all: BTreeSet<String> = lists.iter().flatten().cloned().collect();
-        let anyway = names(object.get("required")).unwrap_or_default();
-        let branches = lists.iter().map(|own| {
-            let forbidden = all.iter().filter(|name| !own.contains(*name) && !anyway.contains(*name));
-            let forbidden: Map<String, Value> = forbidden.map(|name| (name.clone(), Value::Bool(false))).collect();
-            json!({"required": own, "properties": forbidden})
-        });
-        let branches: Vec<Value> = branches.collect();
-        object.remove("oneOf");
-        object.insert("anyOf".to_owned(), branches.into());
-        found = true;
-    });
-    found
-}
-
-/// A list that must contain something has it at its beginning. Tells whether there was such a list.
-fn with_contained_first(schema: &mut Value) -> bool {
-    /// Items that a list must contain, at most.
-    const MOST: u64 = 8;
-    let new = |draft: &str| draft.contains("2020-12");
-    let new = schema.get("$schema").and_then(Value::as_str).is_none_or(new);
-    let (tuple, rest) = if new { ("prefixItems", "items") } else { ("items", "additionalItems") };
-    let mut found = false;
-    each_schema(schema, &mut |object| {
-        let number = |key: &str, usual| object.get(key).map_or(Some(usual), Value::as_u64);
-        let Some(contained) = object.get("contains").cloned() else { return };
-        let (Some(least @ 1..=MOST), Some(items)) = (number("minContains", 1), number("minItems", 0)) else { return };
-        if object.contains_key(if new { tuple } else { rest }) || object.get("items").is_some_and(Value::is_array) {
-            return;
-        }
-        let others = object.get("items").cloned().unwrap_or(Value::Bool(true));
-        let first = json!({"allOf": [others, contained]});
-        object.insert(rest.to_owned(), others);
-        object.insert(tuple.to_owned(), vec![first; least as usize].into());
-        object.insert("minItems".to_owned(), items.max(least).into());
-        found = true;
-    });
-    found
-}
-
 /// Visits a schema and all schemas in it.
-fn each_schema(schema: &mut Value, visit: &mut dyn FnMut(&mut Map<String, Value>)) {
+pub(super) fn each_schema(schema: &mut Value, visit: &mut dyn FnMut(&mut Map<String, Value>)) {
     const NAMED: [&str; 6] =
         ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"];
     const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
@@ -344,14 +291,18 @@ mod tests {
     fn patterns_are_written_as_the_grammar_takes_them_and_those_of_names_become_members() {
         let mut schema = json!({
             "properties": {"pattern": {"pattern": r"^(?!x)[a-z]+$"}, "p": {"pattern": r"^(?=.*\d)(?=.*a)[a-z\d]+$"}},
-            "propertyNames": {"pattern": "^[a-z]+$"}, "additionalProperties": {"type": "integer"},
+            "propertyNames": {"pattern": "^[a-z]+$"},
+            "items": {"propertyNames": {"pattern": "^[a-z]+$"}, "additionalProperties": {"type": "integer"}},
+            "contains": {"properties": {"a": true}, "propertyNames": {"pattern": "^b"}, "additionalProperties": false},
             "examples": [{"pattern": "(?=a)"}]
         });
         assert_eq!(with_patterns(&mut schema), ["pattern is widened in 1 places"]);
         let expected = json!({
             "properties": {"pattern": {"pattern": "^[a-z]+$"},
                            "p": {"pattern": r"^[a-z\d]+$", "allOf": [{"pattern": r"^(?:.*\d)"}, {"pattern": "^(?:.*a)"}]}},
-            "patternProperties": {"^[a-z]+$": {"type": "integer"}}, "additionalProperties": false,
+            "patternProperties": {"^[a-z]+$": true}, "additionalProperties": false,
+            "items": {"patternProperties": {"^[a-z]+$": {"type": "integer"}}, "additionalProperties": false},
+            "contains": {"properties": {"a": true}, "propertyNames": {"pattern": "^b"}, "additionalProperties": false},
             "examples": [{"pattern": "(?=a)"}]
         });
         assert_eq!(schema, expected);
@@ -390,41 +341,6 @@ mod tests {
             json!({"$defs": {"a": {"$recursiveAnchor": true}}, "items": {"$recursiveRef": "#"}}),
         ] {
             assert_eq!(plain(several.clone()), several);
-        }
-    }
-
-    #[test]
-    fn what_a_list_must_contain_comes_first() {
-        let mut schema = json!({"items": {"type": "integer"}, "contains": {"const": 7}, "maxItems": 4});
-        assert!(with_contained_first(&mut schema));
-        let first = json!([{"allOf": [{"type": "integer"}, {"const": 7}]}]);
-        assert_eq!((&schema["prefixItems"], &schema["minItems"]), (&first, &json!(1)));
-        let mut old = json!({"$schema": "http://json-schema.org/draft-07/schema#", "contains": {"const": 7}});
-        assert!(with_contained_first(&mut old));
-        assert_eq!((&old["items"], &old["additionalItems"]), (&json!([{"allOf": [true, {"const": 7}]}]), &json!(true)));
-        for other in [
-            json!({"contains": true, "minContains": 0}),
-            json!({"contains": true, "prefixItems": [true]}),
-            json!({"contains": true, "items": [true]}),
-        ] {
-            let mut same = other.clone();
-            assert!(!with_contained_first(&mut same) && same == other, "{other}");
-        }
-    }
-
-    #[test]
-    fn one_list_of_members_forbids_those_of_the_others() {
-        let mut schema = json!({"required": ["id"], "oneOf": [{"required": ["id", "a"]}, {"required": ["b"]}]});
-        assert!(with_members_of_one_branch(&mut schema));
-        let expected = json!({"required": ["id"], "anyOf": [
-            {"required": ["a", "id"], "properties": {"b": false}}, {"required": ["b"], "properties": {"a": false}}
-        ]});
-        assert_eq!(schema, expected);
-        for other in
-            [json!({"oneOf": [{"required": ["a"], "minProperties": 1}]}), json!({"oneOf": [true]}), json!(true)]
-        {
-            let mut same = other.clone();
-            assert!(!with_members_of_one_branch(&mut same) && same == other, "{other}");
         }
     }
 }
