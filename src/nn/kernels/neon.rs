@@ -148,11 +148,8 @@ fn or_masked(low: uint8x16_t, high: uint8x16_t, shift: i8, mask: u8) -> uint8x16
 fn scales(form: Form, of: Scales<'_>, quarter: usize) -> (float32x4_t, float32x4_t) {
     if !form.is_super() {
         let scale = halves(of.scales(form), quarter);
-        let base = if form.has_minimum() {
-            halves(of.minima(), quarter)
-        } else {
-            vmulq_n_f32(scale, -form.offset() as f32)
-        };
+        let base =
+            if form.has_minimum() { halves(of.minima(), quarter) } else { vmulq_n_f32(scale, -form.offset() as f32) };
         return (scale, base);
     }
     let scale = vmulq_f32(halves(of.scales(form), quarter), unsigned(of.steps(form, 0), quarter));
