@@ -25,12 +25,12 @@ fn minilm_gives_the_vectors_of_sentence_transformers() {
     let vectors = encoder.encode(&texts).unwrap();
     for (row, vector) in rows.iter().zip(&vectors) {
         for (&value, &wanted) in vector.iter().zip(&row.head) {
-            // Were all 384 components so far away, the cosine of the two vectors would still be above 0.99999.
-            assert!((f64::from(value) - wanted).abs() < 2e-4, "{:?}: {:?}, not {:?}", row.text, &vector[..8], row.head);
+            // Were all 384 components so far away, the cosine of the two vectors would still be above 0.9999.
+            assert!((f64::from(value) - wanted).abs() < 6e-4, "{:?}: {:?}, not {:?}", row.text, &vector[..8], row.head);
         }
         for (other, &wanted) in vectors.iter().zip(&row.cosines) {
             let cosine: f64 = vector.iter().zip(other).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-            assert!((cosine - wanted).abs() < 3e-4, "{:?}: cosine {cosine}, not {wanted}", row.text);
+            assert!((cosine - wanted).abs() < 8e-4, "{:?}: cosine {cosine}, not {wanted}", row.text);
         }
     }
 }
