@@ -103,7 +103,10 @@ impl Vectors {
         ensure!(ends.is_sorted(), "the passages' vectors are out of order");
         ensure!(ends.last().map_or(0, |&end| end as usize) == hashes.len(), "vectors are missing");
         ensure!(hashes.len().checked_mul(width) == Some(values.len()), "vectors are cut short");
-        ensure!(values.iter().all(|value| value.is_finite()), "a vector is not finite");
+        ensure!(
+            values.par_chunks(GRAIN).all(|part| part.iter().all(|value| value.is_finite())),
+            "a vector is not finite"
+        );
         Ok(Self { width, values, ends, hashes })
     }
 

@@ -21,7 +21,7 @@ pub struct Fitted {
     /// The large model that answered.
     pub llm: String,
     /// What the setting was chosen for, in words, and what it gave on the samples that it was chosen on, which flatters it.
-    pub target: String,
+    pub chosen_for: String,
     /// Marks of the texts of the samples, see [`mark`].
     pub samples: Vec<String>,
     /// The sentence encoder behind `predictor` and the models' weights.
@@ -68,7 +68,7 @@ impl Fitted {
     pub(super) fn outline(&self) -> Value {
         json!({
             "task": self.task, "runs": self.runs, "slm": self.slm, "llm": self.llm, "samples": self.samples.len(),
-            "target": self.target,
+            "chosen_for": self.chosen_for,
         })
     }
 

@@ -311,7 +311,7 @@ fn fitted(kind: &str) -> Fitted {
         runs: vec!["run".to_owned()],
         slm: "small".to_owned(),
         llm: "large".to_owned(),
-        target: String::new(),
+        chosen_for: String::new(),
         samples: texts.map(mark).to_vec(),
         encoder_sha256: Some("sum".to_owned()),
         calibration: None,
@@ -440,7 +440,7 @@ fn cascade_routing_calls_while_an_answer_is_worth_its_price() {
 #[test]
 fn a_calibrated_confidence_is_what_the_threshold_is_compared_with() {
     let text = "[[router]]\nname = \"sure\"\nkind = \"slm-dominant\"\nconfidence = \"margin\"\nthreshold = 0.5\n\
-                [router.fitted]\ntask = \"t\"\nruns = []\nslm = \"s\"\nllm = \"l\"\ntarget = \"\"\nsamples = []\n\
+                [router.fitted]\ntask = \"t\"\nruns = []\nslm = \"s\"\nllm = \"l\"\nchosen_for = \"\"\nsamples = []\n\
                 [router.fitted.calibration]\nat = [0.0, 1.0]\nvalue = [0.0, 0.6]\n";
     let routers = of_text(text).expect("read");
     assert_eq!(routers[0].name(), "sure");

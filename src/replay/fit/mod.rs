@@ -189,7 +189,7 @@ pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option
         runs: runs.iter().map(|run| run.header.id.clone()).collect(),
         slm: slm.to_owned(),
         llm: llm.to_owned(),
-        target: String::new(),
+        chosen_for: String::new(),
         samples: samples.into_iter().collect(),
         encoder_sha256: embed.filter(|_| options.kind.reads_texts()).map(|(_, sha256)| sha256.to_owned()),
         calibration: None,
@@ -208,7 +208,7 @@ pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option
     let target = asked.target();
     if let Some(fitted) = &mut router.fitted {
         let on = if cross_fitted { "rows not learned from" } else { "the rows that it was chosen on" };
-        fitted.target = format!(
+        fitted.chosen_for = format!(
             "{target}; on {on}: quality {:.3}, {:.3} of the queries for the LLM",
             effect.quality, effect.llm_share
         );
