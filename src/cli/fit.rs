@@ -7,7 +7,7 @@ use crate::models::{Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, SentenceEncoder};
 use crate::record::{self, write_whole};
-use crate::replay::fit::{Fit, FitKind, FitOptions, Target, fit};
+use crate::replay::fit::{Fit, FitKind, FitOptions, Setting, Target, fit};
 use crate::router::{Estimator, routers_text};
 use crate::task;
 use clap::Args;
@@ -27,7 +27,7 @@ pub(super) struct FitArgs {
     #[arg(long, value_enum, env = "ROUTERGYM_FIT_KIND")]
     kind: FitKind,
     /// The file to write, for `bench --router`
-    #[arg(short, long, value_name = "FILE.toml", env = "ROUTERGYM_OUT")]
+    #[arg(short, long, value_name = "FILE.toml", env = "ROUTERGYM_FIT_OUT")]
     out: PathBuf,
     /// The router's name in tables [default: its kind]
     #[arg(long, env = "ROUTERGYM_NAME")]
@@ -42,17 +42,17 @@ pub(super) struct FitArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, env = "ROUTERGYM_MAX_LOSS")]
     max_loss: f64,
     /// Target instead: the best quality with at most this share of the queries for the LLM
-    #[arg(long, value_name = "SHARE", conflicts_with = "budget", env = "ROUTERGYM_ESCALATION")]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["budget", "max_loss"], env = "ROUTERGYM_ESCALATION")]
     escalation: Option<f64>,
     /// Target instead: the best quality for at most so many dollars for 1,000 queries
-    #[arg(long, value_name = "USD", env = "ROUTERGYM_BUDGET")]
+    #[arg(long, value_name = "USD", conflicts_with = "max_loss", env = "ROUTERGYM_BUDGET")]
     budget: Option<f64>,
     /// isotonic: the target shall hold in the mean over other samples exchangeable with these; the loss is then the share of
     /// queries kept and wrong
     #[arg(long, env = "ROUTERGYM_CONFORMAL", value_parser = FalseyValueParser::new())]
     conformal: bool,
     /// cascade: what a right answer is worth, in dollars [default: chosen for the target]
-    #[arg(long, value_name = "USD", env = "ROUTERGYM_USD_PER_RIGHT_ANSWER")]
+    #[arg(long, value_name = "USD", conflicts_with_all = ["budget", "max_loss", "escalation"], env = "ROUTERGYM_USD_PER_RIGHT_ANSWER")]
     usd_per_right_answer: Option<f64>,
     /// One JSON object
     #[arg(long, env = "ROUTERGYM_JSON", value_parser = FalseyValueParser::new())]
@@ -99,6 +99,9 @@ fn options(args: &FitArgs) -> Result<FitOptions> {
     if args.out.extension().is_none_or(|extension| extension != "toml") {
         return Err(usage(format!("-o {} must end in .toml, by which `bench --router` knows it", args.out.display())));
     }
+    if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(usage(format!("-o {}: there is no folder {}", args.out.display(), folder.display())));
+    }
     for (flag, value) in [("--max-loss", Some(args.max_loss)), ("--escalation", args.escalation)] {
         if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
             return Err(usage(format!("{flag} is a share between 0 and 1, not {value}")));
@@ -132,13 +135,17 @@ fn options(args: &FitArgs) -> Result<FitOptions> {
 }
 
 fn shown(found: &Fit) -> String {
-    let (key, value) = found.setting;
+    let Setting { key, value } = found.setting;
     let mut text = format!(
         "router   {}\nlearned  from {} answers of both models to {} queries; quality {:.3} (SLM) and {:.3} (LLM)\n\
          target   {}\nsetting  {key} = {value:.4}\n",
         found.name, found.n, found.queries, found.weak, found.strong, found.target
     );
-    let on = if found.cross_fitted { "on rows it did not learn from" } else { "on the rows it was chosen on" };
+    let on = if found.cross_fitted {
+        "on rows it did not learn from, on which the setting was chosen"
+    } else {
+        "on the rows it was chosen on, which flatters it"
+    };
     let usd = found.effect.usd_per_1000.map_or("not priced".to_owned(), |usd| format!("${usd:.3} per 1,000"));
     let _ = writeln!(
         text,

@@ -6,7 +6,7 @@ use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
 use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret, without_secrets};
-use crate::error::{Context, Error, Interrupted, Result, anyhow};
+use crate::error::{Context, Error, Interrupted, Result, anyhow, usage};
 use crate::grid::{CellParts, Judge};
 use crate::memory::{self, Embed, Memory, MemoryParts, MemorySpec, Passage, Retrieval};
 use crate::metrics::grounding::{Grounding, Scorer, Support};
@@ -142,6 +142,7 @@ pub(super) fn prepare(
 
     let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
     let engines = Engines { slm, llm, named };
+    check_fitted(resolved, &engines)?;
     let memories = recollect(resolved, &embed, &weights.encoder.sha256, &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
     let cells = build_cells(resolved, &embed, &weights.encoder.sha256, &memories)?;
@@ -351,6 +352,25 @@ fn recollect(
         }
     }
     Ok(found)
+}
+
+/// Refuses routers that were fitted to the answers of other models: their prices and confidences are not those of these.
+fn check_fitted(resolved: &Resolved, engines: &Engines) -> Result<()> {
+    for router in &resolved.routers {
+        let Some(fitted) = &router.fitted else { continue };
+        let here = [engines.slm.info().model, engines.llm.info().model];
+        if [&fitted.slm, &fitted.llm] != [&here[0], &here[1]] {
+            return Err(usage(format!(
+                "the router {:?} was fitted to answers of {} and {}, not of {} and {}: fit it to a run of these",
+                router.name(),
+                fitted.slm,
+                fitted.llm,
+                here[0],
+                here[1]
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn build_cells(

@@ -80,9 +80,13 @@ fn choose_routers(args: &BenchArgs) -> Result<Vec<RouterSpec>> {
         if let Some(kind) = RouterKind::of_name(named) {
             let router = RouterSpec::plain(kind);
             router.check()?;
-            // Asked for twice by name is one router; two of a file that share a name are a mistake.
-            if !routers.contains(&router) {
-                routers.push(router);
+            // Asked for twice by name is one router; two that share a name and differ are a mistake.
+            match routers.iter().find(|other| other.name() == router.name()) {
+                None => routers.push(router),
+                Some(other) if *other == router => {}
+                Some(_) => {
+                    return Err(usage(format!("two routers are called {named:?}: give the one of the file a `name`")));
+                }
             }
             continue;
         }

@@ -157,16 +157,18 @@ fn first_answers(run: &Run, tier: Tier) -> HashMap<&str, (usize, usize)> {
     let memory = run.header.cells.first().map(|cell| cell.memory);
     let mut answers = HashMap::new();
     for (trial, record) in run.trials.iter().enumerate().filter(|(_, record)| Some(record.memory) == memory) {
-        if let Some(attempt) = first_plain(record, tier) {
+        if let Some(attempt) = first_plain(record, tier, &run.header.slm.model) {
             answers.entry(&*record.sample).or_insert((trial, attempt));
         }
     }
     answers
 }
 
-fn first_plain(record: &TrialRecord, tier: Tier) -> Option<usize> {
+fn first_plain(record: &TrialRecord, tier: Tier, slm: &str) -> Option<usize> {
     let attempts = &record.trial.attempts;
-    let first = attempts.iter().position(|attempt| attempt.tier == tier && attempt.failure.is_none())?;
+    // A cascade's further models are of the SLM's tier; an endpoint may call its model by another name than was asked for.
+    let made = |attempt: &Attempt| attempt.tier == tier && (tier == Tier::Llm || attempt.model == slm);
+    let first = attempts.iter().position(|attempt| made(attempt) && attempt.failure.is_none())?;
     (attempts.get(first)?.variant == PromptVariant::Plain).then_some(first)
 }
 

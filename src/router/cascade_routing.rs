@@ -10,7 +10,7 @@
 use super::fitted::FittedModel;
 use super::predicted::embedded;
 use super::predictor::{rightness, sigmoid};
-use super::repair::{Standing, Step, call, repair, safety, standing};
+use super::repair::{Standing, Step, call, follow, repair, safety, standing};
 use super::{AttemptEvidence, Decision, Evidence, Reason, Router, RouterKind, RouterSettings};
 use crate::error::Result;
 use crate::memory::Embed;
@@ -54,14 +54,14 @@ impl CascadeRouting {
         Self { settings, models: models.iter().map(known).collect(), worth, embed }
     }
 
-    /// The quality of an attempt's answer; 0 where there is none that keeps its contract.
-    fn quality(&self, attempt: &AttemptEvidence, expected: &[f64]) -> f64 {
+    /// The quality of an attempt's answer; `None` where there is none that keeps its contract.
+    fn quality(&self, attempt: &AttemptEvidence, expected: &[f64]) -> Option<f64> {
         if attempt.failed || attempt.contract_valid == Some(false) {
-            return 0.0;
+            return None;
         }
-        let Some(at) = self.models.iter().position(|model| model.step.made(attempt)) else { return 0.0 };
+        let Some(at) = self.models.iter().position(|model| model.step.made(attempt)) else { return Some(0.0) };
         let confidence = self.models[at].step.confidence(attempt).filter(|_| self.models[at].is_calibrated);
-        confidence.unwrap_or(expected[at])
+        Some(confidence.unwrap_or(expected[at]))
     }
 }
 
@@ -98,22 +98,23 @@ impl Router for CascadeRouting {
 
     fn decide(&self, query: &Query, evidence: Evidence<'_>) -> Result<Decision> {
         let attempts = evidence.attempts;
+        let llm = self.models.iter().find(|model| model.step.is_llm());
+        if let (Some(llm), Some(reason)) = (llm, safety(&self.settings.safety, evidence)) {
+            // What the policy gives to the LLM no other model answers, whatever it may cost.
+            return Ok(follow(&self.settings, std::slice::from_ref(&llm.step), attempts, reason));
+        }
         if standing(&self.settings, attempts) == Standing::Repairable {
             return Ok(repair(attempts));
         }
         let open: Vec<usize> =
             (0..self.models.len()).filter(|&m| !attempts.iter().any(|a| self.models[m].step.made(a))).collect();
-        let llm = open.iter().copied().find(|&m| self.models[m].step.is_llm());
-        if let (Some(llm), true, Some(reason)) = (llm, attempts.is_empty(), safety(&self.settings.safety, evidence)) {
-            return Ok(call(&self.models[llm].step, reason));
-        }
         let vector = embedded(&*self.embed, &query.input)?;
         let expected: Vec<f64> = self.models.iter().map(|model| rightness(&model.weights, &vector)).collect();
         // Of equals the earliest: a later answer must be better to replace it.
         let best = attempts
             .iter()
             .enumerate()
-            .map(|(at, attempt)| (at, self.quality(attempt, &expected)))
+            .filter_map(|(at, attempt)| Some((at, self.quality(attempt, &expected)?)))
             .reduce(|best, next| if next.1 > best.1 { next } else { best });
         let quality = best.map_or(0.0, |(_, quality)| quality);
         let value = |m: usize| {
@@ -121,19 +122,14 @@ impl Router for CascadeRouting {
             (m, adds, adds - self.models[m].usd / self.worth)
         };
         let next = open.into_iter().map(value).reduce(|best, next| if next.2 > best.2 { next } else { best });
-        // The first call is made whatever it is worth: there must be an answer.
-        let answered = attempts.iter().any(|attempt| !attempt.failed);
-        let broken = best.is_some_and(|(at, _)| attempts[at].contract_valid == Some(false));
         Ok(match (next, best) {
-            (Some((m, adds, net)), _) if net > 0.0 || !answered || broken => {
+            // Without an answer that keeps its contract a call is made whatever it is worth.
+            (Some((m, adds, net)), best) if net > 0.0 || best.is_none() => {
                 let reason = Reason::WorthItsPrice { adds, usd: self.models[m].usd };
                 call(&self.models[m].step, reason)
             }
-            (_, Some((attempt, _))) if !attempts[attempt].failed => {
-                let reason = if broken { Reason::Exhausted } else { Reason::Accepted };
-                Decision::Accept { attempt, reason }
-            }
-            _ => match attempts.iter().rposition(|attempt| !attempt.failed) {
+            (_, Some((attempt, _))) => Decision::Accept { attempt, reason: Reason::Accepted },
+            (_, None) => match attempts.iter().rposition(|attempt| !attempt.failed) {
                 Some(attempt) => Decision::Accept { attempt, reason: Reason::Exhausted },
                 None => Decision::GiveUp,
             },

@@ -80,6 +80,13 @@ impl Fitted {
 
     pub(super) fn check(&self, router: &RouterSpec) -> Result<()> {
         let damaged = |what: &str| Err(usage(format!("{what}: fit it again")));
+        let is_mark = |mark: &String| mark.len() == 16 && mark.bytes().all(|b| b.is_ascii_hexdigit());
+        if self.samples.is_empty() || !self.samples.iter().all(is_mark) {
+            return damaged("the marks of the samples that it was fitted on are missing or damaged");
+        }
+        if self.encoder_sha256.is_none() && (self.predictor.is_some() || !self.models.is_empty()) {
+            return damaged("it reads texts, and the encoder's weights are not named");
+        }
         if self
             .calibration
             .iter()

@@ -58,7 +58,7 @@ pub struct Lessons<'a> {
 
 /// A fitted predictor, as it stands in a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Predictor {
     /// See [`Learner::Knn`].
     Knn {

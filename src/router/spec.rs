@@ -3,6 +3,7 @@
 use super::fitted::Fitted;
 use super::{ClassifierKind, Estimator, RouterKind, RouterSettings};
 use crate::error::{Context, Result, usage};
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -152,10 +153,13 @@ impl RouterSpec {
                 || name.is_empty()
                 || name.chars().count() > LONGEST_NAME
                 || name.contains('/')
+                || name.starts_with(['=', '+', '-', '@'])
+                || name.chars().any(turns)
                 || name.chars().any(char::is_control))
         {
             return wrong(format!(
-                "needs a name of 1 to {LONGEST_NAME} characters without `/`, line breaks, and spaces at its ends"
+                "needs a name of 1 to {LONGEST_NAME} printable characters without `/`, spaces at its ends, and one of = + - @ at its \
+                 beginning"
             ));
         }
         if self.name.as_deref().and_then(RouterKind::of_name).is_some_and(|kind| kind != self.kind) {
@@ -198,6 +202,9 @@ impl RouterSpec {
         if let Some(twice) = models.iter().enumerate().find(|(i, name)| models[..*i].contains(name)) {
             return wrong(format!("names the model {:?} twice", twice.1));
         }
+        if self.thresholds.is_some() && self.threshold.is_some() {
+            return wrong("sets `threshold` and `thresholds`; keep one".into());
+        }
         if let Some(thresholds) = &self.thresholds {
             if thresholds.len() + 1 != models.len() {
                 let (thresholds, models) = (thresholds.len(), models.len());
@@ -225,15 +232,17 @@ impl RouterSpec {
     }
 }
 
+/// Whether a character turns the direction of what follows, which makes tables unreadable.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Reads the strategies of a file; each is checked.
 pub fn read_routers(path: &Path) -> Result<Vec<RouterSpec>> {
     let shown = path.display();
-    let cannot = |error: std::io::Error| usage(format!("cannot read the routers of {shown}: {error}"));
-    let length = std::fs::metadata(path).map_err(cannot)?.len();
-    if length > MOST_BYTES {
-        return Err(usage(format!("{shown} has {length} bytes; a file of routers has at most {MOST_BYTES}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(cannot)?;
+    let bytes = files::read(path, MOST_BYTES)
+        .map_err(|error| usage(format!("cannot read the routers of {shown}: {error:#}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| usage(format!("the routers of {shown} are no UTF-8 text")))?;
     let file: File =
         toml::from_str(&text).map_err(|error| usage(format!("{shown} is no file of [[router]] tables: {error}")))?;
     if file.router.is_empty() {

@@ -438,9 +438,30 @@ fn cascade_routing_calls_while_an_answer_is_worth_its_price() {
 }
 
 #[test]
+fn cascade_routing_takes_a_valid_answer_before_a_broken_one_and_leaves_to_the_llm_what_safety_gives_it() {
+    let mut fitted = fitted("cascade-routing");
+    // Both models' answers mean nothing by their confidence: all that tells them apart is the contract.
+    for model in &mut fitted.models {
+        model.calibration = Some(Rising { at: vec![0.0, 1.0], value: vec![0.0, 0.0] });
+    }
+    let spec = RouterSpec {
+        confidence: Some(Estimator::LabelSpan),
+        usd_per_right_answer: Some(0.05),
+        fitted: Some(fitted),
+        ..RouterSpec::plain(RouterKind::CascadeRouting)
+    };
+    let router = of_spec(&spec, &RouterSettings { max_repairs: 0, ..RouterSettings::default() });
+    let (decisions, _) = run(&*router, "vpn", &[], &[BROKEN, GOOD]);
+    assert_eq!(story(&decisions), ["Slm WorthItsPrice", "Llm WorthItsPrice", "accept 1 Accepted"]);
+    let (decisions, _) =
+        run(&*router, "vpn", &[finding(FindingKind::Risk, "legal")], &[(Some(0.1), Some(true), false)]);
+    assert_eq!(story(&decisions), ["Llm Safety", "accept 0 Accepted"]);
+}
+
+#[test]
 fn a_calibrated_confidence_is_what_the_threshold_is_compared_with() {
     let text = "[[router]]\nname = \"sure\"\nkind = \"slm-dominant\"\nconfidence = \"margin\"\nthreshold = 0.5\n\
-                [router.fitted]\ntask = \"t\"\nruns = []\nslm = \"s\"\nllm = \"l\"\nchosen_for = \"\"\nsamples = []\n\
+                [router.fitted]\ntask = \"t\"\nruns = []\nslm = \"s\"\nllm = \"l\"\nchosen_for = \"\"\nsamples = [\"0123456789abcdef\"]\n\
                 [router.fitted.calibration]\nat = [0.0, 1.0]\nvalue = [0.0, 0.6]\n";
     let routers = of_text(text).expect("read");
     assert_eq!(routers[0].name(), "sure");
@@ -474,7 +495,7 @@ fn a_file_of_routers_that_cannot_work_says_what_is_wrong() {
             "2 thresholds for 2 models",
         ),
         (table("kind = \"knn\""), "fit --run RUN --kind knn"),
-        (table("kind = \"slm-dominant\"\nname = \"a/b\""), "without `/`"),
+        (table("kind = \"slm-dominant\"\nname = \"a/b\""), "printable characters without"),
         (table("kind = \"slm-dominant\"\nname = \"llm-first\""), "must not say another"),
         (table("kind = \"slm-dominant\"\nmax_repairs = 9"), "5 are the most"),
     ] {
@@ -511,6 +532,8 @@ proptest! {
                     }
                     Decision::Accept { attempt, .. } => {
                         prop_assert!(*attempt == attempts.len() - 1 || kind == RouterKind::CascadeRouting);
+                        let kept = |a: &AttemptEvidence| !a.failed && a.contract_valid != Some(false);
+                        prop_assert!(kept(&attempts[*attempt]) || !attempts.iter().any(kept) || kind != RouterKind::CascadeRouting);
                         prop_assert!(!attempts[*attempt].failed);
                     }
                     _ => {}

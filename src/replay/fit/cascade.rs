@@ -20,6 +20,8 @@ const QUANTILES: usize = 21;
 /// Worths of a right answer that are tried, in dollars: from a hundred-thousandth to ten, twelve to a decade.
 const WORTHS: (i32, i32) = (-60, 12);
 const PER_DECADE: f64 = 12.0;
+/// The name of the encoder that knows the rows alone.
+const STUB: &str = "rows";
 
 /// What is known of both models from these rows. `confidence` is the estimator behind the calibrations.
 pub(super) fn models(rows: &[&Row], confidence: Estimator) -> Vec<FittedModel> {
@@ -43,7 +45,7 @@ pub(super) fn models(rows: &[&Row], confidence: Estimator) -> Vec<FittedModel> {
             let spread = calibration.as_ref().map_or_else(Vec::new, |curve| {
                 let mut meant: Vec<f64> = values.iter().map(|p| curve.apply(*p)).collect();
                 meant.sort_by(f64::total_cmp);
-                (0..QUANTILES).map(|i| quantile_of_sorted(&meant, i as f64 / (QUANTILES - 1) as f64)).collect()
+                (0..QUANTILES).map(|i| quantile_of_sorted(&meant, (i as f64 + 0.5) / QUANTILES as f64)).collect()
             });
             let usd = rows.iter().map(|row| row.of(tier).usd).sum::<f64>() / rows.len() as f64;
             FittedModel { name: name.to_owned(), usd, weights: fit_rightness(&vectors, &right), calibration, spread }
@@ -51,8 +53,15 @@ pub(super) fn models(rows: &[&Row], confidence: Estimator) -> Vec<FittedModel> {
         .to_vec()
 }
 
-/// Worths of a right answer, each with where it leads; every row is judged by what was fitted on the queries of other parts.
-pub(super) fn worths(rows: &[Row], confidence: Estimator, fitted: &Fitted) -> Result<Vec<(f64, Effect)>> {
+/// Worths of a right answer, one that is given or a grid of them, each with where it leads; every row is judged by what was fitted on the queries of other parts.
+pub(super) fn worths(
+    rows: &[Row],
+    confidence: Estimator,
+    fitted: &Fitted,
+    given: Option<f64>,
+) -> Result<Vec<(f64, Effect)>> {
+    let grid = || (WORTHS.0..=WORTHS.1).map(|step| 10_f64.powf(f64::from(step) / PER_DECADE));
+    let tried: Vec<f64> = given.map_or_else(|| grid().collect(), |worth| vec![worth]);
     let known: HashMap<String, Vec<f32>> =
         rows.iter().map(|row| (row.query.input.clone(), row.vector.clone())).collect();
     let embed: Arc<dyn Embed> = Arc::new(Known(known));
@@ -62,16 +71,15 @@ pub(super) fn worths(rows: &[Row], confidence: Estimator, fitted: &Fitted) -> Re
             models(&taught, confidence)
         })
         .collect();
-    (WORTHS.0..=WORTHS.1)
+    tried
         .into_par_iter()
-        .map(|step| {
-            let worth = 10_f64.powf(f64::from(step) / PER_DECADE);
+        .map(|worth| {
             let routers: Vec<Box<dyn Router>> = learned
                 .iter()
                 .map(|models| {
-                    let fitted = Fitted { models: models.clone(), encoder_sha256: None, ..fitted.clone() };
+                    let fitted = Fitted { models: models.clone(), encoder_sha256: Some(STUB.into()), ..fitted.clone() };
                     let spec = spec(confidence, worth, fitted);
-                    let parts = RouterParts { embed: Some((Arc::clone(&embed), "")), ..RouterParts::default() };
+                    let parts = RouterParts { embed: Some((Arc::clone(&embed), STUB)), ..RouterParts::default() };
                     // What was recorded is each model's first answer: there is none to repair it with.
                     build(&spec, &RouterSettings { max_repairs: 0, ..RouterSettings::default() }, parts)
                 })

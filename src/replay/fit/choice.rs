@@ -1,7 +1,7 @@
 //! The setting of a router that meets a target at the least price.
 
 use crate::error::{Result, usage};
-use crate::replay::{Known, Outcomes};
+use crate::replay::{Known, Outcomes, Sides};
 use serde::Serialize;
 
 /// What a setting is chosen for.
@@ -55,29 +55,33 @@ pub(super) fn best<T>(settings: Vec<(T, Effect)>, target: Target, strong: f64) -
         Target::Loss(_) => price(a).total_cmp(&price(b)).then(b.quality.total_cmp(&a.quality)),
         _ => b.quality.total_cmp(&a.quality).then(price(a).total_cmp(&price(b))),
     };
-    let least = settings.iter().map(|(_, effect)| price(effect)).fold(f64::INFINITY, f64::min);
+    let least = settings.iter().map(|(_, effect)| effect.llm_share).fold(f64::INFINITY, f64::min);
+    let most = settings.iter().map(|(_, effect)| effect.quality).fold(0.0, f64::max);
     let found = settings
         .into_iter()
         .filter(|(_, effect)| meets(effect))
         .min_by(|a, b| better(&a.1, &b.1).then(a.1.llm_share.total_cmp(&b.1.llm_share)));
     found.ok_or_else(|| {
         usage(format!(
-            "no setting meets the target ({}): the cheapest costs {least:.4} for 1,000 queries",
-            target.words()
+            "no setting meets the target ({}): the highest quality is {most:.3}, and at least {:.1} % of the queries go to the LLM, \
+             for safety and broken contracts",
+            target.words(),
+            100.0 * least
         ))
     })
 }
 
-/// Every threshold of a score by which rows go to the LLM, with where it leads: rows of a score above it are sent. `lowest` and
-/// `highest` are the ends of the score's scale.
+/// Every threshold of a score by which rows go to the LLM, with where it leads: rows of a score above it are sent, and those that
+/// are forced to whatever their score: `Some` says when that is known. `lowest` and `highest` are the ends of the score's scale.
 pub(super) fn thresholds(
     outcomes: &Outcomes,
     send: &[f64],
+    forced: &[Option<Known>],
     known: Known,
     (lowest, highest): (f64, f64),
 ) -> Vec<(f64, Effect)> {
     let n = send.len() as f64;
-    let mut order: Vec<usize> = (0..send.len()).collect();
+    let mut order: Vec<usize> = (0..send.len()).filter(|&row| forced[row].is_none()).collect();
     order.sort_by(|&a, &b| send[b].total_cmp(&send[a]).then(a.cmp(&b)));
     let quality = outcomes.weak.iter().sum::<f64>();
     let usd = outcomes.cost.as_ref().map(|cost| cost.weak.iter().sum::<f64>());
@@ -88,15 +92,22 @@ pub(super) fn thresholds(
         let usd_per_1000 = usd.map(|usd| (usd + added) / n * 1000.0);
         found.push((threshold, Effect { llm_share, quality: (quality + gained) / n, usd_per_1000 }));
     };
-    note(highest, 0, 0.0, 0.0);
+    let added_by = |row: usize, known: Known| {
+        let weak = |cost: &Sides| if known == Known::BeforeCall { cost.weak[row] } else { 0.0 };
+        outcomes.cost.as_ref().map_or(0.0, |cost| cost.strong[row] - weak(cost))
+    };
+    for (row, known) in forced.iter().enumerate().filter_map(|(row, known)| Some((row, (*known)?))) {
+        sent += 1;
+        gained += outcomes.strong[row] - outcomes.weak[row];
+        added += added_by(row, known);
+    }
+    note(highest, sent, gained, added);
     let groups: Vec<&[usize]> = order.chunk_by(|&a, &b| send[a] == send[b]).collect();
     for (at, group) in groups.iter().enumerate() {
         for &row in *group {
             sent += 1;
             gained += outcomes.strong[row] - outcomes.weak[row];
-            if let Some(cost) = &outcomes.cost {
-                added += cost.strong[row] - if known == Known::BeforeCall { cost.weak[row] } else { 0.0 };
-            }
+            added += added_by(row, known);
         }
         // Halfway to the next row that stays; below the last one at the end of the scale, where that lies below it.
         let here = send[group[0]];
@@ -111,7 +122,6 @@ pub(super) fn thresholds(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::Sides;
 
     fn outcomes() -> Outcomes {
         Outcomes {
@@ -134,19 +144,30 @@ mod tests {
     #[test]
     fn every_threshold_is_told_with_what_it_does() {
         let send = [0.9, 0.5, 0.5, -1.0];
-        let found = thresholds(&outcomes(), &send, Known::BeforeCall, (-1.0, 1.0));
+        let found = thresholds(&outcomes(), &send, &[None; 4], Known::BeforeCall, (-1.0, 1.0));
         let told: Vec<_> = found.iter().map(|(t, e)| (*t, e.llm_share, e.quality)).collect();
         // The row at the lowest end of the scale cannot be sent by any threshold on it.
         assert_eq!(told, [(1.0, 0.0, 0.5), (0.7, 0.25, 0.75), (-0.25, 0.75, 1.0)]);
         let usd = found[1].1.usd_per_1000.unwrap();
         assert!((usd - (0.01 + 3.0 * 0.001) / 4.0 * 1000.0).abs() < 1e-9, "{usd}");
-        let after = thresholds(&outcomes(), &send, Known::AfterWeak, (-1.0, 1.0))[1].1.usd_per_1000.unwrap();
+        let after =
+            thresholds(&outcomes(), &send, &[None; 4], Known::AfterWeak, (-1.0, 1.0))[1].1.usd_per_1000.unwrap();
         assert!((after - (0.01 + 4.0 * 0.001) / 4.0 * 1000.0).abs() < 1e-9, "both models are paid: {after}");
     }
 
     #[test]
+    fn rows_that_go_to_the_llm_whatever_the_threshold_count_from_the_first() {
+        let forced = [None, Some(Known::AfterWeak), None, None];
+        let found = thresholds(&outcomes(), &[0.9, 0.5, 0.4, 0.3], &forced, Known::BeforeCall, (-1.0, 1.0));
+        let shares: Vec<_> = found.iter().map(|(_, effect)| effect.llm_share).collect();
+        assert_eq!(shares, [0.25, 0.5, 0.75, 1.0]);
+        let usd = found[0].1.usd_per_1000.unwrap();
+        assert!((usd - (0.01 + 4.0 * 0.001) / 4.0 * 1000.0).abs() < 1e-9, "a broken answer was paid: {usd}");
+    }
+
+    #[test]
     fn each_target_takes_the_cheapest_or_the_best_that_meets_it() {
-        let found = || thresholds(&outcomes(), &[0.9, 0.5, 0.4, 0.3], Known::BeforeCall, (-1.0, 1.0));
+        let found = || thresholds(&outcomes(), &[0.9, 0.5, 0.4, 0.3], &[None; 4], Known::BeforeCall, (-1.0, 1.0));
         let chosen =
             |target| best(found(), target, 0.75).map(|(_, effect)| effect.llm_share).map_err(|e| e.to_string());
         assert_eq!(chosen(Target::Loss(0.0)), Ok(0.25), "0.75 is reached by one call");
@@ -154,6 +175,6 @@ mod tests {
         assert_eq!(chosen(Target::Share(0.6)), Ok(0.25), "the second call gains nothing");
         assert_eq!(chosen(Target::Share(0.75)), Ok(0.75));
         assert_eq!(chosen(Target::Budget(4.0)), Ok(0.25));
-        assert!(chosen(Target::Budget(0.5)).unwrap_err().contains("the cheapest costs 1.0000"));
+        assert!(chosen(Target::Budget(0.5)).unwrap_err().contains("the highest quality is 1.000"));
     }
 }

@@ -21,11 +21,11 @@ use crate::metrics::calibration::threshold::{Caution, for_escalation, for_loss};
 use crate::metrics::calibration::{Map, MapKind};
 use crate::record::Run;
 use crate::router::{Estimator, Fitted, Learner, Lessons, Predictor, RouterKind, RouterSpec, Tier, mark};
-use crate::safety::Finding;
+use crate::safety::{Action, Finding, SafetyPolicy};
 use crate::task::{Query, Task};
 use crate::trial::Confidence;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// Rows with a confidence, of all rows, that are enough to calibrate on.
@@ -115,7 +115,7 @@ pub struct Fit {
     /// What the setting was chosen for.
     pub target: String,
     /// The key that was chosen, and its value.
-    pub setting: (&'static str, f64),
+    pub setting: Setting,
     /// Where it led.
     pub effect: Effect,
     /// Whether `effect` comes from rows that were not learned from.
@@ -124,6 +124,15 @@ pub struct Fit {
     pub beats_random: Option<BeatsRandom>,
     /// What the reader must know.
     pub notes: Vec<String>,
+}
+
+/// A key of the router's table, and its value.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: f64,
 }
 
 /// A query that both models answered.
@@ -172,6 +181,10 @@ fn least(rows: usize) -> usize {
 /// [`FitKind::reads_texts`] says no.
 pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option<(&dyn Embed, &str)>) -> Result<Fit> {
     let runs = load(folders)?;
+    let same = |a: &Run, b: &Run| (&a.header.id, &a.header.started_at) == (&b.header.id, &b.header.started_at);
+    if let Some(twice) = runs.iter().enumerate().find(|(i, run)| runs[..*i].iter().any(|other| same(run, other))) {
+        return Err(usage(format!("the run {} is given twice: what it says counts once", twice.1.header.id)));
+    }
     let (rows, outcomes) = recorded(&runs, folders, task, embed.map(|(embed, _)| embed))?;
     let least = if options.kind.reads_texts() { LEAST_QUERIES } else { LEAST_CALIBRATED };
     if outcomes.queries < least {
@@ -204,7 +217,7 @@ pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option
         (None, FitKind::Isotonic) => asked.isotonic()?,
         (None, _) => asked.cascade()?,
     };
-    let Found { mut router, setting, effect, cross_fitted, beats_random } = found;
+    let Found { mut router, setting, effect, cross_fitted, beats_random, note } = found;
     let target = asked.target();
     if let Some(fitted) = &mut router.fitted {
         let on = if cross_fitted { "rows not learned from" } else { "the rows that it was chosen on" };
@@ -228,7 +241,7 @@ pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option
         effect,
         cross_fitted,
         beats_random,
-        notes: outcomes.notes,
+        notes: outcomes.notes.into_iter().chain(note).collect(),
     })
 }
 
@@ -245,7 +258,8 @@ fn recorded(runs: &[Run], folders: &[PathBuf], task: &Task, embed: Option<&dyn E
     }
     let paired = pair(runs, folders)?;
     let mut rows = Vec::new();
-    for (row, &number) in paired.rows.iter().zip(&paired.query_of) {
+    let mut numbers: HashMap<String, u32> = HashMap::new();
+    for row in &paired.rows {
         let id = &row.weak.record.sample;
         let sample = task.samples.iter().find(|sample| sample.query.id == *id);
         let sample = sample.with_context(|| format!("the task {} has no sample {id}", task.name))?;
@@ -261,6 +275,9 @@ fn recorded(runs: &[Run], folders: &[PathBuf], task: &Task, embed: Option<&dyn E
                 .filter(|_| answer.record.contract.enforces())
                 .map(|verdict| verdict.valid),
         };
+        // The same text under another id is the same query: it must not be on both sides of the cross-fitting.
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        let number = *numbers.entry(mark(&sample.query.input)).or_insert(next);
         rows.push(Row {
             query: sample.query.clone(),
             number,
@@ -270,7 +287,11 @@ fn recorded(runs: &[Run], folders: &[PathBuf], task: &Task, embed: Option<&dyn E
             strong: answer(&row.strong),
         });
     }
-    let outcomes = outcomes(runs, paired);
+    let outcomes = Outcomes {
+        query_of: rows.iter().map(|row| row.number).collect(),
+        queries: u32::try_from(numbers.len()).unwrap_or(u32::MAX),
+        ..outcomes(runs, paired)
+    };
     if let Some(embed) = embed {
         let texts: Vec<&str> = rows.iter().map(|row| row.query.input.as_str()).collect();
         let vectors = embed.embed(&texts).context("embedding the queries' texts")?;
@@ -295,17 +316,40 @@ struct Asked<'a> {
 /// An answer to it.
 struct Found {
     router: RouterSpec,
-    setting: (&'static str, f64),
+    setting: Setting,
     effect: Effect,
     cross_fitted: bool,
     beats_random: Option<BeatsRandom>,
+    note: Option<String>,
 }
 
 impl Asked<'_> {
+    /// Rows that go to the LLM whatever the setting: for a safety finding before any call, for a broken contract after the SLM's.
+    fn forced(&self) -> Vec<Option<Known>> {
+        let policy = SafetyPolicy::default();
+        let of = |row: &Row| {
+            if row.findings.iter().any(|finding| policy.action(finding) == Action::Escalate) {
+                Some(Known::BeforeCall)
+            } else {
+                (row.weak.contract_valid == Some(false)).then_some(Known::AfterWeak)
+            }
+        };
+        self.rows.iter().map(of).collect()
+    }
+
     fn target(&self) -> String {
         match (self.options.kind, self.options.usd_per_right_answer) {
             (FitKind::Cascade, Some(worth)) => format!("a right answer worth {worth} dollars"),
-            _ if self.options.conformal => format!("{}, conformal", self.options.target.words()),
+            _ if self.options.conformal => match self.options.target {
+                Target::Loss(most) => format!(
+                    "conformal: in the mean over other samples exchangeable with these, a share of at most {most} of the queries is \
+                     kept and wrong, which bounds the loss of quality against always asking the LLM"
+                ),
+                Target::Share(most) | Target::Budget(most) => format!(
+                    "conformal: in the mean over other samples exchangeable with these, at most {most} of the queries have a \
+                     confidence below the threshold"
+                ),
+            },
             _ => self.options.target.words(),
         }
     }
@@ -315,7 +359,7 @@ impl Asked<'_> {
         let outcomes = self.outcomes;
         let score = cross_fitted(learner, &vectors, outcomes)
             .map_err(|reason| usage(format!("nothing can be learned: {reason}")))?;
-        let settings = choice::thresholds(outcomes, &score.values, Known::BeforeCall, (-1.0, 1.0));
+        let settings = choice::thresholds(outcomes, &score.values, &self.forced(), Known::BeforeCall, (-1.0, 1.0));
         let (gain, effect) = choice::best(settings, self.options.target, self.strong)?;
         let known: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
         let lessons = Lessons { vectors: &known, weak: &outcomes.weak, strong: &outcomes.strong };
@@ -323,14 +367,24 @@ impl Asked<'_> {
         let judged = Outcomes { scores: vec![score], ..outcomes.clone() };
         let options = Options { margin: 0.0, draws: 1000, seed: 0 };
         let found = replay(&judged, &options).map_err(|reason| anyhow!("judging the router: {reason}"))?;
-        let beats_random =
-            found.policies.into_iter().find(|policy| policy.name == learner.name()).and_then(|p| p.beats_random);
+        let policy = found.policies.into_iter().find(|policy| policy.name == learner.name());
+        let policy = policy.context("the router was not judged")?;
+        let undefined = policy.not_available.get("apgr").filter(|_| policy.beats_random.is_none());
+        let note = undefined.map(|why| format!("Whether it beats sending queries at random is {why}."));
+        let beats_random = policy.beats_random;
         let router = RouterSpec {
             gain: Some(gain),
             fitted: Some(Fitted { predictor, ..self.learned.clone() }),
             ..RouterSpec::plain(kind)
         };
-        Ok(Found { router, setting: ("gain", gain), effect, cross_fitted: true, beats_random })
+        Ok(Found {
+            router,
+            setting: Setting { key: "gain", value: gain },
+            effect,
+            cross_fitted: true,
+            beats_random,
+            note,
+        })
     }
 
     fn isotonic(&self) -> Result<Found> {
@@ -350,10 +404,16 @@ impl Asked<'_> {
         let right: Vec<bool> = self.rows.iter().map(|row| row.weak.right).collect();
         let map = Map::fit(MapKind::Isotonic, &confidences, &right)
             .map_err(|reason| usage(format!("the confidence cannot be calibrated: {reason}")))?;
-        let meant: Vec<f64> = confidences.iter().map(|p| map.apply(*p)).collect();
+        // What is sent for another reason is not kept at any threshold.
+        let kept = |(p, forced): (&f64, &Option<Known>)| if forced.is_some() { 0.0 } else { map.apply(*p) };
+        let meant: Vec<f64> = confidences.iter().zip(&self.forced()).map(kept).collect();
+        let forced = self.forced();
         // A row is sent where its confidence is below the threshold: by the scale turned over, where it is above.
         let send: Vec<f64> = meant.iter().map(|p| -p).collect();
-        let settings = choice::thresholds(self.outcomes, &send, Known::AfterWeak, (-1.0, 0.0));
+        let settings = choice::thresholds(self.outcomes, &send, &forced, Known::AfterWeak, (-1.0, 0.0));
+        if self.options.conformal && (self.outcomes.queries as usize) < self.rows.len() {
+            return Err(usage("several answers to one query are not exchangeable: give one run for --conformal"));
+        }
         let (turned, effect) = if self.options.conformal {
             let caution = Caution::Conformal;
             let chosen = match self.options.target {
@@ -364,15 +424,23 @@ impl Asked<'_> {
                 }
             };
             let chosen = chosen.map_err(|reason| usage(format!("no threshold can be chosen: {reason}")))?;
-            // A confidence of 1 is never below a threshold: keeping none at all is the nearest that there is.
-            let threshold = chosen.unwrap_or(1.0);
-            let sent = meant.iter().filter(|p| **p < threshold).count() as f64 / meant.len() as f64;
+            let threshold = chosen.ok_or_else(|| {
+                usage(format!(
+                    "no threshold on {} queries proves this: the least share that they could prove is {:.4}, and the answers of the \
+                     highest confidence are not all right",
+                    meant.len(),
+                    1.0 / (meant.len() as f64 + 1.0)
+                ))
+            })?;
+            let sent = meant.iter().zip(&forced).filter(|(p, forced)| **p < threshold || forced.is_some()).count()
+                as f64
+                / meant.len() as f64;
             let at = settings.into_iter().find(|(_, effect)| (effect.llm_share - sent).abs() < 1e-9);
             (-threshold, at.context("a threshold leads nowhere")?.1)
         } else {
             choice::best(settings, self.options.target, self.strong)?
         };
-        let threshold = (-turned).clamp(0.0, 1.0);
+        let threshold = (-turned).clamp(0.0, 1.0) + 0.0;
         let calibration = match map {
             Map::Isotonic(curve) => Some(curve),
             _ => None,
@@ -383,7 +451,14 @@ impl Asked<'_> {
             fitted: Some(Fitted { calibration, ..self.learned.clone() }),
             ..RouterSpec::plain(RouterKind::SlmDominant)
         };
-        Ok(Found { router, setting: ("threshold", threshold), effect, cross_fitted: false, beats_random: None })
+        Ok(Found {
+            router,
+            setting: Setting { key: "threshold", value: threshold },
+            effect,
+            cross_fitted: false,
+            beats_random: None,
+            note: None,
+        })
     }
 
     fn cascade(&self) -> Result<Found> {
@@ -394,19 +469,32 @@ impl Asked<'_> {
             ));
         }
         let estimator = self.options.confidence;
-        let settings = cascade::worths(self.rows, estimator, &self.learned)?;
+        let all_alike = |of: &dyn Fn(&Row) -> bool| self.rows.iter().all(|row| of(row) == of(&self.rows[0]));
+        if all_alike(&|row| row.weak.right) && all_alike(&|row| row.strong.right) {
+            return Err(usage("nothing can be learned: each model is right on every query, or on none"));
+        }
+        let settings = cascade::worths(self.rows, estimator, &self.learned, self.options.usd_per_right_answer)?;
         let (worth, effect) = match self.options.usd_per_right_answer {
-            // The nearest that was tried tells where it leads.
-            Some(worth) => {
-                let distance = |(tried, _): &(f64, Effect)| (tried.ln() - worth.ln()).abs();
-                let nearest = settings.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
-                (worth, nearest.context("no worth of an answer was tried")?.1)
-            }
+            Some(_) => settings.into_iter().next().context("no worth of an answer was tried")?,
             None => choice::best(settings, self.options.target, self.strong)?,
         };
         let all: Vec<&Row> = self.rows.iter().collect();
         let fitted = Fitted { models: cascade::models(&all, estimator), ..self.learned.clone() };
-        let router = cascade::spec(estimator, worth, fitted);
-        Ok(Found { router, setting: ("usd_per_right_answer", worth), effect, cross_fitted: true, beats_random: None })
+        let sure = fitted.models.iter().any(|model| model.calibration.is_some());
+        let note = (!sure).then(|| {
+            format!("No confidence by {} was recorded: an answer counts as what was expected of it.", estimator.name())
+        });
+        let mut router = cascade::spec(estimator, worth, fitted);
+        if !sure {
+            router.confidence = None;
+        }
+        Ok(Found {
+            router,
+            setting: Setting { key: "usd_per_right_answer", value: worth },
+            effect,
+            cross_fitted: true,
+            beats_random: None,
+            note,
+        })
     }
 }
