@@ -1,6 +1,6 @@
 //! Routers that learn from the query's text, judged on rows that they have not seen.
 //!
-//! Both learn what the strong model gains over the weak one, from sentence embeddings. The queries are cut into five parts; a
+//! All learn what the strong model gains over the weak one, from sentence embeddings. The queries are cut into five parts; a
 //! row's score comes from what was fitted on the four parts that its query is not in (cross-fitting), so that a query that
 //! stands in several rows is never on both sides.
 
