@@ -159,14 +159,15 @@ fn nothing_that_answers_reads_the_target_of_what_is_scored() {
 
 #[test]
 fn nothing_is_left_behind() {
+    // Written in two parts, so that a search for leftovers does not find the list of what is searched for.
     let marks = [
-        "todo!(",
-        "unimplemented!(",
-        "dbg!(",
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("db", "g!("),
         concat!("TO", "DO"),
         concat!("FIX", "ME"),
         concat!("_GOES", "_HERE"),
-        "XXX",
+        concat!("XX", "X"),
         concat!("#[ig", "nore"),
     ];
     let pages = files(&root(), &[".md"]);
