@@ -1,7 +1,7 @@
 //! Logits, greedy continuations and log-probabilities of a model file, for comparison with other implementations
 //! (`scripts/parity`).
 //!
-//!     cargo run --release --example logits -- MODEL.gguf REQUEST.json OUT
+//!     cargo run --release --example logits -- MODEL.gguf REQUEST.json OUT [DEVICE]
 //!
 //! The request is `{"prompts": [text, ...], "steps": N, "text": text, "context": N}`. Written are `OUT.json`, with the token
 //! ids and the greedy continuation of each prompt and the log-probability of each token of the text (but the first) in
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Deserialize)]
 struct Request {
@@ -24,14 +24,15 @@ struct Request {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [model, request, out] = std::env::args()
-        .skip(1)
-        .map(PathBuf::from)
-        .collect::<Vec<_>>()
-        .try_into()
-        .map_err(|_| "usage: logits MODEL.gguf REQUEST.json OUT")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (model, request, out, device) = match arguments.as_slice() {
+        [model, request, out] => (model, request, out, DeviceChoice::Cpu),
+        [model, request, out, device] => (model, request, out, device.parse()?),
+        _ => return Err("usage: logits MODEL.gguf REQUEST.json OUT [DEVICE]".into()),
+    };
+    let out = PathBuf::from(out);
     let request: Request = serde_json::from_slice(&std::fs::read(request)?)?;
-    let mut model = LanguageModel::load(&model, &Device::open(DeviceChoice::Cpu)?, &LoadOptions::default())?;
+    let mut model = LanguageModel::load(Path::new(model), &Device::open(device)?, &LoadOptions::default())?;
     let options = GenerateOptions { max_tokens: request.steps, ..GenerateOptions::default() };
     let mut logits = std::io::BufWriter::new(std::fs::File::create(out.with_extension("logits"))?);
     let mut prompts = Vec::new();

@@ -118,9 +118,14 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
     let mut before_batches = || peak = record::peak_memory();
     let samples = model.measure_speed(&plan, &clock, &mut |step| note(step), &mut before_batches)?;
     let peak_batches = record::peak_memory();
-    let weights = model.weight_bytes();
+    let (weights, operations) = (model.weight_bytes(), model.prefill_operations());
     drop(model);
-    let bandwidth = if device.is_cpu() { Some(nn::memory_bandwidth(&clock)?) } else { None };
+    let gpu_peak = device.peak_memory()?;
+    let (bandwidth, matmul) = if device.is_cpu() {
+        (nn::memory_bandwidth(&clock)?, None)
+    } else {
+        (nn::copy_bandwidth(&device, &clock)?, Some(nn::matmul_rate(&device, &clock)?))
+    };
 
     let report = Report {
         model: local.name,
@@ -128,14 +133,17 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
         version: env!("CARGO_PKG_VERSION"),
         threads: nn::threads(),
         machine,
+        gpu: device.model(),
         repeats: args.repeats,
         steps: args.steps,
         load_s: load,
         weight_bytes: weights,
         peak_rss_bytes: peak,
         peak_rss_with_batches_bytes: args.batch.iter().any(|&batch| batch > 1).then_some(peak_batches).flatten(),
+        peak_gpu_bytes: gpu_peak,
         memory_bytes_per_s: bandwidth,
-        prefill: prefill(&samples)?,
+        matmul_flops_per_s: matmul,
+        prefill: prefill(&samples, operations, matmul)?,
         decode: samples.decode.iter().map(|one| decode(one, args.steps, bandwidth)).collect::<Result<_>>()?,
         prefix_reuse: reuse(&plan, &samples)?,
     };
@@ -170,6 +178,8 @@ struct Report {
     version: &'static str,
     threads: usize,
     machine: record::Machine,
+    /// The GPU's name.
+    gpu: Option<String>,
     repeats: usize,
     steps: usize,
     load_s: Seconds,
@@ -177,7 +187,11 @@ struct Report {
     /// Without the batches.
     peak_rss_bytes: Option<u64>,
     peak_rss_with_batches_bytes: Option<u64>,
-    memory_bytes_per_s: Option<f64>,
+    peak_gpu_bytes: Option<u64>,
+    /// On the CPU what all threads read, on a GPU what a copy reads and writes.
+    memory_bytes_per_s: f64,
+    /// Of large matrices of half precision.
+    matmul_flops_per_s: Option<f64>,
     prefill: Vec<Prefill>,
     decode: Vec<Decode>,
     prefix_reuse: Option<Reuse>,
@@ -189,6 +203,8 @@ struct Prefill {
     /// The median, as in all that follows.
     tokens_per_s: f64,
     spread: Spread,
+    /// Operations a second with weights over what the device does with large matrices; `None` where that was not measured.
+    matmul_share: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -199,8 +215,8 @@ struct Decode {
     tokens_per_s: f64,
     spread: Spread,
     bytes_per_token: f64,
-    /// Bytes read in a second over what the machine's memory gives; `None` where that was not measured.
-    memory_share: Option<f64>,
+    /// Bytes read in a second over what the device's memory gives.
+    memory_share: f64,
 }
 
 /// The slowest and the fastest of `n` measurements.
@@ -233,15 +249,16 @@ fn median(values: &[f64]) -> Result<f64> {
     Ok(quantile(values, 0.5)?)
 }
 
-fn prefill(samples: &SpeedSamples) -> Result<Vec<Prefill>> {
+fn prefill(samples: &SpeedSamples, operations: u64, matmul: Option<f64>) -> Result<Vec<Prefill>> {
     let one = |(tokens, seconds): &(usize, Vec<Seconds>)| {
         let (tokens_per_s, spread) = rates(*tokens, seconds)?;
-        Ok(Prefill { tokens: *tokens, tokens_per_s, spread })
+        let matmul_share = matmul.map(|rate| operations as f64 * tokens_per_s / rate);
+        Ok(Prefill { tokens: *tokens, tokens_per_s, spread, matmul_share })
     };
     samples.prefill.iter().map(one).collect()
 }
 
-fn decode(samples: &DecodeSamples, steps: usize, bandwidth: Option<f64>) -> Result<Decode> {
+fn decode(samples: &DecodeSamples, steps: usize, bandwidth: f64) -> Result<Decode> {
     let (tokens_per_s, spread) = rates(steps * samples.batch, &samples.seconds)?;
     let bytes_per_token = samples.bytes_per_step as f64 / samples.batch as f64;
     Ok(Decode {
@@ -250,7 +267,7 @@ fn decode(samples: &DecodeSamples, steps: usize, bandwidth: Option<f64>) -> Resu
         tokens_per_s,
         spread,
         bytes_per_token,
-        memory_share: bandwidth.map(|bandwidth| bytes_per_token * tokens_per_s / bandwidth),
+        memory_share: bytes_per_token * tokens_per_s / bandwidth,
     })
 }
 
@@ -276,7 +293,9 @@ impl Report {
         let reasons = [
             ("peak_rss_bytes", "this system does not tell a process its peak memory"),
             ("peak_rss_with_batches_bytes", "no batch was asked for, or this system does not tell"),
-            ("memory_bytes_per_s", "measured for the CPU only"),
+            ("gpu", "the model did not run on an NVIDIA GPU"),
+            ("peak_gpu_bytes", "the model did not run on an NVIDIA GPU"),
+            ("matmul_flops_per_s", "measured on GPUs only"),
             ("prefix_reuse", "not asked for"),
         ];
         for (key, reason) in reasons {
@@ -290,37 +309,60 @@ impl Report {
     fn text(&self) -> String {
         let absent = || "not measured".to_owned();
         let bytes = |bytes: Option<u64>| bytes.map_or_else(absent, |bytes| Bytes(bytes).to_string());
-        let bandwidth = self.memory_bytes_per_s.map_or_else(absent, |rate| format!("{:.1} GB/s", rate / 1e9));
+        let bandwidth = format!("{:.1} GB/s", self.memory_bytes_per_s / 1e9);
         let mut lines = vec![
-            format!("{} on {}, {} threads", self.model, self.machine.device, self.threads),
-            format!("machine {}, {} cores, memory read at {bandwidth}", self.machine.cpu, self.machine.cores),
+            match &self.gpu {
+                None => format!("{} on {}, {} threads", self.model, self.machine.device, self.threads),
+                Some(gpu) => format!("{} on {} ({gpu})", self.model, self.machine.device),
+            },
+            match self.matmul_flops_per_s {
+                None => {
+                    format!("machine {}, {} cores, memory read at {bandwidth}", self.machine.cpu, self.machine.cores)
+                }
+                Some(rate) => format!(
+                    "machine {}, {} cores; the device copies at {bandwidth}, read and written, and multiplies in half precision \
+                     at {:.0} TFLOP/s",
+                    self.machine.cpu,
+                    self.machine.cores,
+                    rate / 1e12
+                ),
+            },
             format!(
-                "loaded in {:.2} s; weights {}; peak memory {}{}",
+                "loaded in {:.2} s; weights {}; peak memory {}{}{}",
                 self.load_s.0,
                 Bytes(self.weight_bytes),
                 bytes(self.peak_rss_bytes),
                 self.peak_rss_with_batches_bytes
-                    .map_or_else(String::new, |peak| format!(", with batches {}", Bytes(peak)))
+                    .map_or_else(String::new, |peak| format!(", with batches {}", Bytes(peak))),
+                self.peak_gpu_bytes.map_or_else(String::new, |peak| format!(", of the GPU {}", Bytes(peak)))
             ),
             format!("medians of {} rounds, slowest to fastest in brackets", self.repeats),
             String::new(),
             format!(
                 "{:<10}{:>8}{:>8}{:>12}  {:<22}{:>14}{:>10}",
-                "", "tokens", "batch", "tokens/s", "", "MB/token", "of memory"
+                "",
+                "tokens",
+                "batch",
+                "tokens/s",
+                "",
+                "MB/token",
+                if self.gpu.is_some() { "of device" } else { "of memory" }
             ),
         ];
         for one in &self.prefill {
             lines.push(format!(
-                "{:<10}{:>8}{:>8}{:>12.1}  {:<22}",
+                "{:<10}{:>8}{:>8}{:>12.1}  {:<22}{:>14}{:>10}",
                 "prefill",
                 one.tokens,
                 1,
                 one.tokens_per_s,
-                one.spread.text()
+                one.spread.text(),
+                "",
+                one.matmul_share.map_or_else(String::new, |share| format!("{:.1} %", 100.0 * share)),
             ));
         }
         for one in &self.decode {
-            let share = one.memory_share.map_or_else(absent, |share| format!("{:.0} %", 100.0 * share));
+            let share = format!("{:.0} %", 100.0 * one.memory_share);
             lines.push(format!(
                 "{:<10}{:>8}{:>8}{:>12.1}  {:<22}{:>14.1}{share:>10}",
                 "decode",

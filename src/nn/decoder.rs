@@ -4,7 +4,8 @@ use super::config::{Config, Factors, Rope};
 use super::kernels::PageShape;
 use super::kv::{KvCache, KvShape};
 use super::linear::{Embedding, Linear, load_vector};
-use super::ops::{self, Attention, Part, Rotation};
+use super::logits::Logits;
+use super::ops::{self, Attention, HeadNorm, Part, Rotation};
 use super::source::Source;
 use crate::error::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -27,8 +28,8 @@ pub(crate) struct Decoder {
 struct Layer {
     attention_norm: Tensor,
     qkv: Linear,
-    q_norm: Option<Vec<f32>>,
-    k_norm: Option<Vec<f32>>,
+    q_norm: Option<HeadNorm>,
+    k_norm: Option<HeadNorm>,
     attention_output: Linear,
     post_attention_norm: Option<Tensor>,
     feed_forward_norm: Tensor,
@@ -67,9 +68,10 @@ impl Frequencies {
         })
     }
 
-    fn at(&self, parts: &[Part<'_>]) -> Rotation {
+    fn at(&self, parts: &[Part<'_>], device: &Device) -> Result<Rotation> {
         let positions = parts.iter().flat_map(|part| part.cache.len()..part.cache.len() + part.rows);
-        Rotation::new(&self.values, self.magnitude, self.interleaved, positions)
+        let rotation = Rotation::new(&self.values, self.magnitude, self.interleaved, positions);
+        if device.is_cpu() { Ok(rotation) } else { rotation.onto(device) }
     }
 }
 
@@ -106,6 +108,12 @@ impl Decoder {
         self.layers.iter().flat_map(of).sum::<u64>() + self.output.bytes()
     }
 
+    /// Weights of the matrices that every token of a prompt is multiplied with.
+    pub(crate) fn layer_weights(&self) -> u64 {
+        let of = |layer: &Layer| [&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down].map(Linear::count);
+        self.layers.iter().flat_map(of).sum()
+    }
+
     /// Bytes of keys and values that a token at a position reads.
     pub(crate) fn seen_bytes(&self, position: usize) -> u64 {
         let Config { kv_heads, head_dim, .. } = self.config;
@@ -114,7 +122,7 @@ impl Decoder {
     }
 
     /// Runs the next tokens of some sequences through all layers, after those that are cached, and caches them. Returns the
-    /// last layer's output for the rows in `wanted`, which are counted over all sequences' tokens.
+    /// last layer's output, normed, for the rows in `wanted`, which are counted over all sequences' tokens.
     pub(crate) fn forward(&self, sequences: &mut [Next<'_>], wanted: &[usize]) -> Result<Tensor> {
         let config = &self.config;
         let tokens: Vec<u32> = sequences.iter().flat_map(|next| next.tokens).copied().collect();
@@ -126,18 +134,23 @@ impl Decoder {
             next.cache.reserve(next.cache.len() + next.tokens.len())?;
             parts.push(Part { rows: next.tokens.len(), cache: &mut *next.cache });
         }
-        let rotation = self.rope.at(&parts);
-        let local_rotation = self.local_rope.as_ref().map(|rope| rope.at(&parts));
+        let rotation = self.rope.at(&parts, &self.device)?;
+        let local_rotation = self.local_rope.as_ref().map(|rope| rope.at(&parts, &self.device)).transpose()?;
         let mut x = self.embedding.rows(&tokens, &self.device)?;
         if let Some(scale) = config.embedding_scale {
             x = (x * scale)?;
         }
+        let eps = config.norm_eps;
+        let mut normed = match self.layers.first() {
+            Some(layer) => ops::rms_norm(&x, &layer.attention_norm, eps)?,
+            None => crate::error::bail!("a decoder without layers computes nothing"),
+        };
         for (index, layer) in self.layers.iter().enumerate() {
             let rotation = match &local_rotation {
                 Some(local) if layer.window.is_some() => local,
                 _ => &rotation,
             };
-            let mut mixed = layer.attention(&x, config, index, rotation, &mut parts)?;
+            let mut mixed = layer.attention(&normed, config, index, rotation, &mut parts)?;
             if index + 1 == self.layers.len() {
                 // Nothing comes after this but what was asked for.
                 if wanted.is_empty() {
@@ -145,24 +158,25 @@ impl Decoder {
                 }
                 (x, mixed) = (rows_of(&x, wanted)?, rows_of(&mixed, wanted)?);
             }
-            x = (&x + layer.after_attention(&mixed, config).with_context(|| format!("attention of layer {index}"))?)?;
-            x = (&x + layer.feed_forward(&x, config)?)?;
+            let added = layer.after_attention(&mixed, config).with_context(|| format!("attention of layer {index}"))?;
+            (x, normed) = ops::add_norm(&x, &added, &layer.feed_forward_norm, eps)?;
+            let next = self.layers.get(index + 1).map_or(&self.norm, |next| &next.attention_norm);
+            (x, normed) = ops::add_norm(&x, &layer.feed_forward(&normed, config)?, next, eps)?;
         }
         for part in parts {
             part.cache.advance(part.rows);
         }
-        Ok(x)
+        Ok(normed)
     }
 
-    /// The logits of each row of [`Decoder::forward`]'s result: `[rows, vocabulary]`, row by row.
-    pub(crate) fn logits(&self, x: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let normed = ops::rms_norm(x, &self.norm, self.config.norm_eps)?;
-        let logits = self.output.forward(&normed)?;
+    /// The logits of each row of [`Decoder::forward`]'s result.
+    pub(crate) fn logits(&self, normed: &Tensor) -> Result<Vec<Logits>> {
+        let logits = self.output.forward(normed)?;
         let logits = match self.config.final_softcap {
             None => logits,
             Some(cap) => ((logits / cap)?.tanh()? * cap)?,
         };
-        Ok(logits.to_vec2()?)
+        Logits::of_rows(&logits)
     }
 }
 
@@ -217,11 +231,12 @@ impl Layer {
         } else {
             linear(&["ffn_gate.weight", "ffn_up.weight"], hidden, &[inner, inner])?
         };
-        let head_norm = |part: &str| -> Result<Option<Vec<f32>>> {
+        let head_norm = |part: &str| -> Result<Option<HeadNorm>> {
             if !config.qk_norm {
                 return Ok(None);
             }
-            Ok(Some(vector(part, config.head_dim)?.to_vec1()?))
+            let tensor = vector(part, config.head_dim)?;
+            Ok(Some(HeadNorm { values: tensor.to_vec1()?, tensor }))
         };
         let post_norm = |part: &str| config.post_norms.then(|| vector(part, hidden)).transpose();
         Ok(Self {
@@ -242,28 +257,27 @@ impl Layer {
     /// What the rows' heads take from the cached values.
     fn attention(
         &self,
-        x: &Tensor,
+        normed: &Tensor,
         config: &Config,
         layer: usize,
         rotation: &Rotation,
         parts: &mut [Part<'_>],
     ) -> Result<Tensor> {
         let &Config { heads, kv_heads, head_dim, norm_eps, .. } = config;
-        let normed = ops::rms_norm(x, &self.attention_norm, norm_eps)?;
         let attention = Attention {
             layer,
             heads,
             kv_heads,
             head_dim,
-            q_norm: self.q_norm.as_deref(),
-            k_norm: self.k_norm.as_deref(),
+            q_norm: self.q_norm.as_ref(),
+            k_norm: self.k_norm.as_ref(),
             norm_eps,
             scale: config.attention_scale as f32,
             rotation,
             window: self.window,
             softcap: config.attention_softcap,
         };
-        ops::attention(&self.qkv.forward(&normed)?, &attention, parts)
+        ops::attention(&self.qkv.forward(normed)?, &attention, parts)
             .with_context(|| format!("attention of layer {layer}"))
     }
 
@@ -271,9 +285,8 @@ impl Layer {
         self.normed(self.attention_output.forward(mixed)?, self.post_attention_norm.as_ref(), config)
     }
 
-    fn feed_forward(&self, x: &Tensor, config: &Config) -> Result<Tensor> {
-        let normed = ops::rms_norm(x, &self.feed_forward_norm, config.norm_eps)?;
-        let gated = ops::gate(&self.gate_up.forward(&normed)?, config.activation)?;
+    fn feed_forward(&self, normed: &Tensor, config: &Config) -> Result<Tensor> {
+        let gated = ops::gate(&self.gate_up.forward(normed)?, config.activation)?;
         self.normed(self.down.forward(&gated)?, self.post_feed_forward_norm.as_ref(), config)
     }
 

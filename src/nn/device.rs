@@ -75,6 +75,44 @@ impl Device {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Device {
+    /// What a GPU is called; `None` on other devices.
+    #[must_use]
+    pub fn model(&self) -> Option<String> {
+        super::kernels::cuda::model(&self.0)
+    }
+
+    /// Bytes of a GPU's memory, free and all; `None` on other devices.
+    pub fn memory(&self) -> Result<Option<(u64, u64)>> {
+        if self.0.is_cuda() { super::kernels::cuda::memory(&self.0).map(Some) } else { Ok(None) }
+    }
+
+    /// The most bytes of a GPU's memory that the engine took at once; `None` on other devices.
+    pub fn peak_memory(&self) -> Result<Option<u64>> {
+        if self.0.is_cuda() { super::kernels::cuda::peak_memory(&self.0).map(Some) } else { Ok(None) }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+impl Device {
+    /// What a GPU is called; `None` on other devices.
+    #[must_use]
+    pub fn model(&self) -> Option<String> {
+        None
+    }
+
+    /// Bytes of a GPU's memory, free and all; `None` on other devices.
+    pub fn memory(&self) -> Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
+
+    /// The most bytes of a GPU's memory that the engine took at once; `None` on other devices.
+    pub fn peak_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
 /// Threads that the engine works with: what `--threads` or the environment bound them to, else all processors.
 #[must_use]
 pub fn threads() -> usize {
@@ -82,15 +120,13 @@ pub fn threads() -> usize {
 }
 
 fn open_cuda(ordinal: usize) -> Result<Device> {
-    if !cfg!(feature = "cuda") {
-        return Err(usage(format!(
-            "cannot open cuda:{ordinal}: this build has no CUDA. Build with `cargo build --release --features cuda` on a \
-             machine with the CUDA toolkit, or use --device cpu"
-        )));
-    }
-    candle_core::Device::new_cuda(ordinal).map(Device).with_context(|| {
-        format!("cannot open cuda:{ordinal}: check with nvidia-smi that the driver works and the GPU exists, or use --device cpu")
-    })
+    #[cfg(feature = "cuda")]
+    return super::kernels::cuda::open(ordinal).map(Device);
+    #[cfg(not(feature = "cuda"))]
+    Err(usage(format!(
+        "cannot open cuda:{ordinal}: this build has no CUDA. Build with `cargo build --release --features cuda` on a machine \
+         with the CUDA toolkit, or use --device cpu"
+    )))
 }
 
 fn open_metal() -> Result<Device> {

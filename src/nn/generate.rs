@@ -3,6 +3,7 @@
 use super::constraint::{Constraint, Following, Guide, certain};
 use super::decoder::Next;
 use super::kv::KvCache;
+use super::logits::Logits;
 use super::sampler::{Choice, Sampler, Sampling};
 use super::stream::TextStream;
 use super::{LanguageModel, lookup};
@@ -132,8 +133,10 @@ fn next_look(left: usize) -> usize {
     left * 7 / 8
 }
 
-/// Tokens of a prompt that are computed at once.
+/// Tokens of a prompt that are computed at once: on the CPU as many as its caches hold, on others as many as pay for the
+/// launches and for widening the weights.
 pub(super) const CHUNK: usize = 128;
+const CHUNK_ON_DEVICE: usize = 1024;
 
 impl LanguageModel {
     /// Generates from a prompt. `on_token` sees each token as it comes. A prompt that does not leave room for one token
@@ -234,16 +237,18 @@ impl LanguageModel {
         }
         let reused = cache.len();
         let logits = self.compute(&prompt[reused..], &mut cache)?;
+        logits.wait()?;
         self.keep(scope, prompt, &cache)?;
         Ok(Prefilled { cache, logits, reused })
     }
 
     /// Computes tokens after those that are cached, a chunk at a time. Returns the logits of the last.
-    pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>> {
+    pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Logits> {
         cache.reserve(cache.len() + tokens.len())?;
+        let chunk = if cache.shape().device.is_cpu() { CHUNK } else { CHUNK_ON_DEVICE };
         let mut left = tokens;
         loop {
-            let (tokens, later) = left.split_at(CHUNK.min(left.len()));
+            let (tokens, later) = left.split_at(chunk.min(left.len()));
             let wanted = if later.is_empty() { tokens.len().checked_sub(1) } else { None };
             let x = self.decoder.forward(&mut [Next { tokens, cache }], wanted.as_slice())?;
             if later.is_empty() {
@@ -364,7 +369,7 @@ impl LanguageModel {
 pub(super) struct Prefilled {
     pub(super) cache: KvCache,
     /// Of the last position.
-    pub(super) logits: Vec<f32>,
+    pub(super) logits: Logits,
     /// Tokens that came from the prefix cache.
     pub(super) reused: usize,
 }
@@ -433,7 +438,7 @@ impl Sequence {
     fn accept(
         &mut self,
         model: &LanguageModel,
-        logits: &mut impl Iterator<Item = Vec<f32>>,
+        logits: &mut impl Iterator<Item = Logits>,
         clock: &Clock,
         on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
     ) -> Result<()> {
@@ -464,7 +469,7 @@ impl Sequence {
     fn extend(
         &mut self,
         model: &LanguageModel,
-        logits: &[f32],
+        logits: &Logits,
         clock: &Clock,
         on_token: &mut dyn FnMut(usize, &Token) -> ControlFlow<()>,
     ) -> Result<()> {
@@ -479,7 +484,7 @@ impl Sequence {
             self.decode = clock.since(self.decode_start);
             return Ok(());
         };
-        let mut allowed = logits.to_vec();
+        let mut allowed = logits.whole()?.into_owned();
         guide.restrict(&mut allowed, ends, clock)?;
         // Near the end of the budget, what is open is closed: an answer that is cut is none.
         let left = self.budget - self.tokens.len();

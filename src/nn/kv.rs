@@ -18,18 +18,16 @@ pub(crate) struct KvCache {
 #[derive(Debug)]
 enum Store {
     Cpu(Vec<Arc<Page>>),
-    /// For each layer keys and values, each `[kv_heads, capacity, head_dim]`.
-    Device {
-        layers: Vec<(Tensor, Tensor)>,
-        capacity: usize,
-    },
+    /// For each layer the keys of all heads, then the values of all heads, each head's `[capacity, head_dim]`; nothing where
+    /// there is no room yet.
+    Device(Option<Tensor>),
 }
 
 /// Keys and values of up to [`PAGE`] positions, to be put into other caches. Cloning copies nothing.
 #[derive(Debug, Clone)]
 pub(crate) enum KvPage {
     Cpu(Arc<Page>),
-    Device(Arc<Vec<(Tensor, Tensor)>>),
+    Device(Tensor),
 }
 
 /// What a cache must know of its model.
@@ -45,18 +43,14 @@ const STEP: usize = 256;
 impl KvCache {
     /// An empty cache.
     pub(crate) fn new(shape: KvShape) -> Self {
-        let store = if shape.device.is_cpu() {
-            Store::Cpu(Vec::new())
-        } else {
-            Store::Device { layers: Vec::new(), capacity: 0 }
-        };
+        let store = if shape.device.is_cpu() { Store::Cpu(Vec::new()) } else { Store::Device(None) };
         Self { shape, length: 0, store, stale: false }
     }
 
     /// A cache that keeps tensors, as on a device, wherever they are.
     #[cfg(test)]
-    pub(crate) fn of_tensors(shape: KvShape, layers: Vec<(Tensor, Tensor)>, capacity: usize) -> Self {
-        Self { shape, length: 0, store: Store::Device { layers, capacity }, stale: false }
+    pub(crate) fn of_tensors(shape: KvShape) -> Self {
+        Self { shape, length: 0, store: Store::Device(None), stale: false }
     }
 
     /// Positions cached.
@@ -82,10 +76,7 @@ impl KvCache {
     pub(crate) fn fork(&self) -> Result<Self> {
         let store = match &self.store {
             Store::Cpu(pages) => Store::Cpu(pages.clone()),
-            Store::Device { layers, capacity } => {
-                let copy = |(keys, values): &(Tensor, Tensor)| Ok((keys.copy()?, values.copy()?));
-                Store::Device { layers: layers.iter().map(copy).collect::<Result<_>>()?, capacity: *capacity }
-            }
+            Store::Device(kept) => Store::Device(kept.as_ref().map(Tensor::copy).transpose()?),
         };
         Ok(Self { shape: self.shape.clone(), length: self.length, store, stale: self.stale })
     }
@@ -106,27 +97,18 @@ impl KvCache {
                     pages.push(Arc::new(Page::new(self.shape.pages)));
                 }
             }
-            Store::Device { layers, capacity } => {
-                if positions <= *capacity {
+            Store::Device(kept) => {
+                let capacity = kept.as_ref().map_or(Ok(0), |kept| kept.dim(1))?;
+                if positions <= capacity {
                     return Ok(());
                 }
-                let PageShape { layers: count, kv_heads, head_dim } = self.shape.pages;
-                let larger = positions.max(*capacity + *capacity / 2).next_multiple_of(STEP);
-                let zeros = || Tensor::zeros((kv_heads, larger, head_dim), DType::F32, &self.shape.device);
-                let grown = |old: Option<&Tensor>| -> Result<Tensor> {
-                    let new = zeros()?;
-                    if let Some(old) = old.filter(|_| self.length > 0) {
-                        new.slice_set(&old.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
-                    }
-                    Ok(new)
-                };
-                *layers = (0..count)
-                    .map(|layer| {
-                        let old = layers.get(layer);
-                        Ok((grown(old.map(|pair| &pair.0))?, grown(old.map(|pair| &pair.1))?))
-                    })
-                    .collect::<Result<_>>()?;
-                *capacity = larger;
+                let PageShape { layers, kv_heads, head_dim } = self.shape.pages;
+                let larger = positions.max(capacity + capacity / 2).next_multiple_of(STEP);
+                let new = Tensor::zeros((2 * layers * kv_heads, larger, head_dim), DType::F32, &self.shape.device)?;
+                if let Some(old) = kept.as_ref().filter(|_| self.length > 0) {
+                    new.slice_set(&old.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
+                }
+                *kept = Some(new);
             }
         }
         Ok(())
@@ -136,7 +118,7 @@ impl KvCache {
     pub(crate) fn pages(&self) -> Option<&[Arc<Page>]> {
         match &self.store {
             Store::Cpu(pages) => Some(pages),
-            Store::Device { .. } => None,
+            Store::Device(_) => None,
         }
     }
 
@@ -145,20 +127,26 @@ impl KvCache {
     pub(crate) fn open_pages(&mut self) -> Option<&mut [Arc<Page>]> {
         match &mut self.store {
             Store::Cpu(pages) => pages.get_mut(self.length / PAGE..),
-            Store::Device { .. } => None,
+            Store::Device(_) => None,
         }
     }
 
     /// On a device: writes the keys and values, each `[kv_heads, positions, head_dim]`, of the positions after the cached
-    /// ones for one layer, and returns all of that layer. [`KvCache::advance`] makes them count when every layer has written.
-    pub(crate) fn write(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<(&Tensor, &Tensor)> {
-        let Store::Device { layers, capacity } = &mut self.store else { bail!("the cache is on the CPU") };
-        let end = self.length + keys.dim(1)?;
-        ensure!(end <= *capacity, "the key-value cache has no room for position {end}");
-        let Some((kept_keys, kept_values)) = layers.get_mut(layer) else { bail!("the cache has no layer {layer}") };
+    /// ones for one layer. [`KvCache::advance`] makes them count when every layer has written.
+    pub(crate) fn write(&self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<()> {
+        let (kept_keys, kept_values) = self.layer(layer)?;
         kept_keys.slice_set(keys, 1, self.length)?;
         kept_values.slice_set(values, 1, self.length)?;
-        Ok((kept_keys, kept_values))
+        Ok(())
+    }
+
+    /// On a device: the keys and the values of a layer, each `[kv_heads, capacity, head_dim]`.
+    pub(crate) fn layer(&self, layer: usize) -> Result<(Tensor, Tensor)> {
+        let Store::Device(Some(kept)) = &self.store else { bail!("the cache has no room on a device") };
+        let PageShape { layers, kv_heads, .. } = self.shape.pages;
+        ensure!(layer < layers, "the cache has no layer {layer}");
+        let part = |index: usize| kept.narrow(0, index * kv_heads, kv_heads);
+        Ok((part(2 * layer)?, part(2 * layer + 1)?))
     }
 
     /// Counts positions that every layer has written.
@@ -172,12 +160,9 @@ impl KvCache {
         ensure!(count > 0, "position {start} is not cached");
         Ok(match &self.store {
             Store::Cpu(pages) => KvPage::Cpu(Arc::clone(&pages[index])),
-            Store::Device { layers, .. } => {
-                // `force_contiguous` and not `contiguous`, which would share a range that happens to be the whole buffer.
-                let part = |tensor: &Tensor| tensor.narrow(1, start, count)?.force_contiguous();
-                let copy = |(keys, values): &(Tensor, Tensor)| Ok((part(keys)?, part(values)?));
-                KvPage::Device(Arc::new(layers.iter().map(copy).collect::<Result<_>>()?))
-            }
+            Store::Device(None) => bail!("position {start} is not cached"),
+            // `force_contiguous` and not `contiguous`, which would share a range that happens to be the whole buffer.
+            Store::Device(Some(kept)) => KvPage::Device(kept.narrow(1, start, count)?.force_contiguous()?),
         })
     }
 
@@ -185,7 +170,7 @@ impl KvCache {
     /// length must be a multiple of [`PAGE`].
     pub(crate) fn append(&mut self, page: &KvPage, positions: usize) -> Result<()> {
         ensure!(self.length.is_multiple_of(PAGE), "a page cannot follow {} positions", self.length);
-        if matches!(self.store, Store::Device { .. }) {
+        if matches!(self.store, Store::Device(_)) {
             self.reserve(self.length + positions)?;
         }
         match (&mut self.store, page) {
@@ -194,11 +179,8 @@ impl KvCache {
                 pages.push(Arc::clone(page));
                 self.stale = positions < PAGE;
             }
-            (Store::Device { layers, .. }, KvPage::Device(page)) => {
-                for ((keys, values), (new_keys, new_values)) in layers.iter().zip(page.iter()) {
-                    keys.slice_set(&new_keys.narrow(1, 0, positions)?.contiguous()?, 1, self.length)?;
-                    values.slice_set(&new_values.narrow(1, 0, positions)?.contiguous()?, 1, self.length)?;
-                }
+            (Store::Device(Some(kept)), KvPage::Device(page)) => {
+                kept.slice_set(&page.narrow(1, 0, positions)?.contiguous()?, 1, self.length)?;
             }
             _ => bail!("the page comes from a cache on another device"),
         }

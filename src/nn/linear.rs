@@ -1,8 +1,10 @@
 //! Matrices of weights.
 //!
-//! On the CPU they are packed for our own kernels (`kernels/`) with the codes and scales of the file; on other devices
-//! candle multiplies the file's own types.
+//! On the CPU they are packed for our own kernels (`kernels/`) with the codes and scales of the file; GPUs keep the file's
+//! own types.
 
+#[cfg(feature = "cuda")]
+use super::kernels::cuda;
 use super::kernels::{Floats, Form, Isa, Matrix, Packed, multiply};
 use super::source::Source;
 use crate::error::{Context, Result, ensure};
@@ -23,6 +25,8 @@ pub(crate) struct Linear {
 #[derive(Debug, Clone)]
 enum Weights {
     Cpu(Arc<Vec<Matrix>>),
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<cuda::Matrices>),
     Device(Vec<QMatMul>),
 }
 
@@ -38,12 +42,7 @@ impl Linear {
         for (name, &rows) in names.iter().zip(outputs) {
             file.shaped(name, &[rows, inputs])?;
         }
-        let weights = if device.is_cpu() {
-            Weights::Cpu(Arc::new(names.iter().map(|name| load_packed(file, name)).collect::<Result<_>>()?))
-        } else {
-            let load = |name: &&str| Ok(QMatMul::from_qtensor(load_tensor(file, name, device)?)?);
-            Weights::Device(names.iter().map(load).collect::<Result<_>>()?)
-        };
+        let weights = Weights::load(file, names, inputs, device)?;
         Ok(Self { weights, inputs, outputs: outputs.iter().sum(), bias: None })
     }
 
@@ -63,6 +62,8 @@ impl Linear {
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let result = match &self.weights {
             Weights::Cpu(matrices) => x.apply_op1_no_bwd(&Multiply { matrices, inputs: self.inputs })?,
+            #[cfg(feature = "cuda")]
+            Weights::Cuda(matrices) => matrices.forward(x)?,
             Weights::Device(parts) => {
                 let parts = parts.iter().map(|part| part.forward(x)).collect::<candle_core::Result<Vec<_>>>()?;
                 match parts.as_slice() {
@@ -77,10 +78,17 @@ impl Linear {
         })
     }
 
+    /// How many weights there are.
+    pub(crate) fn count(&self) -> u64 {
+        (self.inputs * self.outputs) as u64
+    }
+
     /// Bytes in memory, as they are read for a multiplication.
     pub(crate) fn bytes(&self) -> u64 {
         match &self.weights {
             Weights::Cpu(matrices) => matrices.iter().map(|matrix| matrix.bytes() as u64).sum(),
+            #[cfg(feature = "cuda")]
+            Weights::Cuda(matrices) => matrices.bytes(),
             Weights::Device(parts) => parts.iter().map(device_bytes).sum(),
         }
     }
@@ -89,6 +97,36 @@ impl Linear {
     pub(crate) fn table(&self) -> Embedding {
         Embedding { weights: self.weights.clone(), width: self.inputs }
     }
+}
+
+impl Weights {
+    fn load(file: &Source, names: &[&str], inputs: usize, device: &Device) -> Result<Self> {
+        if device.is_cpu() {
+            return Ok(Self::Cpu(Arc::new(names.iter().map(|name| load_packed(file, name)).collect::<Result<_>>()?)));
+        }
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            let load = |name: &&str| load_cuda(file, name, device);
+            let parts = names.iter().map(load).collect::<Result<_>>()?;
+            return Ok(Self::Cuda(Arc::new(cuda::Matrices::new(parts, inputs)?)));
+        }
+        let _ = inputs;
+        let load = |name: &&str| Ok(QMatMul::from_qtensor(load_tensor(file, name, device)?)?);
+        Ok(Self::Device(names.iter().map(load).collect::<Result<_>>()?))
+    }
+}
+
+/// Quantised weights as the file has them, others in their own precision.
+#[cfg(feature = "cuda")]
+fn load_cuda(file: &Source, name: &str, device: &Device) -> Result<cuda::Weights> {
+    let kind = match file.tensor(name)?.kind {
+        GgmlDType::F32 => DType::F32,
+        GgmlDType::F16 => DType::F16,
+        GgmlDType::BF16 => DType::BF16,
+        _ => return Ok(cuda::Weights::Quantised(load_tensor(file, name, device)?)),
+    };
+    let values = load_tensor(file, name, &Device::Cpu)?.dequantize(&Device::Cpu)?;
+    Ok(cuda::Weights::Float(values.to_dtype(kind)?.to_device(device)?))
 }
 
 fn device_bytes(part: &QMatMul) -> u64 {
@@ -132,11 +170,7 @@ pub(crate) struct Embedding {
 impl Embedding {
     pub(crate) fn load(file: &Source, name: &str, device: &Device) -> Result<Self> {
         let width = file.tensor(name)?.shape.last().copied().unwrap_or_default();
-        let weights = if device.is_cpu() {
-            Weights::Cpu(Arc::new(vec![load_packed(file, name)?]))
-        } else {
-            Weights::Device(vec![QMatMul::QTensor(Arc::new(load_tensor(file, name, device)?))])
-        };
+        let weights = Weights::load(file, &[name], width, device)?;
         Ok(Self { weights, width })
     }
 
@@ -152,6 +186,8 @@ impl Embedding {
                 }
                 Ok(Tensor::from_vec(rows, (tokens.len(), self.width), device)?)
             }
+            #[cfg(feature = "cuda")]
+            Weights::Cuda(matrices) => matrices.rows(&Tensor::new(tokens, device)?),
             Weights::Device(tables) => {
                 let table = tables.first().context("an embedding without a table")?;
                 Ok(table.embedding(&Tensor::new(tokens, device)?)?.to_dtype(DType::F32)?)

@@ -90,6 +90,11 @@ impl LanguageModel {
         self.decoder.weight_bytes()
     }
 
+    /// Floating-point operations that each token of a prompt costs in its multiplications with weights.
+    pub fn prefill_operations(&self) -> u64 {
+        2 * self.decoder.layer_weights()
+    }
+
     /// Bytes of the keys and values of a page of positions.
     pub(super) fn page_bytes(&self) -> usize {
         self.decoder.cache().shape().pages.page_bytes()

@@ -1,7 +1,8 @@
 //! The steps between matrix multiplications.
 //!
-//! On the CPU each step is one pass over its data, and on other
-//! devices it is composed of candle's operations. A test compares the two. Results of a row never depend on other rows.
+//! On the CPU each step is one pass over its data, on NVIDIA's GPUs one kernel, and on other
+//! devices it is composed of candle's operations. A test compares the first with the last. On the CPU results of a row never
+//! depend on other rows.
 
 use super::config::Activation;
 use super::kernels::{self, Isa, PAGE, Rows, Sight, each_row, exp, for_each_isa};
@@ -23,10 +24,25 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> 
     Ok(candle_nn::ops::rms_norm(&x.contiguous()?, weight, eps)?)
 }
 
+/// `x + y`, and the norm of that.
+pub(crate) fn add_norm(x: &Tensor, y: &Tensor, weight: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return kernels::cuda::add_norm(x, y, weight, eps);
+    }
+    let sum = (x + y)?;
+    let normed = rms_norm(&sum, weight, eps)?;
+    Ok((sum, normed))
+}
+
 /// `activation(gate) * up` of rows that hold the gate in their first half and the other factor in their second.
 pub(crate) fn gate(gate_up: &Tensor, activation: Activation) -> Result<Tensor> {
     if gate_up.device().is_cpu() {
         return Ok(gate_up.apply_op1_no_bwd(&Gate { activation })?);
+    }
+    #[cfg(feature = "cuda")]
+    if gate_up.device().is_cuda() {
+        return kernels::cuda::gate(gate_up, activation == Activation::GeluTanh);
     }
     let half = gate_up.dim(D::Minus1)? / 2;
     let gate = gate_up.narrow(D::Minus1, 0, half)?;
@@ -44,6 +60,8 @@ pub(crate) struct Rotation {
     pairs: usize,
     /// For each position and pair, cosine then sine.
     turns: Vec<(f32, f32)>,
+    /// Cosines and sines, each `[positions, pairs]`, where the device is not the CPU.
+    on_device: Option<(Tensor, Tensor)>,
 }
 
 impl Rotation {
@@ -63,7 +81,31 @@ impl Rotation {
                 })
             })
             .collect();
-        Self { interleaved, pairs: frequencies.len(), turns }
+        Self { interleaved, pairs: frequencies.len(), turns, on_device: None }
+    }
+
+    /// The same where a device that is not the CPU reads it, once for all layers.
+    pub(crate) fn onto(mut self, device: &Device) -> Result<Self> {
+        let column = |pick: fn(&(f32, f32)) -> f32| {
+            let values: Vec<f32> = self.turns.iter().map(pick).collect();
+            Tensor::from_vec(values, (self.turns.len() / self.pairs.max(1), self.pairs), device)
+        };
+        self.on_device = Some((column(|turn| turn.0)?, column(|turn| turn.1)?));
+        Ok(self)
+    }
+
+    /// Cosines and sines, each `[positions, pairs]`.
+    pub(crate) fn on_device(&self) -> Result<(&Tensor, &Tensor)> {
+        match &self.on_device {
+            Some((cosines, sines)) => Ok((cosines, sines)),
+            None => crate::error::bail!("the rotation is on the CPU"),
+        }
+    }
+
+    /// How many pairs of a head are turned, and whether the two of a pair stand side by side.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn form(&self) -> (usize, bool) {
+        (self.pairs, self.interleaved)
     }
 
     #[inline(always)]
@@ -85,17 +127,21 @@ impl Rotation {
     /// Turns `[heads, rows, head_dim]` by the rows from `first` on.
     fn turn_tensor(&self, x: &Tensor, first: usize) -> Result<Tensor> {
         let (_, rows, head_dim) = x.dims3()?;
-        let turns = &self.turns[first * self.pairs..][..rows * self.pairs];
-        let column = |pick: fn(&(f32, f32)) -> f32| {
-            Tensor::from_vec(turns.iter().map(pick).collect::<Vec<_>>(), (rows, self.pairs), x.device())
-        };
-        let (cos, sin) = (column(|t| t.0)?, column(|t| t.1)?);
+        let (cosines, sines) = self.on_device()?;
+        let (cos, sin) = (cosines.narrow(0, first, rows)?, sines.narrow(0, first, rows)?);
         let dims = 2 * self.pairs;
         let turned = x.narrow(2, 0, dims)?.contiguous()?.unsqueeze(0)?;
         let rope = if self.interleaved { candle_nn::rotary_emb::rope_i } else { candle_nn::rotary_emb::rope };
         let turned = rope(&turned, &cos, &sin)?.squeeze(0)?;
         Ok(if dims == head_dim { turned } else { Tensor::cat(&[&turned, &x.narrow(2, dims, head_dim - dims)?], 2)? })
     }
+}
+
+/// The weights of a norm of heads, where the CPU and where the device reads them.
+#[derive(Debug)]
+pub(crate) struct HeadNorm {
+    pub(crate) values: Vec<f32>,
+    pub(crate) tensor: Tensor,
 }
 
 /// What attention does with the rows of a projection, which hold the query heads, then the key heads, then the value heads.
@@ -105,8 +151,8 @@ pub(crate) struct Attention<'a> {
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
-    pub(crate) q_norm: Option<&'a [f32]>,
-    pub(crate) k_norm: Option<&'a [f32]>,
+    pub(crate) q_norm: Option<&'a HeadNorm>,
+    pub(crate) k_norm: Option<&'a HeadNorm>,
     pub(crate) norm_eps: f32,
     /// What queries are multiplied by.
     pub(crate) scale: f32,
@@ -128,6 +174,10 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Pa
     if qkv.device().is_cpu() {
         return attention_on_cpu(qkv, attention, parts);
     }
+    #[cfg(feature = "cuda")]
+    if qkv.device().is_cuda() {
+        return kernels::cuda::attention(qkv, attention, parts);
+    }
     let mut first = 0;
     let mut mixed = Vec::with_capacity(parts.len());
     for part in parts {
@@ -141,7 +191,7 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Pa
 }
 
 impl Attention<'_> {
-    fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }
 
@@ -172,7 +222,7 @@ fn attention_on_cpu(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'
             |index, out| {
                 let (head, row) = (index / part.rows, index % part.rows);
                 out.copy_from_slice(attention.head(&own[row * width..], head));
-                let norm = attention.q_norm.map(|weights| (weights, norm_eps));
+                let norm = attention.q_norm.map(|norm| (norm.values.as_slice(), norm_eps));
                 finish_head(isa, norm, attention.rotation, first + row, attention.scale, out);
             }
         });
@@ -191,7 +241,7 @@ fn attention_on_cpu(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'
                 let own = &own[row * width..][..width];
                 for head in 0..kv_heads {
                     key.copy_from_slice(attention.head(own, heads + head));
-                    let norm = attention.k_norm.map(|weights| (weights, norm_eps));
+                    let norm = attention.k_norm.map(|norm| (norm.values.as_slice(), norm_eps));
                     finish_head(isa, norm, attention.rotation, first + row, 1.0, &mut key);
                     page.write(layer, head, position % PAGE, &key, attention.head(own, heads + kv_heads + head));
                 }
@@ -211,13 +261,13 @@ fn attention_on_cpu(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'
 }
 
 /// One sequence, composed of candle's operations; its first row is the rotation's row `first`.
-fn attention_composed(qkv: &Tensor, a: &Attention<'_>, first: usize, cache: &mut KvCache) -> Result<Tensor> {
+fn attention_composed(qkv: &Tensor, a: &Attention<'_>, first: usize, cache: &KvCache) -> Result<Tensor> {
     let rows = qkv.dim(0)?;
-    let split = |from: usize, count: usize, norm: Option<&[f32]>| -> Result<Tensor> {
+    let split = |from: usize, count: usize, norm: Option<&HeadNorm>| -> Result<Tensor> {
         let heads = qkv.narrow(1, from * a.head_dim, count * a.head_dim)?.contiguous()?;
         let mut heads = heads.reshape((rows, count, a.head_dim))?;
-        if let Some(weights) = norm {
-            heads = candle_nn::ops::rms_norm(&heads, &Tensor::new(weights, qkv.device())?, a.norm_eps)?;
+        if let Some(norm) = norm {
+            heads = candle_nn::ops::rms_norm(&heads, &norm.tensor, a.norm_eps)?;
         }
         Ok(heads.transpose(0, 1)?.contiguous()?)
     };
@@ -225,8 +275,9 @@ fn attention_composed(qkv: &Tensor, a: &Attention<'_>, first: usize, cache: &mut
     let keys = a.rotation.turn_tensor(&split(a.heads, a.kv_heads, a.k_norm)?, first)?;
     let values = split(a.heads + a.kv_heads, a.kv_heads, None)?;
     let sight = a.sight(rows, cache);
-    let (keys, values) = cache.write(a.layer, &keys, &values)?;
-    attend_composed(&(queries * f64::from(a.scale))?, keys, values, &sight)
+    cache.write(a.layer, &keys, &values)?;
+    let (keys, values) = cache.layer(a.layer)?;
+    attend_composed(&(queries * f64::from(a.scale))?, &keys, &values, &sight)
 }
 
 fn attend_composed(queries: &Tensor, keys: &Tensor, values: &Tensor, sight: &Sight) -> Result<Tensor> {
@@ -242,17 +293,24 @@ fn attend_composed(queries: &Tensor, keys: &Tensor, values: &Tensor, sight: &Sig
         Some(cap) => ((scores / cap)?.tanh()? * cap)?,
     };
     let columns = end - first;
-    let mask: Vec<f32> = (0..rows)
-        .flat_map(|row| {
-            let seen = sight.of(row);
-            (first..end).map(move |position| if seen.contains(&position) { 0.0 } else { f32::NEG_INFINITY })
-        })
-        .collect();
-    let mask = Tensor::from_vec(mask, (rows, columns), capped.device())?;
-    let masked = capped.reshape((kv_heads, heads / kv_heads, rows, columns))?.broadcast_add(&mask)?;
+    let scores = capped.reshape((kv_heads, heads / kv_heads, rows, columns))?;
+    // What a single row does not see is not among the columns.
+    let masked = if rows == 1 { scores } else { scores.broadcast_add(&mask(sight, first..end, keys.device())?)? };
     let weights = candle_nn::ops::softmax_last_dim(&masked)?.reshape((kv_heads, heads / kv_heads * rows, columns))?;
     let mixed = weights.matmul(&values)?.reshape((heads, rows, head_dim))?;
     Ok(mixed.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?)
+}
+
+/// What is added to the scores of each row and position: nothing where the row sees the position.
+fn mask(sight: &Sight, positions: std::ops::Range<usize>, device: &Device) -> Result<Tensor> {
+    let shape = (sight.rows, positions.len());
+    let mask: Vec<f32> = (0..sight.rows)
+        .flat_map(|row| {
+            let seen = sight.of(row);
+            positions.clone().map(move |position| if seen.contains(&position) { 0.0 } else { f32::NEG_INFINITY })
+        })
+        .collect();
+    Ok(Tensor::from_vec(mask, shape, device)?)
 }
 
 fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> CandleResult<&'a [f32]> {
@@ -421,16 +479,14 @@ mod tests {
 
     /// What a cache on a device does, on the CPU: the two ways are compared where both can run.
     fn composed(qkv: &Tensor, a: &Attention<'_>, earlier: Option<(&Tensor, usize)>) -> Tensor {
-        let dims = (a.kv_heads, 64, a.head_dim);
-        let zeros = || Tensor::zeros(dims, candle_core::DType::F32, &Device::Cpu).expect("zeros");
-        let mut cache =
-            KvCache::of_tensors(KvShape { pages: shape(a), device: Device::Cpu }, vec![(zeros(), zeros())], dims.1);
+        let mut cache = KvCache::of_tensors(KvShape { pages: shape(a), device: Device::Cpu });
+        cache.reserve(64).expect("room");
         if let Some((qkv, rows)) = earlier {
-            attention_composed(qkv, a, 0, &mut cache).expect("composed");
+            attention_composed(qkv, a, 0, &cache).expect("composed");
             cache.advance(rows);
         }
         let first = earlier.map_or(0, |earlier| earlier.1);
-        attention_composed(qkv, a, first, &mut cache).expect("composed")
+        attention_composed(qkv, a, first, &cache).expect("composed")
     }
 
     fn shape(a: &Attention<'_>) -> PageShape {
@@ -449,7 +505,11 @@ mod tests {
             let (before, heads, kv_heads) = (26, 6, 2);
             let frequencies: Vec<f64> = (0..turned / 2).map(|i| 1.0 / f64::from(i + 1)).collect();
             let rotation = Rotation::new(&frequencies, 1.25, interleaved, 0..before + rows);
-            let norm = norm.then_some(&weights[..head_dim]);
+            let rotation = rotation.onto(&Device::Cpu).expect("columns");
+            let values = weights[..head_dim].to_vec();
+            let tensor = Tensor::new(values.as_slice(), &Device::Cpu).expect("tensor");
+            let weights = HeadNorm { values, tensor };
+            let norm = norm.then_some(&weights);
             let attend = Attention {
                 layer: 0,
                 heads,

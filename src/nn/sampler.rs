@@ -1,6 +1,7 @@
 //! From logits to a token.
 
 use super::kernels::exp;
+use super::logits::{Leaders, Logits};
 use crate::error::{Result, bail};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -35,10 +36,11 @@ pub(crate) struct Choice {
     pub(crate) top: Vec<(u32, f64)>,
 }
 
+/// A token that may be chosen.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
-    id: u32,
-    logit: f32,
+pub(crate) struct Candidate {
+    pub(crate) id: u32,
+    pub(crate) logit: f32,
 }
 
 /// Most probable first; among equals the lowest id first.
@@ -64,27 +66,25 @@ impl Sampler {
     }
 
     /// Chooses a token and reports the `top` most probable ones.
-    pub(crate) fn choose(&mut self, logits: &[f32], top: usize) -> Result<Choice> {
-        self.choose_among(None, logits, top)
+    pub(crate) fn choose(&mut self, logits: &Logits, top: usize) -> Result<Choice> {
+        let leaders = logits.leaders(top.max(1))?;
+        let chosen = match self.sampling.temperature {
+            0.0 => leaders.best.first().copied(),
+            _ => self.draw(&logits.whole()?),
+        };
+        choice(leaders, chosen, top)
     }
 
     /// As [`Sampler::choose`], of those tokens alone that are finite in `offered`, whose logits are the same: the
     /// probabilities that are told stay those among all of `logits`.
     pub(crate) fn choose_among(&mut self, offered: Option<&[f32]>, logits: &[f32], top: usize) -> Result<Choice> {
-        let normaliser = log_sum_exp(logits)?;
-        let logprob = |logit: f32| f64::from(logit) - normaliser;
-        let leaders = best(logits, top.max(1));
+        let leaders = Leaders { normaliser: log_sum_exp(logits)?, best: best(logits, top.max(1)) };
         let chosen = match offered {
-            None if self.sampling.temperature == 0.0 => leaders.first().copied(),
+            None if self.sampling.temperature == 0.0 => leaders.best.first().copied(),
             Some(offered) if self.sampling.temperature == 0.0 => best(offered, 1).first().copied(),
             offered => self.draw(offered.unwrap_or(logits)),
         };
-        let Some(chosen) = chosen else { bail!("there are no logits to choose a token from") };
-        Ok(Choice {
-            id: chosen.id,
-            logprob: logprob(chosen.logit),
-            top: leaders.into_iter().take(top).map(|c| (c.id, logprob(c.logit))).collect(),
-        })
+        choice(leaders, chosen, top)
     }
 
     fn draw(&mut self, logits: &[f32]) -> Option<Candidate> {
@@ -125,6 +125,16 @@ impl Sampler {
     }
 }
 
+fn choice(leaders: Leaders, chosen: Option<Candidate>, top: usize) -> Result<Choice> {
+    let Some(chosen) = chosen else { bail!("there are no logits to choose a token from") };
+    let logprob = |logit: f32| f64::from(logit) - leaders.normaliser;
+    Ok(Choice {
+        id: chosen.id,
+        logprob: logprob(chosen.logit),
+        top: leaders.best.iter().take(top).map(|c| (c.id, logprob(c.logit))).collect(),
+    })
+}
+
 fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> {
     logits.iter().zip(0..).map(|(&logit, id)| Candidate { id, logit })
 }
@@ -148,7 +158,7 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f64> {
 }
 
 /// The `count` best tokens in order.
-fn best(logits: &[f32], count: usize) -> Vec<Candidate> {
+pub(super) fn best(logits: &[f32], count: usize) -> Vec<Candidate> {
     if count > 64 {
         let mut all: Vec<Candidate> = candidates(logits).collect();
         if count < all.len() {
@@ -176,12 +186,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn here(logits: &[f32]) -> Logits {
+        Logits::Here(logits.to_vec())
+    }
+
     #[test]
     fn what_is_offered_limits_the_choice_and_not_the_probabilities() {
         let logits = [3.0, 1.0, 2.0, f32::NEG_INFINITY];
         let offered = [f32::NEG_INFINITY, 1.0, 2.0, f32::NEG_INFINITY];
         for temperature in [0.0, 0.01] {
-            let all = sampler(temperature, 0, 1.0).choose(&logits, 2).expect("a choice");
+            let all = sampler(temperature, 0, 1.0).choose(&here(&logits), 2).expect("a choice");
             let few = sampler(temperature, 0, 1.0).choose_among(Some(&offered), &logits, 2).expect("a choice");
             assert_eq!((all.id, few.id), (0, 2));
             assert_eq!(all.top, few.top);
@@ -195,7 +209,7 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_best_and_the_lowest_id_among_equals() {
-        let choice = sampler(0.0, 0, 1.0).choose(&[1.0, 3.0, 3.0, 2.0], 3).expect("choice");
+        let choice = sampler(0.0, 0, 1.0).choose(&here(&[1.0, 3.0, 3.0, 2.0]), 3).expect("choice");
         assert_eq!(choice.id, 1);
         assert_eq!(choice.top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 2, 3]);
         let total: f64 = [1.0f64, 3.0, 3.0, 2.0].iter().map(|x| x.exp()).sum();
@@ -205,11 +219,11 @@ mod tests {
     #[test]
     fn logits_that_are_no_numbers_are_an_error() {
         for bad in [f32::NAN, f32::INFINITY] {
-            let error = sampler(0.0, 0, 1.0).choose(&[0.0, bad], 0).expect_err("not a number");
+            let error = sampler(0.0, 0, 1.0).choose(&here(&[0.0, bad]), 0).expect_err("not a number");
             assert!(error.to_string().contains("token 1"), "{error}");
         }
-        assert!(sampler(0.0, 0, 1.0).choose(&[f32::NEG_INFINITY], 0).is_err());
-        assert!(sampler(1.0, 0, 1.0).choose(&[], 0).is_err());
+        assert!(sampler(0.0, 0, 1.0).choose(&here(&[f32::NEG_INFINITY]), 0).is_err());
+        assert!(sampler(1.0, 0, 1.0).choose(&here(&[]), 0).is_err());
     }
 
     #[test]
@@ -226,7 +240,7 @@ mod tests {
         let logits: Vec<f32> = (0..50).map(|i| (i % 7) as f32).collect();
         let run = || {
             let mut sampler = sampler(1.0, 0, 1.0);
-            (0..20).map(|_| sampler.choose(&logits, 0).expect("choice").id).collect::<Vec<_>>()
+            (0..20).map(|_| sampler.choose(&here(&logits), 0).expect("choice").id).collect::<Vec<_>>()
         };
         assert_eq!(run(), run());
         assert!(run().iter().any(|&id| id != run()[0]));
@@ -238,7 +252,7 @@ mod tests {
         let mut sampler = sampler(1.0, 0, 1.0);
         let mut counts = [0i32; 3];
         for _ in 0..8000 {
-            counts[sampler.choose(&logits, 0).expect("choice").id as usize] += 1;
+            counts[sampler.choose(&here(&logits), 0).expect("choice").id as usize] += 1;
         }
         for (count, expected) in counts.into_iter().zip([1000, 2000, 5000]) {
             assert!((count - expected).abs() < 200, "{counts:?}");
@@ -252,7 +266,7 @@ mod tests {
             [0.0, 0.1f32.ln()].into_iter().chain(std::iter::repeat_n(0.9e-5f32.ln(), 9998)).collect();
         let mut sampler = sampler(1.0, 0, 0.9);
         let ids: std::collections::BTreeSet<u32> =
-            (0..500).map(|_| sampler.choose(&logits, 0).expect("choice").id).collect();
+            (0..500).map(|_| sampler.choose(&here(&logits), 0).expect("choice").id).collect();
         assert_eq!(ids.into_iter().collect::<Vec<_>>(), [0, 1]);
     }
 
@@ -261,7 +275,7 @@ mod tests {
         let logits = [4f32.ln(), 3f32.ln(), 2f32.ln(), 1f32.ln()];
         let seen = |mut sampler: Sampler| {
             let ids: std::collections::BTreeSet<u32> =
-                (0..300).map(|_| sampler.choose(&logits, 0).expect("choice").id).collect();
+                (0..300).map(|_| sampler.choose(&here(&logits), 0).expect("choice").id).collect();
             ids.into_iter().collect::<Vec<_>>()
         };
         assert_eq!(seen(sampler(1.0, 2, 1.0)), [0, 1]);

@@ -34,6 +34,7 @@ impl LanguageModel {
             self.info().context_length
         );
         let Prefilled { cache, logits: first, reused } = self.prefill(prompt, scope)?;
+        let first = first.whole()?;
         let mut logprobs = Vec::with_capacity(continuations.len());
         for tokens in continuations {
             logprobs.push(vec![logprob(&first, tokens[0])?]);
@@ -62,7 +63,7 @@ impl LanguageModel {
                 for &i in &now {
                     for &token in &continuations[i][1..][part(i)] {
                         let logits = logits.next().context("a row of logits is missing")?;
-                        logprobs[i].push(logprob(&logits, token)?);
+                        logprobs[i].push(logprob(&logits.whole()?, token)?);
                     }
                 }
             }
@@ -72,7 +73,7 @@ impl LanguageModel {
 
     /// Logits of the last position of a prompt, for parity checks.
     pub fn logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
-        Ok(self.prefill(prompt, None)?.logits)
+        Ok(self.prefill(prompt, None)?.logits.whole()?.into_owned())
     }
 
     /// The natural logarithm of the probability of each token of a text after those before it; the first has none.
@@ -85,7 +86,7 @@ impl LanguageModel {
             let wanted: Vec<usize> = (0..chunk.len()).collect();
             let x = self.decoder.forward(&mut [Next { tokens: chunk, cache: &mut cache }], &wanted)?;
             for (logits, &token) in self.decoder.logits(&x)?.iter().zip(targets) {
-                logprobs.push(logprob(logits, token)?);
+                logprobs.push(logprob(&logits.whole()?, token)?);
             }
         }
         Ok(logprobs)

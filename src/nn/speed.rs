@@ -7,10 +7,11 @@ use super::decoder::Next;
 use super::generate::GenerateOptions;
 use super::kernels::{Isa, PAGE, each_range, for_each_isa};
 use super::kv::KvCache;
-use super::{LanguageModel, LoadOptions};
+use super::{Device, LanguageModel, LoadOptions};
 use crate::clock::Clock;
 use crate::error::{Context, Result, usage};
 use crate::units::Seconds;
+use candle_core::{DType, Tensor};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -191,7 +192,7 @@ impl LanguageModel {
         let prompt = self.arbitrary(tokens, seed);
         let start = clock.now();
         let mut cache = self.decoder.cache();
-        self.compute(&prompt, &mut cache)?;
+        self.compute(&prompt, &mut cache)?.wait()?;
         Ok((cache, clock.since(start)))
     }
 
@@ -208,7 +209,9 @@ impl LanguageModel {
             let mut next: Vec<Next<'_>> =
                 caches.iter_mut().zip(tokens.chunks(1)).map(|(cache, tokens)| Next { tokens, cache }).collect();
             let x = self.decoder.forward(&mut next, &rows)?;
-            self.decoder.logits(&x)?;
+            if let Some(logits) = self.decoder.logits(&x)?.first() {
+                logits.wait()?;
+            }
         }
         Ok(clock.since(start))
     }
@@ -243,6 +246,40 @@ impl LanguageModel {
         let mix = |i: u64| (i ^ (seed << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (0..count as u64).map(|i| ((mix(i) ^ mix(i) >> 29) % vocabulary) as u32).collect()
     }
+}
+
+/// Bytes that are copied on a device for [`copy_bandwidth`], more than its caches hold.
+const COPIED: usize = 1 << 30;
+/// Rows and columns of the matrices that [`matmul_rate`] multiplies.
+const SIDE: usize = 8192;
+
+/// How many bytes a second a device moves when it copies, those read and those written counted.
+pub fn copy_bandwidth(device: &Device, clock: &Clock) -> Result<f64> {
+    let from = Tensor::ones(COPIED / size_of::<f32>(), DType::F32, &device.0)?;
+    let time = fastest(device, clock, &mut || from.copy())?;
+    Ok(2.0 * COPIED as f64 / time.0)
+}
+
+/// How many floating-point operations a second a device does when it multiplies large matrices in half precision.
+pub fn matmul_rate(device: &Device, clock: &Clock) -> Result<f64> {
+    let random = || Tensor::randn(0.0f32, 1.0, (SIDE, SIDE), &device.0)?.to_dtype(DType::F16);
+    let (a, b) = (random()?, random()?);
+    let time = fastest(device, clock, &mut || a.matmul(&b))?;
+    Ok(2.0 * (SIDE as f64).powi(3) / time.0)
+}
+
+fn fastest(device: &Device, clock: &Clock, step: &mut dyn FnMut() -> candle_core::Result<Tensor>) -> Result<Seconds> {
+    let mut times = Vec::with_capacity(READINGS);
+    // The first warms up.
+    for _ in 0..=READINGS {
+        device.0.synchronize()?;
+        let start = clock.now();
+        step()?;
+        device.0.synchronize()?;
+        times.push(clock.since(start));
+    }
+    let fastest = times.into_iter().skip(1).min_by(|a, b| a.0.total_cmp(&b.0));
+    fastest.filter(|time| time.0 > 0.0).context("a probe of the device took no time that can be measured")
 }
 
 /// Bytes of memory that are read for [`memory_bandwidth`], far more than caches hold.
@@ -286,8 +323,8 @@ for_each_isa! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::DeviceChoice;
     use crate::nn::testing::{Family, Stored, write_checkpoint};
-    use crate::nn::{Device, DeviceChoice};
 
     fn model() -> (tempfile::TempDir, LanguageModel) {
         model_of(Family::Qwen2)

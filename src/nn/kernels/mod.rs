@@ -14,6 +14,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod bench;
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code, reason = "launches kernels")]
+pub(crate) mod cuda;
 mod float;
 mod form;
 mod integers;
