@@ -1,8 +1,9 @@
-"""Compares what two devices compute of one model file: python3 devices.py LOGITS_PROGRAM MODEL.gguf [DEVICE]
+"""Compares what two devices compute of one model: python3 devices.py LOGITS_PROGRAM MODEL.gguf DEVICE [EXACT.gguf]
 
 Runs the example program `logits` on the CPU and on the device, and prints a line of Markdown: the lowest cosine of the last
 position's logits over ten prompts, how many prompts have the same greedy continuation of 32 tokens, and the perplexity of a
-text on both. Ends with 1 where a cosine is under 0.999 or the perplexities differ by more than 1 %.
+text on both. The CPU takes EXACT.gguf, where one is given (`single.py` writes it), so that the device is compared with arithmetic that
+rounds no inputs. Ends with 1 where a cosine is under 0.999 or the perplexities differ by more than 1 %.
 """
 
 import array
@@ -34,10 +35,10 @@ def text() -> str:
     return readme.read_text(encoding="utf-8")[:4000]
 
 
-def run(program: str, model: str, device: str, folder: pathlib.Path) -> tuple[dict, list[list[float]]]:
+def run(program: str, model: str, device: str, folder: pathlib.Path, name: str) -> tuple[dict, list[list[float]]]:
     request = folder / "request.json"
     request.write_text(json.dumps({"prompts": PROMPTS, "steps": STEPS, "text": text(), "context": 512}))
-    out = folder / device.replace(":", "-")
+    out = folder / name
     subprocess.run([program, model, str(request), str(out), device], check=True)
     told = json.loads(out.with_suffix(".json").read_text())
     numbers = array.array("f", out.with_suffix(".logits").read_bytes())
@@ -51,13 +52,16 @@ def cosine(a: list[float], b: list[float]) -> float:
 
 
 def main() -> int:
-    program, model = sys.argv[1:3]
-    device = sys.argv[3] if len(sys.argv) > 3 else "cuda"
+    program, model, device, *exact = sys.argv[1:]
+    sides = [("reference", exact[0] if exact else model, "cpu"), ("device", model, device)]
     with tempfile.TemporaryDirectory() as folder:
         (ours, ours_logits), (theirs, theirs_logits) = (
-            run(program, model, name, pathlib.Path(folder)) for name in ("cpu", device)
+            run(program, path, on, pathlib.Path(folder), name) for name, path, on in sides
         )
-    lowest = min(cosine(a, b) for a, b in zip(ours_logits, theirs_logits))
+    cosines = [cosine(a, b) for a, b in zip(ours_logits, theirs_logits)]
+    lowest = min(cosines)
+    for prompt, found in zip(ours["prompts"], cosines):
+        print(f"{len(prompt['tokens'])} tokens: {found:.6f}", file=sys.stderr)
     pairs = list(zip(ours["prompts"], theirs["prompts"]))
     same = sum(a["continuation"] == b["continuation"] for a, b in pairs)
     perplexities = [math.exp(-sum(told["logprobs"]) / len(told["logprobs"])) for told in (ours, theirs)]

@@ -22,6 +22,8 @@ pub(crate) struct Decoder {
     output: Linear,
     rope: Frequencies,
     local_rope: Option<Frequencies>,
+    #[cfg(feature = "cuda")]
+    graphs: super::kernels::cuda::Graphs,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Frequencies {
     fn at(&self, parts: &[Part<'_>], device: &Device) -> Result<Rotation> {
         let positions = parts.iter().flat_map(|part| part.cache.len()..part.cache.len() + part.rows);
         let rotation = Rotation::new(&self.values, self.magnitude, self.interleaved, positions);
-        if device.is_cpu() { Ok(rotation) } else { rotation.onto(device) }
+        if device.is_cpu() || device.is_cuda() { Ok(rotation) } else { rotation.onto(device) }
     }
 }
 
@@ -83,6 +85,9 @@ impl Decoder {
             .into_par_iter()
             .map(|index| Layer::load(file, &config, index, device))
             .collect::<Result<Vec<_>>>()?;
+        #[cfg(feature = "cuda")]
+        let quantised = output.is_quantised_on_cuda()
+            && layers.iter().all(|layer: &Layer| layer.matrices().into_iter().all(Linear::is_quantised_on_cuda));
         let local_rope = config.local_rope.as_ref().map(|rope| Frequencies::load(rope, file)).transpose()?;
         Ok(Self {
             embedding,
@@ -91,6 +96,8 @@ impl Decoder {
             output,
             rope: Frequencies::load(&config.rope, file)?,
             local_rope,
+            #[cfg(feature = "cuda")]
+            graphs: super::kernels::cuda::Graphs::new(quantised),
             device: device.clone(),
             config,
         })
@@ -104,14 +111,12 @@ impl Decoder {
 
     /// Bytes of the matrices that a token of decoding reads.
     pub(crate) fn weight_bytes(&self) -> u64 {
-        let of = |layer: &Layer| [&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down].map(Linear::bytes);
-        self.layers.iter().flat_map(of).sum::<u64>() + self.output.bytes()
+        self.layers.iter().flat_map(|layer| layer.matrices().map(Linear::bytes)).sum::<u64>() + self.output.bytes()
     }
 
     /// Weights of the matrices that every token of a prompt is multiplied with.
     pub(crate) fn layer_weights(&self) -> u64 {
-        let of = |layer: &Layer| [&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down].map(Linear::count);
-        self.layers.iter().flat_map(of).sum()
+        self.layers.iter().flat_map(|layer| layer.matrices().map(Linear::count)).sum()
     }
 
     /// Bytes of keys and values that a token at a position reads.
@@ -124,19 +129,88 @@ impl Decoder {
     /// Runs the next tokens of some sequences through all layers, after those that are cached, and caches them. Returns the
     /// last layer's output, normed, for the rows in `wanted`, which are counted over all sequences' tokens.
     pub(crate) fn forward(&self, sequences: &mut [Next<'_>], wanted: &[usize]) -> Result<Tensor> {
-        let config = &self.config;
+        let mut block = self.block(sequences)?;
+        let step = self.step(&block)?;
+        let normed = self.run(&mut block, step.as_ref(), wanted)?;
+        block.advance();
+        Ok(normed)
+    }
+
+    /// The logits of the rows in `wanted` of the sequences' next tokens, which are cached. Those of a device are valid until the
+    /// next call.
+    pub(crate) fn next(&self, sequences: &mut [Next<'_>], wanted: &[usize]) -> Result<Vec<Logits>> {
+        #[cfg(feature = "cuda")]
+        if let Some(logits) = self.replay(sequences, wanted)? {
+            return Ok(logits);
+        }
+        self.logits(&self.forward(sequences, wanted)?)
+    }
+
+    /// The logits of each row of [`Decoder::forward`]'s result.
+    pub(crate) fn logits(&self, normed: &Tensor) -> Result<Vec<Logits>> {
+        Logits::of_rows(&self.output(normed)?)
+    }
+
+    fn output(&self, normed: &Tensor) -> Result<Tensor> {
+        let logits = self.output.forward(normed)?;
+        Ok(match self.config.final_softcap {
+            None => logits,
+            Some(cap) => ((logits / cap)?.tanh()? * cap)?,
+        })
+    }
+
+    fn block<'a>(&self, sequences: &'a mut [Next<'_>]) -> Result<Block<'a>> {
         let tokens: Vec<u32> = sequences.iter().flat_map(|next| next.tokens).copied().collect();
-        if let Some(unknown) = tokens.iter().find(|&&id| id as usize >= config.vocabulary) {
-            crate::error::bail!("token id {unknown} is not in the vocabulary of {}", config.vocabulary);
+        if let Some(unknown) = tokens.iter().find(|&&id| id as usize >= self.config.vocabulary) {
+            crate::error::bail!("token id {unknown} is not in the vocabulary of {}", self.config.vocabulary);
         }
         let mut parts = Vec::with_capacity(sequences.len());
         for next in sequences {
             next.cache.reserve(next.cache.len() + next.tokens.len())?;
             parts.push(Part { rows: next.tokens.len(), cache: &mut *next.cache });
         }
-        let rotation = self.rope.at(&parts, &self.device)?;
-        let local_rotation = self.local_rope.as_ref().map(|rope| rope.at(&parts, &self.device)).transpose()?;
-        let mut x = self.embedding.rows(&tokens, &self.device)?;
+        let ropes = std::iter::once(&self.rope).chain(&self.local_rope);
+        let rotations = ropes.map(|rope| rope.at(&parts, &self.device)).collect::<Result<_>>()?;
+        Ok(Block { tokens, parts, rotations })
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "GPUs have steps")]
+    fn step(&self, _: &Block<'_>) -> Result<Option<ops::Step>> {
+        Ok(None)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn step(&self, block: &Block<'_>) -> Result<Option<ops::Step>> {
+        if !self.device.is_cuda() {
+            return Ok(None);
+        }
+        let (words, form) = block.words()?;
+        Ok(Some(ops::Step::new(&words, form, &self.device)?))
+    }
+
+    /// One token of each of a few sequences, as a recorded step.
+    #[cfg(feature = "cuda")]
+    fn replay(&self, sequences: &mut [Next<'_>], wanted: &[usize]) -> Result<Option<Vec<Logits>>> {
+        let one_each = sequences.iter().all(|next| next.tokens.len() == 1) && wanted.len() == sequences.len();
+        if !one_each || !self.graphs.fit(sequences.len()) || !self.device.is_cuda() {
+            return Ok(None);
+        }
+        let mut block = self.block(sequences)?;
+        let (words, form) = block.words()?;
+        let run = |step: &ops::Step, logits: &Tensor| -> Result<()> {
+            let normed = self.run(&mut block, Some(step), wanted)?;
+            Ok(logits.slice_set(&self.output(&normed)?, 0, 0)?)
+        };
+        let vocabulary = self.config.vocabulary;
+        let Some(logits) = self.graphs.replay((&words, &form), vocabulary, &self.device, run)? else { return Ok(None) };
+        block.advance();
+        Logits::of_rows(&logits).map(Some)
+    }
+
+    fn run(&self, block: &mut Block<'_>, step: Option<&ops::Step>, wanted: &[usize]) -> Result<Tensor> {
+        let config = &self.config;
+        let mut x = self.embedding.rows(&block.tokens, step, &self.device)?;
         if let Some(scale) = config.embedding_scale {
             x = (x * scale)?;
         }
@@ -146,11 +220,7 @@ impl Decoder {
             None => crate::error::bail!("a decoder without layers computes nothing"),
         };
         for (index, layer) in self.layers.iter().enumerate() {
-            let rotation = match &local_rotation {
-                Some(local) if layer.window.is_some() => local,
-                _ => &rotation,
-            };
-            let mut mixed = layer.attention(&normed, config, index, rotation, &mut parts)?;
+            let mut mixed = layer.attention(&normed, config, index, step, block)?;
             if index + 1 == self.layers.len() {
                 // Nothing comes after this but what was asked for.
                 if wanted.is_empty() {
@@ -163,20 +233,29 @@ impl Decoder {
             let next = self.layers.get(index + 1).map_or(&self.norm, |next| &next.attention_norm);
             (x, normed) = ops::add_norm(&x, &layer.feed_forward(&normed, config)?, next, eps)?;
         }
-        for part in parts {
-            part.cache.advance(part.rows);
-        }
         Ok(normed)
     }
+}
 
-    /// The logits of each row of [`Decoder::forward`]'s result.
-    pub(crate) fn logits(&self, normed: &Tensor) -> Result<Vec<Logits>> {
-        let logits = self.output.forward(normed)?;
-        let logits = match self.config.final_softcap {
-            None => logits,
-            Some(cap) => ((logits / cap)?.tanh()? * cap)?,
-        };
-        Logits::of_rows(&logits)
+/// The next tokens of some sequences, and what is the same for all layers.
+struct Block<'a> {
+    tokens: Vec<u32>,
+    parts: Vec<Part<'a>>,
+    /// Of the layers that see everything, then of those with a window, where theirs differs.
+    rotations: Vec<Rotation>,
+}
+
+impl Block<'_> {
+    #[cfg(feature = "cuda")]
+    fn words(&self) -> Result<(Vec<u32>, super::kernels::cuda::Form)> {
+        super::kernels::cuda::words(&self.tokens, &self.parts, &self.rotations)
+    }
+
+    /// Counts the rows, which every layer has cached.
+    fn advance(self) {
+        for part in self.parts {
+            part.cache.advance(part.rows);
+        }
     }
 }
 
@@ -254,18 +333,24 @@ impl Layer {
         })
     }
 
+    fn matrices(&self) -> [&Linear; 4] {
+        [&self.qkv, &self.attention_output, &self.gate_up, &self.down]
+    }
+
     /// What the rows' heads take from the cached values.
     fn attention(
         &self,
         normed: &Tensor,
         config: &Config,
         layer: usize,
-        rotation: &Rotation,
-        parts: &mut [Part<'_>],
+        step: Option<&ops::Step>,
+        block: &mut Block<'_>,
     ) -> Result<Tensor> {
         let &Config { heads, kv_heads, head_dim, norm_eps, .. } = config;
+        let (projected, bias) = self.qkv.forward_apart(normed)?;
         let attention = Attention {
             layer,
+            bias,
             heads,
             kv_heads,
             head_dim,
@@ -273,12 +358,13 @@ impl Layer {
             k_norm: self.k_norm.as_ref(),
             norm_eps,
             scale: config.attention_scale as f32,
-            rotation,
+            rotations: &block.rotations,
+            rotation: if self.window.is_some() { block.rotations.len() - 1 } else { 0 },
+            step,
             window: self.window,
             softcap: config.attention_softcap,
         };
-        ops::attention(&self.qkv.forward(normed)?, &attention, parts)
-            .with_context(|| format!("attention of layer {layer}"))
+        ops::attention(&projected, &attention, &mut block.parts).with_context(|| format!("attention of layer {layer}"))
     }
 
     fn after_attention(&self, mixed: &Tensor, config: &Config) -> Result<Tensor> {

@@ -42,7 +42,7 @@ fn gguf(bytes: &[u8]) -> Result<Config> {
             // All of it is packed, and the first and the last row are turned into numbers again.
             [rows, _] => {
                 let ends = [0, u32::try_from(rows - 1)?];
-                Embedding::load(source, name, &Device::Cpu)?.rows(&ends, &Device::Cpu)?;
+                Embedding::load(source, name, &Device::Cpu)?.rows(&ends, None, &Device::Cpu)?;
             }
             [length] => {
                 load_vector(source, name, length, &Device::Cpu)?;

@@ -136,7 +136,9 @@ fn next_look(left: usize) -> usize {
 /// Tokens of a prompt that are computed at once: on the CPU as many as its caches hold, on others as many as pay for the
 /// launches and for widening the weights.
 pub(super) const CHUNK: usize = 128;
-const CHUNK_ON_DEVICE: usize = 1024;
+const CHUNK_ON_DEVICE: usize = 2048;
+/// On devices the scores of a chunk stand side by side, for each row of it and each position: so many at most for each head.
+const MOST_SCORES: usize = 1 << 23;
 
 impl LanguageModel {
     /// Generates from a prompt. `on_token` sees each token as it comes. A prompt that does not leave room for one token
@@ -200,8 +202,7 @@ impl LanguageModel {
                 first += sequence.next.len();
             }
             let mut next: Vec<Next<'_>> = running.iter_mut().map(Sequence::next).collect();
-            let x = self.decoder.forward(&mut next, &rows)?;
-            let mut logits = self.decoder.logits(&x)?.into_iter();
+            let mut logits = self.decoder.next(&mut next, &rows)?.into_iter();
             for sequence in &mut running {
                 sequence.accept(self, &mut logits, clock, on_token)?;
             }
@@ -245,7 +246,9 @@ impl LanguageModel {
     /// Computes tokens after those that are cached, a chunk at a time. Returns the logits of the last.
     pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Logits> {
         cache.reserve(cache.len() + tokens.len())?;
-        let chunk = if cache.shape().device.is_cpu() { CHUNK } else { CHUNK_ON_DEVICE };
+        let positions = cache.len() + tokens.len();
+        let on_device = (MOST_SCORES / positions.max(1)).clamp(CHUNK, CHUNK_ON_DEVICE);
+        let chunk = if cache.shape().device.is_cpu() { CHUNK } else { on_device };
         let mut left = tokens;
         loop {
             let (tokens, later) = left.split_at(chunk.min(left.len()));

@@ -140,6 +140,15 @@ impl KvCache {
         Ok(())
     }
 
+    /// On a device: all keys and values, where there is room for any.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn kept(&self) -> Option<&Tensor> {
+        match &self.store {
+            Store::Device(kept) => kept.as_ref(),
+            Store::Cpu(_) => None,
+        }
+    }
+
     /// On a device: the keys and the values of a layer, each `[kv_heads, capacity, head_dim]`.
     pub(crate) fn layer(&self, layer: usize) -> Result<(Tensor, Tensor)> {
         let Store::Device(Some(kept)) = &self.store else { bail!("the cache has no room on a device") };

@@ -6,6 +6,7 @@
 #[cfg(feature = "cuda")]
 use super::kernels::cuda;
 use super::kernels::{Floats, Form, Isa, Matrix, Packed, multiply};
+use super::ops::Step;
 use super::source::Source;
 use crate::error::{Context, Result, ensure};
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
@@ -60,7 +61,20 @@ impl Linear {
 
     /// `[rows, outputs]` from `[rows, inputs]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let result = match &self.weights {
+        let result = self.product(x)?;
+        Ok(match &self.bias {
+            None => result,
+            Some(bias) => result.broadcast_add(bias)?,
+        })
+    }
+
+    /// As [`Linear::forward`], with a bias apart where the device's next step adds it.
+    pub(crate) fn forward_apart(&self, x: &Tensor) -> Result<(Tensor, Option<&Tensor>)> {
+        if x.device().is_cuda() { Ok((self.product(x)?, self.bias.as_ref())) } else { Ok((self.forward(x)?, None)) }
+    }
+
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match &self.weights {
             Weights::Cpu(matrices) => x.apply_op1_no_bwd(&Multiply { matrices, inputs: self.inputs })?,
             #[cfg(feature = "cuda")]
             Weights::Cuda(matrices) => matrices.forward(x)?,
@@ -71,11 +85,13 @@ impl Linear {
                     several => Tensor::cat(several, 1)?,
                 }
             }
-        };
-        Ok(match &self.bias {
-            None => result,
-            Some(bias) => result.broadcast_add(bias)?,
         })
+    }
+
+    /// Whether all of it lies quantised on an NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_quantised_on_cuda(&self) -> bool {
+        matches!(&self.weights, Weights::Cuda(matrices) if matrices.is_quantised())
     }
 
     /// How many weights there are.
@@ -106,8 +122,10 @@ impl Weights {
         }
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
-            let load = |name: &&str| load_cuda(file, name, device);
-            let parts = names.iter().map(load).collect::<Result<_>>()?;
+            let kind = |name: &str| file.tensor(name).map(|entry| entry.kind);
+            // Neighbours of one type are one matrix: one launch for all.
+            let runs = names.chunk_by(|a, b| kind(a).ok() == kind(b).ok());
+            let parts = runs.map(|names| load_cuda(file, names, inputs, device)).collect::<Result<_>>()?;
             return Ok(Self::Cuda(Arc::new(cuda::Matrices::new(parts, inputs)?)));
         }
         let _ = inputs;
@@ -118,15 +136,25 @@ impl Weights {
 
 /// Quantised weights as the file has them, others in their own precision.
 #[cfg(feature = "cuda")]
-fn load_cuda(file: &Source, name: &str, device: &Device) -> Result<cuda::Weights> {
-    let kind = match file.tensor(name)?.kind {
+fn load_cuda(file: &Source, names: &[&str], inputs: usize, device: &Device) -> Result<cuda::Weights> {
+    let (mut bytes, mut elements) = (Vec::new(), 0);
+    let mut kind = GgmlDType::F32;
+    for name in names {
+        let entry = file.tensor(name)?;
+        (kind, elements) = (entry.kind, elements + entry.elements() as usize);
+        bytes.append(&mut file.read(name)?);
+    }
+    let shape = (elements / inputs.max(1), inputs);
+    let load = |device: &Device| -> Result<QTensor> {
+        Ok(QTensor::new(QStorage::from_data(Cow::Borrowed(&bytes), device, kind)?, shape)?)
+    };
+    let float = match kind {
         GgmlDType::F32 => DType::F32,
         GgmlDType::F16 => DType::F16,
         GgmlDType::BF16 => DType::BF16,
-        _ => return Ok(cuda::Weights::Quantised(load_tensor(file, name, device)?)),
+        _ => return Ok(cuda::Weights::Quantised(Box::new(load(device)?))),
     };
-    let values = load_tensor(file, name, &Device::Cpu)?.dequantize(&Device::Cpu)?;
-    Ok(cuda::Weights::Float(values.to_dtype(kind)?.to_device(device)?))
+    Ok(cuda::Weights::Float(load(&Device::Cpu)?.dequantize(&Device::Cpu)?.to_dtype(float)?.to_device(device)?))
 }
 
 fn device_bytes(part: &QMatMul) -> u64 {
@@ -174,8 +202,9 @@ impl Embedding {
         Ok(Self { weights, width })
     }
 
-    /// `[tokens, width]`.
-    pub(crate) fn rows(&self, tokens: &[u32], device: &Device) -> Result<Tensor> {
+    /// `[tokens, width]`; a step on an NVIDIA GPU has the tokens there.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "NVIDIA's GPUs read the step"))]
+    pub(crate) fn rows(&self, tokens: &[u32], step: Option<&Step>, device: &Device) -> Result<Tensor> {
         match &self.weights {
             Weights::Cpu(matrices) => {
                 let table = matrices.first().context("an embedding without a table")?;
@@ -187,7 +216,10 @@ impl Embedding {
                 Ok(Tensor::from_vec(rows, (tokens.len(), self.width), device)?)
             }
             #[cfg(feature = "cuda")]
-            Weights::Cuda(matrices) => matrices.rows(&Tensor::new(tokens, device)?),
+            Weights::Cuda(matrices) => match step {
+                Some(step) => matrices.rows(&step.tokens()?),
+                None => matrices.rows(&Tensor::new(tokens, device)?),
+            },
             Weights::Device(tables) => {
                 let table = tables.first().context("an embedding without a table")?;
                 Ok(table.embedding(&Tensor::new(tokens, device)?)?.to_dtype(DType::F32)?)

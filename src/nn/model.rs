@@ -9,6 +9,7 @@ use super::prefix::PrefixStore;
 use super::tokenizer::TextTokenizer;
 use super::vocabulary::Vocabulary;
 use crate::error::{Context, Result, usage};
+use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +70,7 @@ impl LanguageModel {
     /// Loads a GGUF file, or a folder with a `config.json`, a `tokenizer.json` and safetensors.
     pub fn load(path: &Path, device: &Device, options: &LoadOptions) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
+        fits(device, checkpoint.source().file_bytes(), path)?;
         let (decoder, vocabulary) = rayon::join(
             || Decoder::load(checkpoint.config()?, checkpoint.source(), &device.0),
             || checkpoint.vocabulary(),
@@ -161,6 +163,19 @@ impl LanguageModel {
     pub fn tokenize_text(&self, text: &str) -> Result<Vec<u32>> {
         self.vocabulary.tokenizer.encode(text, false)
     }
+}
+
+/// Refuses weights that a GPU has no memory for, before they are read.
+fn fits(device: &Device, needed: u64, path: &Path) -> Result<()> {
+    let Some((free, all)) = device.memory()?.filter(|&(free, _)| needed > free) else { return Ok(()) };
+    Err(usage(format!(
+        "the weights of {} take {}, and {} has {} of its {} free: use a smaller model or quantisation, or --device cpu",
+        path.display(),
+        Bytes(needed),
+        device.name(),
+        Bytes(free),
+        Bytes(all)
+    )))
 }
 
 fn prefix_store(decoder: &Decoder, bytes: usize) -> PrefixStore {

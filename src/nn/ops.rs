@@ -102,6 +102,12 @@ impl Rotation {
         }
     }
 
+    /// For each position and pair, cosine then sine.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn turns(&self) -> &[(f32, f32)] {
+        &self.turns
+    }
+
     /// How many pairs of a head are turned, and whether the two of a pair stand side by side.
     #[cfg(feature = "cuda")]
     pub(crate) fn form(&self) -> (usize, bool) {
@@ -144,10 +150,20 @@ pub(crate) struct HeadNorm {
     pub(crate) tensor: Tensor,
 }
 
+/// The numbers of a step that GPUs have, others not.
+#[cfg(feature = "cuda")]
+pub(crate) use kernels::cuda::Step;
+#[cfg(not(feature = "cuda"))]
+#[derive(Debug)]
+pub(crate) enum Step {}
+
 /// What attention does with the rows of a projection, which hold the query heads, then the key heads, then the value heads.
 #[derive(Debug)]
 pub(crate) struct Attention<'a> {
     pub(crate) layer: usize,
+    /// What is still to be added to the projection, on NVIDIA's GPUs.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "NVIDIA's GPUs read it"))]
+    pub(crate) bias: Option<&'a Tensor>,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
@@ -156,7 +172,12 @@ pub(crate) struct Attention<'a> {
     pub(crate) norm_eps: f32,
     /// What queries are multiplied by.
     pub(crate) scale: f32,
-    pub(crate) rotation: &'a Rotation,
+    pub(crate) rotations: &'a [Rotation],
+    /// Which of them is meant.
+    pub(crate) rotation: usize,
+    /// The step's numbers on an NVIDIA GPU.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "NVIDIA's GPUs read it"))]
+    pub(crate) step: Option<&'a Step>,
     pub(crate) window: Option<usize>,
     pub(crate) softcap: Option<f64>,
 }
@@ -191,6 +212,10 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Pa
 }
 
 impl Attention<'_> {
+    pub(crate) fn rotation(&self) -> &Rotation {
+        &self.rotations[self.rotation]
+    }
+
     pub(crate) fn width(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }
@@ -223,7 +248,7 @@ fn attention_on_cpu(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'
                 let (head, row) = (index / part.rows, index % part.rows);
                 out.copy_from_slice(attention.head(&own[row * width..], head));
                 let norm = attention.q_norm.map(|norm| (norm.values.as_slice(), norm_eps));
-                finish_head(isa, norm, attention.rotation, first + row, attention.scale, out);
+                finish_head(isa, norm, attention.rotation(), first + row, attention.scale, out);
             }
         });
         let start = part.cache.len() % PAGE;
@@ -242,7 +267,7 @@ fn attention_on_cpu(qkv: &Tensor, attention: &Attention<'_>, parts: &mut [Part<'
                 for head in 0..kv_heads {
                     key.copy_from_slice(attention.head(own, heads + head));
                     let norm = attention.k_norm.map(|norm| (norm.values.as_slice(), norm_eps));
-                    finish_head(isa, norm, attention.rotation, first + row, 1.0, &mut key);
+                    finish_head(isa, norm, attention.rotation(), first + row, 1.0, &mut key);
                     page.write(layer, head, position % PAGE, &key, attention.head(own, heads + kv_heads + head));
                 }
             }
@@ -271,8 +296,8 @@ fn attention_composed(qkv: &Tensor, a: &Attention<'_>, first: usize, cache: &KvC
         }
         Ok(heads.transpose(0, 1)?.contiguous()?)
     };
-    let queries = a.rotation.turn_tensor(&split(0, a.heads, a.q_norm)?, first)?;
-    let keys = a.rotation.turn_tensor(&split(a.heads, a.kv_heads, a.k_norm)?, first)?;
+    let queries = a.rotation().turn_tensor(&split(0, a.heads, a.q_norm)?, first)?;
+    let keys = a.rotation().turn_tensor(&split(a.heads, a.kv_heads, a.k_norm)?, first)?;
     let values = split(a.heads + a.kv_heads, a.kv_heads, None)?;
     let sight = a.sight(rows, cache);
     cache.write(a.layer, &keys, &values)?;
@@ -512,6 +537,7 @@ mod tests {
             let norm = norm.then_some(&weights);
             let attend = Attention {
                 layer: 0,
+                bias: None,
                 heads,
                 kv_heads,
                 head_dim,
@@ -519,7 +545,9 @@ mod tests {
                 k_norm: norm,
                 norm_eps: 1e-6,
                 scale: 0.1,
-                rotation: &rotation,
+                rotations: &[rotation],
+                rotation: 0,
+                step: None,
                 window,
                 softcap,
             };
@@ -531,7 +559,7 @@ mod tests {
             attention(&earlier, &attend, &mut [Part { rows: before, cache: &mut cache }]).expect("attended");
             cache.advance(before);
             let later_rotation = Rotation::new(&frequencies, 1.25, interleaved, before..before + rows);
-            let attend = Attention { rotation: &later_rotation, ..attend };
+            let attend = Attention { rotations: &[later_rotation], ..attend };
             let ours = attention(&later, &attend, &mut [Part { rows, cache: &mut cache }]).expect("attended");
             assert_close(&ours, &expected);
         }

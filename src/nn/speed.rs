@@ -208,8 +208,7 @@ impl LanguageModel {
         for tokens in tokens.chunks(caches.len()) {
             let mut next: Vec<Next<'_>> =
                 caches.iter_mut().zip(tokens.chunks(1)).map(|(cache, tokens)| Next { tokens, cache }).collect();
-            let x = self.decoder.forward(&mut next, &rows)?;
-            if let Some(logits) = self.decoder.logits(&x)?.first() {
+            if let Some(logits) = self.decoder.next(&mut next, &rows)?.first() {
                 logits.wait()?;
             }
         }

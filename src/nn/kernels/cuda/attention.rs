@@ -1,5 +1,7 @@
 //! Attention on the GPU.
 
+use super::rounded::{self, filled};
+use super::step::{SPAN, Step};
 use super::{address, cuda, launch, unfilled};
 use crate::error::{Context, Result, bail, ensure};
 use crate::nn::ops::{Attention, Part};
@@ -7,35 +9,20 @@ use candle_core::cuda::CudaDevice;
 use candle_core::cuda::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Tensor};
 
-/// Sequences of one launch, as in `kernels.cu`.
-const PARTS: usize = 16;
 /// More rows than this of one sequence are multiplied as matrices.
 const FEW: usize = 8;
-/// Positions that one block sees: few enough to occupy the GPU, enough to be worth the merging.
-const SPAN: usize = 64;
+/// Shared memory that every GPU gives a block.
+const SHARED: usize = 48 << 10;
+/// Threads of a block of `attend`.
+const THREADS: usize = 256;
+/// Query heads that may share a key: as many as `attend` has code for.
+const MOST_SHARING: usize = 16;
 
 /// As in `kernels.cu`.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Rows {
-    keys: u64,
-    values: u64,
-    first: i32,
-    rows: i32,
-    length: i32,
-    capacity: i32,
-}
-
-/// As in `kernels.cu`.
-#[repr(C)]
-struct Parts {
-    part: [Rows; PARTS],
-    count: i32,
-}
-
-/// As in `kernels.cu`.
-#[repr(C)]
+#[expect(clippy::struct_field_names, reason = "the kernels' names")]
 struct Heads {
+    layer: i32,
     heads: i32,
     kv_heads: i32,
     head_dim: i32,
@@ -47,19 +34,18 @@ struct Heads {
     softcap: f32,
 }
 
-// SAFETY: plain numbers, laid out as the structures of the same names in `kernels.cu`.
-unsafe impl DeviceRepr for Parts {}
-// SAFETY: as above.
+// SAFETY: plain numbers, laid out as the structure of the same name in `kernels.cu`.
 unsafe impl DeviceRepr for Heads {}
 
 /// Caches the keys and values of a projection's rows, and lets each row attend to what its sequence has cached:
 /// `[rows, heads * head_dim]` from `[rows, (heads + 2 * kv_heads) * head_dim]`.
-pub(crate) fn attention(qkv: &Tensor, a: &Attention<'_>, parts: &mut [Part<'_>]) -> Result<Tensor> {
-    let device = cuda(qkv.device())?;
-    let rows: usize = parts.iter().map(|part| part.rows).sum();
+pub(crate) fn attention(qkv: &Tensor, a: &Attention<'_>, parts: &[Part<'_>]) -> Result<Tensor> {
+    let Some(step) = a.step else { bail!("a step on the GPU lacks its numbers") };
+    let rows = step.row_count();
     ensure!(qkv.dims() == [rows, a.width()], "{:?} is no projection of {rows} rows", qkv.dims());
-    let (pairs, interleaved) = a.rotation.form();
+    let (pairs, interleaved) = a.rotation().form();
     let heads = Heads {
+        layer: a.layer as i32,
         heads: a.heads as i32,
         kv_heads: a.kv_heads as i32,
         head_dim: a.head_dim as i32,
@@ -70,158 +56,138 @@ pub(crate) fn attention(qkv: &Tensor, a: &Attention<'_>, parts: &mut [Part<'_>])
         window: a.window.unwrap_or(0) as i32,
         softcap: a.softcap.unwrap_or(0.0) as f32,
     };
-    let queries = unfilled((rows, a.heads * a.head_dim), DType::F32, qkv.device())?;
-    let mixed = unfilled((rows, a.heads * a.head_dim), DType::F32, qkv.device())?;
-    let mut first = 0;
+    let shape = (rows, a.heads * a.head_dim);
+    let all = Rows {
+        device: cuda(qkv.device())?,
+        step,
+        a,
+        heads: &heads,
+        queries: &unfilled(shape, DType::F32, qkv.device())?,
+        mixed: &unfilled(shape, DType::F32, qkv.device())?,
+    };
+    let (mut sequence, mut first) = (0, 0);
     // A run of sequences with few rows each, or one with many.
-    for run in parts.chunk_by_mut(|a, b| a.rows <= FEW && b.rows <= FEW) {
-        for run in run.chunks_mut(PARTS) {
-            let run = Run::new(run, a.layer, first)?;
-            first += run.rows;
-            run.finish_heads(device, qkv, a, &heads, &queries)?;
-            if run.most <= FEW {
-                run.attend(device, a, &heads, &queries, &mixed)?;
-            } else {
-                run.attend_many(device, a, &heads, &queries, &mixed)?;
-            }
+    for run in parts.chunk_by(|a, b| a.rows <= FEW && b.rows <= FEW) {
+        let place = Place { sequence, count: run.len(), first, rows: run.iter().map(|part| part.rows).sum() };
+        all.finish_heads(qkv, &place)?;
+        match run {
+            [one] if one.rows > FEW => all.attend_many(one, &place)?,
+            _ => all.attend(&place)?,
         }
+        sequence += place.count;
+        first += place.rows;
     }
-    Ok(mixed)
+    Ok(all.mixed.clone())
 }
 
-/// Neighbouring sequences of a batch.
-struct Run {
-    parts: Parts,
-    /// The layer's keys and values of the first.
-    cache: (Tensor, Tensor),
-    /// The first row, their number, and that of the sequence with the most.
+/// Neighbouring sequences of a step, and their rows.
+struct Place {
+    sequence: usize,
+    count: usize,
     first: usize,
     rows: usize,
-    most: usize,
-    /// Positions that a row of them sees, at most and without a window.
-    longest: usize,
-    /// Positions cached of the first.
-    length: usize,
 }
 
-impl Run {
-    fn new(run: &[Part<'_>], layer: usize, first: usize) -> Result<Self> {
-        let mut parts = Parts { part: [Rows::default(); PARTS], count: run.len() as i32 };
-        let mut rows = 0;
-        for (part, place) in run.iter().zip(&mut parts.part) {
-            let (keys, values) = part.cache.layer(layer)?;
-            let capacity = keys.dim(1)?;
-            ensure!(
-                part.cache.len() + part.rows <= capacity,
-                "the key-value cache has no room for {} positions",
-                part.rows
-            );
-            *place = Rows {
-                keys: address::<f32>(&keys)?,
-                values: address::<f32>(&values)?,
-                first: (first + rows) as i32,
-                rows: part.rows as i32,
-                length: part.cache.len() as i32,
-                capacity: capacity as i32,
-            };
-            rows += part.rows;
-        }
-        let Some(one) = run.first() else { bail!("no sequence to attend") };
-        Ok(Self {
-            parts,
-            cache: one.cache.layer(layer)?,
-            first,
-            rows,
-            most: run.iter().map(|part| part.rows).max().unwrap_or(0),
-            longest: run.iter().map(|part| part.cache.len() + part.rows).max().unwrap_or(0),
-            length: one.cache.len(),
-        })
-    }
+/// What the launches of a layer share.
+struct Rows<'a> {
+    device: &'a CudaDevice,
+    step: &'a Step,
+    a: &'a Attention<'a>,
+    heads: &'a Heads,
+    queries: &'a Tensor,
+    mixed: &'a Tensor,
+}
 
-    fn finish_heads(
-        &self,
-        device: &CudaDevice,
-        qkv: &Tensor,
-        a: &Attention<'_>,
-        heads: &Heads,
-        queries: &Tensor,
-    ) -> Result<()> {
-        let (cosines, sines) = a.rotation.on_device()?;
+impl Rows<'_> {
+    fn finish_heads(&self, qkv: &Tensor, place: &Place) -> Result<()> {
+        let a = self.a;
+        let (cosines, sines) = self.step.rotation(a.rotation)?;
         let norm = |norm: Option<&Tensor>| norm.map_or(Ok(0), address::<f32>);
-        let (from, to) = (address::<f32>(qkv)?, address::<f32>(queries)?);
-        let (cosines, sines) = (address::<f32>(cosines)?, address::<f32>(sines)?);
+        let bias = norm(a.bias)?;
+        let (from, to) = (address::<f32>(qkv)?, address::<f32>(self.queries)?);
         let (q_norm, k_norm) = (norm(a.q_norm.map(|norm| &norm.tensor))?, norm(a.k_norm.map(|norm| &norm.tensor))?);
-        let grid = (self.rows as u32, (a.heads + 2 * a.kv_heads) as u32, 1);
+        let (parts, count) = (self.step.sequences(place.sequence)?, place.count as i32);
+        let grid = (place.rows as u32, (a.heads + 2 * a.kv_heads) as u32, 1);
         let shared = (a.head_dim * size_of::<f32>()) as u32;
         launch!(
-            device,
+            self.device,
             "finish_heads",
             grid,
             32,
             shared,
             &from,
+            &bias,
             &cosines,
             &sines,
             &q_norm,
             &k_norm,
             &to,
-            &self.parts,
-            heads
+            &parts,
+            &count,
+            self.heads
         );
         Ok(())
     }
 
     /// Every row alone, its positions split over the GPU.
-    fn attend(
-        &self,
-        device: &CudaDevice,
-        a: &Attention<'_>,
-        heads: &Heads,
-        queries: &Tensor,
-        mixed: &Tensor,
-    ) -> Result<()> {
-        let seen = a.window.map_or(self.longest, |window| window.min(self.longest));
-        let spans = seen.div_ceil(SPAN);
+    fn attend(&self, place: &Place) -> Result<()> {
+        let a = self.a;
+        let spans = self.step.spans(a.window);
         let group = a.heads / a.kv_heads;
-        let sums = unfilled((self.rows, a.heads, spans, a.head_dim), DType::F32, mixed.device())?;
-        let weights = unfilled((self.rows, a.heads, spans, 2), DType::F32, mixed.device())?;
-        let shared = group * (a.head_dim + SPAN) * size_of::<f32>();
-        ensure!(shared <= 48 << 10, "{group} query heads of {} share a key: too many for the GPU's kernel", a.head_dim);
-        let (from, sums, weights) = (address::<f32>(queries)?, address::<f32>(&sums)?, address::<f32>(&weights)?);
-        let span = SPAN as i32;
-        let grid = (spans as u32, a.kv_heads as u32, self.rows as u32);
-        launch!(device, "attend", grid, 128, shared as u32, &from, &sums, &weights, &self.parts, heads, &span);
-        let to = address::<f32>(mixed)? + (self.first * a.heads * a.head_dim * size_of::<f32>()) as u64;
-        let (spans, head_count, dim) = (spans as i32, a.heads as i32, a.head_dim as i32);
-        let grid = (a.heads as u32, self.rows as u32, 1);
-        launch!(device, "merge", grid, 128, 0, &sums, &weights, &to, &spans, &head_count, &dim);
+        let device = self.mixed.device();
+        let sums = unfilled((place.rows, a.heads, spans, a.head_dim), DType::F32, device)?;
+        let weights = unfilled((place.rows, a.heads, spans, 2), DType::F32, device)?;
+        let shared = group * (a.head_dim + SPAN + a.head_dim.max(THREADS)) * size_of::<f32>();
+        ensure!(
+            shared <= SHARED && group <= MOST_SHARING,
+            "{group} query heads of {} share a key: too many for the GPU's kernel",
+            a.head_dim
+        );
+        let (from, sums, weights) = (address::<f32>(self.queries)?, address::<f32>(&sums)?, address::<f32>(&weights)?);
+        let (parts, count, span) = (self.step.sequences(place.sequence)?, place.count as i32, SPAN as i32);
+        let grid = (spans as u32, a.kv_heads as u32, place.rows as u32);
+        launch!(
+            self.device,
+            "attend",
+            grid,
+            THREADS as u32,
+            shared as u32,
+            &from,
+            &sums,
+            &weights,
+            &parts,
+            &count,
+            self.heads,
+            &span
+        );
+        let to = address::<f32>(self.mixed)? + (place.first * a.heads * a.head_dim * size_of::<f32>()) as u64;
+        // Rounded in blocks of 32, which must not cross heads, and only where these rows are all there are.
+        let whole = place.rows == self.step.row_count() && a.head_dim.is_multiple_of(32);
+        let rounded = if whole { rounded::place(self.mixed)? } else { 0 };
+        let (count, dim, filled) = (spans as i32, a.head_dim as i32, filled(a.heads * a.head_dim) as i32);
+        let (grid, shared) = ((a.heads as u32, place.rows as u32, 1), (spans * size_of::<f32>()) as u32);
+        launch!(self.device, "merge", grid, 128, shared, &sums, &weights, &to, &rounded, &count, &dim, &filled);
         Ok(())
     }
 
     /// The rows of one sequence at once, as matrices.
-    fn attend_many(
-        &self,
-        device: &CudaDevice,
-        a: &Attention<'_>,
-        heads: &Heads,
-        queries: &Tensor,
-        mixed: &Tensor,
-    ) -> Result<()> {
-        let (rows, group) = (self.rows, a.heads / a.kv_heads);
-        let end = self.length + rows;
-        let from = a.window.map_or(0, |window| (self.length + 1).saturating_sub(window));
-        let columns = end - from;
-        let (keys, values) = (self.cache.0.narrow(1, from, columns)?, self.cache.1.narrow(1, from, columns)?);
+    fn attend_many(&self, part: &Part<'_>, place: &Place) -> Result<()> {
+        let a = self.a;
+        let (rows, group, length) = (place.rows, a.heads / a.kv_heads, part.cache.len());
+        let from = a.window.map_or(0, |window| (length + 1).saturating_sub(window));
+        let columns = length + rows - from;
+        let (keys, values) = part.cache.layer(a.layer)?;
+        let (keys, values) = (keys.narrow(1, from, columns)?, values.narrow(1, from, columns)?);
         // The queries of a group share their keys: they are one taller matrix, and no key is repeated.
-        let queries = queries.narrow(0, self.first, rows)?.reshape((a.kv_heads, group * rows, a.head_dim))?;
+        let queries = self.queries.narrow(0, place.first, rows)?.reshape((a.kv_heads, group * rows, a.head_dim))?;
         let scores = queries.matmul(&keys.t()?)?;
-        let (place, width) = (address::<f32>(&scores)?, columns as i32);
-        let (first, position) = (from as i32, self.length as i32);
+        let (to, width) = (address::<f32>(&scores)?, columns as i32);
+        let (first, position) = (from as i32, length as i32);
         let grid = (rows as u32, a.heads as u32, 1);
-        launch!(device, "softmax_seen", grid, 256, 0, &place, &width, &first, &position, heads);
+        launch!(self.device, "softmax_seen", grid, 256, 0, &to, &width, &first, &position, self.heads);
         let found = scores.matmul(&values)?.reshape((a.heads, rows, a.head_dim))?;
         let found = found.transpose(0, 1)?.contiguous()?.reshape((rows, a.heads * a.head_dim))?;
-        mixed.slice_set(&found, 0, self.first)?;
+        self.mixed.slice_set(&found, 0, place.first)?;
         Ok(())
     }
 }

@@ -6,24 +6,19 @@
 #include <cuda_fp16.h>
 #include <stdint.h>
 
-// One sequence of a batch. Its cache holds `length` positions before these rows; keys and values are
-// [kv_heads, capacity, head_dim]. Its queries are [heads, rows, head_dim], from row `first` of the batch on.
+// One sequence of a batch. Its cache holds `length` positions before these rows: for each layer the keys of all heads, then
+// the values of all heads, each head's [capacity, head_dim]. Its queries are [heads, rows, head_dim], from row `first` of the
+// batch on. As `Step` in step.rs writes it.
 struct Part {
-    float *keys;
-    float *values;
+    float *kept;
     int first;
     int rows;
     int length;
     int capacity;
 };
 
-// As many as `PARTS` in attention.rs.
-struct Parts {
-    Part part[16];
-    int count;
-};
-
 struct Heads {
+    int layer;
     int heads;
     int kv_heads;
     int head_dim;
@@ -38,12 +33,17 @@ struct Heads {
     float softcap;
 };
 
-__device__ const Part &part_of(const Parts &parts, int row) {
+__device__ Part part_of(const Part *parts, int count, int row) {
     int index = 0;
-    while (index + 1 < parts.count && row >= parts.part[index + 1].first) {
+    while (index + 1 < count && row >= parts[index + 1].first) {
         index++;
     }
-    return parts.part[index];
+    return parts[index];
+}
+
+// Where a head's keys or values begin.
+__device__ float *kept_of(const Part &part, const Heads &h, bool values, int kv_head) {
+    return part.kept + ((size_t)(2 * h.layer + values) * h.kv_heads + kv_head) * part.capacity * h.head_dim;
 }
 
 __device__ float sum_of_warp(float value) {
@@ -80,6 +80,20 @@ __device__ float of_block(float value, float neutral, float *scratch) {
     return value;
 }
 
+// A warp's 32 numbers as a block of candle's kernels for vectors: scale and sum in half precision, then eight bits each. The sum is
+// that of the rounded numbers: weights that are stored without sign subtract it, and what rounding changed must cancel there.
+__device__ void round_block(uint8_t *rounded, size_t block, float value) {
+    const int lane = threadIdx.x % 32;
+    const float scale = most_of_warp(fabsf(value)) / 127.0f;
+    const float code = scale == 0.0f ? 0.0f : roundf(value / scale);
+    const float sum = scale * sum_of_warp(code);
+    uint8_t *place = rounded + block * 36;
+    reinterpret_cast<int8_t *>(place)[4 + lane] = (int8_t)code;
+    if (lane == 0) {
+        *reinterpret_cast<__half2 *>(place) = make_half2(__float2half(scale), __float2half(sum));
+    }
+}
+
 __device__ int first_seen(const Heads &h, int position) {
     return h.window > 0 && position + 1 > h.window ? position + 1 - h.window : 0;
 }
@@ -90,18 +104,19 @@ __device__ float capped(const Heads &h, float score) {
 
 // Norms and turns the heads of a projection's rows, [rows, (heads + 2 kv_heads) head_dim]; queries go to `queries`,
 // keys and values into the caches. Grid: rows, heads + 2 kv_heads; one warp each. Shared: head_dim numbers.
-extern "C" __global__ void finish_heads(const float *qkv, const float *cosines, const float *sines, const float *q_norm,
-                                        const float *k_norm, float *queries, Parts parts, Heads h) {
+extern "C" __global__ void finish_heads(const float *qkv, const float *bias, const float *cosines, const float *sines,
+                                        const float *q_norm, const float *k_norm, float *queries, const Part *parts, int count, Heads h) {
     extern __shared__ float head[];
-    const int row = parts.part[0].first + blockIdx.x, which = blockIdx.y, lane = threadIdx.x;
-    const Part &part = part_of(parts, row);
+    const int row = parts[0].first + blockIdx.x, which = blockIdx.y, lane = threadIdx.x;
+    const Part part = part_of(parts, count, row);
     const int within = row - part.first;
     const float *in = qkv + ((size_t)row * (h.heads + 2 * h.kv_heads) + which) * h.head_dim;
     const bool query = which < h.heads, value = which >= h.heads + h.kv_heads;
     float squares = 0.0f;
     for (int d = lane; d < h.head_dim; d += 32) {
-        head[d] = in[d];
-        squares += in[d] * in[d];
+        const float number = in[d] + (bias ? bias[which * h.head_dim + d] : 0.0f);
+        head[d] = number;
+        squares += number * number;
     }
     __syncwarp();
     const float *norm = query ? q_norm : k_norm;
@@ -127,7 +142,7 @@ extern "C" __global__ void finish_heads(const float *qkv, const float *cosines, 
         out = queries + ((size_t)part.first * h.heads + (size_t)which * part.rows + within) * h.head_dim;
     } else {
         const int kv_head = (which - h.heads) % h.kv_heads;
-        out = (value ? part.values : part.keys) + ((size_t)kv_head * part.capacity + part.length + within) * h.head_dim;
+        out = kept_of(part, h, value, kv_head) + (size_t)(part.length + within) * h.head_dim;
     }
     const float scale = query ? h.scale : 1.0f;
     for (int d = lane; d < h.head_dim; d += 32) {
@@ -135,46 +150,75 @@ extern "C" __global__ void finish_heads(const float *qkv, const float *cosines, 
     }
 }
 
-// What one row of a group of query heads takes from `span` positions: sums of values, and for the merging the highest
-// score and the sum of weights. Grid: spans, kv_heads, rows; four warps. Shared: group (head_dim + span) numbers.
-extern "C" __global__ void attend(const float *queries, float *sums, float2 *weights, Parts parts, Heads h, int span) {
-    extern __shared__ float shared[];
-    const int row = parts.part[0].first + blockIdx.z, kv_head = blockIdx.y, thread = threadIdx.x;
-    const Part &part = part_of(parts, row);
-    const int within = row - part.first, position = part.length + within;
-    const int group = h.heads / h.kv_heads, dim = h.head_dim;
-    const int seen = first_seen(h, position);
-    const int from = seen + blockIdx.x * span, count = min(position + 1 - from, span);
-    const size_t place = ((size_t)blockIdx.z * h.heads + (size_t)kv_head * group) * gridDim.x + blockIdx.x;
-    if (count <= 0) {
-        for (int g = thread; g < group; g += blockDim.x) {
-            weights[place + (size_t)g * gridDim.x] = make_float2(-INFINITY, 0.0f);
-        }
-        return;
-    }
-    float *query = shared, *scores = shared + group * dim;
-    for (int i = thread; i < group * dim; i += blockDim.x) {
-        const int head = kv_head * group + i / dim;
-        query[i] = queries[((size_t)part.first * h.heads + (size_t)head * part.rows + within) * dim + i % dim];
-    }
-    __syncthreads();
-    const int warp = thread / 32, lane = thread % 32, warps = blockDim.x / 32;
-    const float *keys = part.keys + ((size_t)kv_head * part.capacity + from) * dim;
-    const float *values = part.values + ((size_t)kv_head * part.capacity + from) * dim;
-    for (int p = warp; p < count; p += warps) {
-        for (int g = 0; g < group; g++) {
-            float product = 0.0f;
-            for (int d = lane; d < dim; d += 32) {
-                product += keys[(size_t)p * dim + d] * query[g * dim + d];
+// Scores of a group's queries for `count` keys. Each warp takes four keys at a time, so that their reads overlap.
+template <int GROUP>
+__device__ void score_keys(const float *keys, const float *query, float *scores, const Heads &h, int count, int span) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32, dim = h.head_dim;
+    for (int p = 4 * warp; p < count; p += 4 * warps) {
+        float products[4][GROUP] = {};
+        for (int d = lane; d < dim; d += 32) {
+            float key[4];
+            for (int i = 0; i < 4; i++) {
+                key[i] = keys[(size_t)min(p + i, count - 1) * dim + d];
             }
-            product = sum_of_warp(product);
-            if (lane == 0) {
-                scores[g * span + p] = capped(h, product);
+            for (int g = 0; g < GROUP; g++) {
+                const float number = query[g * dim + d];
+                for (int i = 0; i < 4; i++) {
+                    products[i][g] += key[i] * number;
+                }
+            }
+        }
+        for (int g = 0; g < GROUP; g++) {
+            for (int i = 0; i < 4; i++) {
+                products[i][g] = sum_of_warp(products[i][g]);
+            }
+            if (lane < 4 && p + lane < count) {
+                const float product = lane == 0 ? products[0][g] : lane == 1 ? products[1][g] : lane == 2 ? products[2][g] : products[3][g];
+                scores[g * span + p + lane] = capped(h, product);
             }
         }
     }
+}
+
+// Sums of values by a group's weights. Threads that a head has no numbers for take other positions; `partial` holds their sums,
+// group * max(head_dim, threads) numbers.
+template <int GROUP>
+__device__ void sum_values(const float *values, const float *weights, float *partial, float *sums, size_t stride, int dim,
+                           int count, int span) {
+    const int sharers = max((int)blockDim.x / dim, 1), sharer = threadIdx.x / dim;
+    const bool alone = sharers == 1;
+    if (alone || sharer < sharers) {
+        for (int d = alone ? threadIdx.x : threadIdx.x % dim; d < dim; d += alone ? blockDim.x : dim) {
+            float sum[GROUP] = {};
+#pragma unroll 8
+            for (int p = alone ? 0 : sharer; p < count; p += sharers) {
+                const float value = values[(size_t)p * dim + d];
+                for (int g = 0; g < GROUP; g++) {
+                    sum[g] += weights[g * span + p] * value;
+                }
+            }
+            for (int g = 0; g < GROUP; g++) {
+                partial[((alone ? 0 : sharer) * GROUP + g) * dim + d] = sum[g];
+            }
+        }
+    }
     __syncthreads();
-    for (int g = warp; g < group; g += warps) {
+    for (int i = threadIdx.x; i < GROUP * dim; i += blockDim.x) {
+        float sum = 0.0f;
+        for (int other = 0; other < sharers; other++) {
+            sum += partial[other * GROUP * dim + i];
+        }
+        sums[i / dim * stride + i % dim] = sum;
+    }
+}
+
+template <int GROUP>
+__device__ void attend_group(const float *keys, const float *values, const float *query, float *scores, float *partial,
+                             float *sums, float2 *weights, size_t stride, const Heads &h, int count, int span) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    score_keys<GROUP>(keys, query, scores, h, count, span);
+    __syncthreads();
+    for (int g = warp; g < GROUP; g += warps) {
         float highest = -INFINITY;
         for (int p = lane; p < count; p += 32) {
             highest = fmaxf(highest, scores[g * span + p]);
@@ -188,38 +232,90 @@ extern "C" __global__ void attend(const float *queries, float *sums, float2 *wei
         }
         sum = sum_of_warp(sum);
         if (lane == 0) {
-            weights[place + (size_t)g * gridDim.x] = make_float2(highest, sum);
+            weights[g * stride] = make_float2(highest, sum);
         }
     }
     __syncthreads();
-    for (int i = thread; i < group * dim; i += blockDim.x) {
-        const int g = i / dim, d = i % dim;
-        float sum = 0.0f;
-        for (int p = 0; p < count; p++) {
-            sum += scores[g * span + p] * values[(size_t)p * dim + d];
+    sum_values<GROUP>(values, scores, partial, sums, stride * h.head_dim, h.head_dim, count, span);
+}
+
+// What one row of a group of query heads takes from `span` positions: sums of values, and for the merging the highest
+// score and the sum of weights. Grid: spans, kv_heads, rows; a block of whole warps. Shared: group times head_dim, span and the
+// larger of head_dim and the threads, numbers.
+extern "C" __global__ void attend(const float *queries, float *sums, float2 *weights, const Part *parts, int parts_count,
+                                  Heads h, int span) {
+    extern __shared__ float shared[];
+    const int row = parts[0].first + blockIdx.z, kv_head = blockIdx.y, thread = threadIdx.x;
+    const Part part = part_of(parts, parts_count, row);
+    const int within = row - part.first, position = part.length + within;
+    const int group = h.heads / h.kv_heads, dim = h.head_dim;
+    const int seen = first_seen(h, position);
+    const int from = seen + blockIdx.x * span, count = min(position + 1 - from, span);
+    const size_t place = ((size_t)blockIdx.z * h.heads + (size_t)kv_head * group) * gridDim.x + blockIdx.x;
+    sums += place * dim;
+    weights += place;
+    if (count <= 0) {
+        for (int g = thread; g < group; g += blockDim.x) {
+            weights[(size_t)g * gridDim.x] = make_float2(-INFINITY, 0.0f);
         }
-        sums[(place + (size_t)g * gridDim.x) * dim + d] = sum;
+        return;
+    }
+    float *query = shared, *scores = query + group * dim, *partial = scores + group * span;
+    for (int i = thread; i < group * dim; i += blockDim.x) {
+        const int head = kv_head * group + i / dim;
+        query[i] = queries[((size_t)part.first * h.heads + (size_t)head * part.rows + within) * dim + i % dim];
+    }
+    __syncthreads();
+    const float *keys = kept_of(part, h, false, kv_head) + (size_t)from * dim;
+    const float *values = kept_of(part, h, true, kv_head) + (size_t)from * dim;
+    switch (group) {
+#define GROUP(N) \
+    case N: \
+        attend_group<N>(keys, values, query, scores, partial, sums, weights, gridDim.x, h, count, span); \
+        break;
+        GROUP(1) GROUP(2) GROUP(3) GROUP(4) GROUP(5) GROUP(6) GROUP(7) GROUP(8)
+        GROUP(9) GROUP(10) GROUP(11) GROUP(12) GROUP(13) GROUP(14) GROUP(15) GROUP(16)
+#undef GROUP
     }
 }
 
-// Joins what the spans of `attend` found: [rows, heads head_dim]. Grid: heads, rows; a thread for each number of a head.
-extern "C" __global__ void merge(const float *sums, const float2 *weights, float *out, int spans, int heads, int dim) {
-    const size_t place = ((size_t)blockIdx.y * heads + blockIdx.x) * spans;
+// Joins what the spans of `attend` found: [rows, heads head_dim], and, where asked for, the same rounded, filled up with zeros to
+// `filled` numbers a row. Grid: heads, rows; whole warps. Shared: spans numbers.
+extern "C" __global__ void merge(const float *sums, const float2 *weights, float *out, uint8_t *rounded, int spans, int dim,
+                                 int filled) {
+    extern __shared__ float shares[];
+    __shared__ float scratch[33];
+    const int head = blockIdx.x, heads = gridDim.x, row = blockIdx.y;
+    const size_t place = ((size_t)row * heads + head) * spans;
     float highest = -INFINITY;
-    for (int s = 0; s < spans; s++) {
+    for (int s = threadIdx.x; s < spans; s += blockDim.x) {
         highest = fmaxf(highest, weights[place + s].x);
     }
+    highest = of_block<most_of_warp>(highest, -INFINITY, scratch);
+    float total = 0.0f;
+    for (int s = threadIdx.x; s < spans; s += blockDim.x) {
+        // Spans that a row does not reach have no weight, and their sums were not written.
+        const float2 weight = weights[place + s];
+        shares[s] = weight.y > 0.0f ? __expf(weight.x - highest) : 0.0f;
+        total += shares[s] * weight.y;
+    }
+    total = of_block<sum_of_warp>(total, 0.0f, scratch);
     for (int d = threadIdx.x; d < dim; d += blockDim.x) {
-        float total = 0.0f, sum = 0.0f;
+        float sum = 0.0f;
+#pragma unroll 8
         for (int s = 0; s < spans; s++) {
-            const float2 weight = weights[place + s];
-            if (weight.y > 0.0f) {
-                const float share = __expf(weight.x - highest);
-                total += share * weight.y;
-                sum += share * sums[(place + s) * dim + d];
-            }
+            sum += shares[s] > 0.0f ? shares[s] * sums[(place + s) * dim + d] : 0.0f;
         }
-        out[((size_t)blockIdx.y * heads + blockIdx.x) * dim + d] = sum / total;
+        sum /= total;
+        out[((size_t)row * heads + head) * dim + d] = sum;
+        if (rounded) {
+            round_block(rounded, ((size_t)row * filled + head * dim + d) / 32, sum);
+        }
+    }
+    if (rounded && head + 1 == heads) {
+        for (int d = heads * dim + threadIdx.x; d < filled; d += blockDim.x) {
+            round_block(rounded, ((size_t)row * filled + d) / 32, 0.0f);
+        }
     }
 }
 
@@ -247,17 +343,31 @@ extern "C" __global__ void softmax_seen(float *scores, int columns, int from, in
     }
 }
 
-// activation(gate) * up of rows that hold the gate in their first half and the other factor in their second.
-extern "C" __global__ void gate(const float *gate_up, float *out, int half, int gelu, size_t count) {
-    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) {
-        return;
+// activation(gate) * up of rows that hold the gate in their first half and the other factor in their second; where asked for,
+// rounded too, filled up with zeros to `filled` numbers a row. Grid: filled / 256, rows; 256 threads. Shared: none.
+extern "C" __global__ void gate(const float *gate_up, float *out, uint8_t *rounded, int half, int filled, int gelu) {
+    const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    const size_t row = blockIdx.y;
+    float value = 0.0f;
+    if (c < half) {
+        const float g = gate_up[row * 2 * half + c], up = gate_up[row * 2 * half + half + c];
+        // (1 + tanh z) / 2 is the logistic function of 2 z.
+        const float z = gelu ? 1.5957692f * (g + 0.044715f * g * g * g) : g;
+        value = g / (1.0f + __expf(-z)) * up;
+        out[row * half + c] = value;
     }
-    const float *row = gate_up + i / half * 2 * half;
-    const float g = row[i % half], up = row[half + i % half];
-    // (1 + tanh z) / 2 is the logistic function of 2 z.
-    const float z = gelu ? 1.5957692f * (g + 0.044715f * g * g * g) : g;
-    out[i] = g / (1.0f + __expf(-z)) * up;
+    if (rounded && c < filled) {
+        round_block(rounded, (row * filled + c) / 32, value);
+    }
+}
+
+// Rounded rows, filled up with zeros to `filled` numbers. Grid: filled / 256, rows; 256 threads. Shared: none.
+extern "C" __global__ void round_rows(const float *x, uint8_t *rounded, int columns, int filled) {
+    const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c < filled) {
+        const float value = c < columns ? x[(size_t)blockIdx.y * columns + c] : 0.0f;
+        round_block(rounded, ((size_t)blockIdx.y * filled + c) / 32, value);
+    }
 }
 
 // Half precision of numbers times a factor.
@@ -268,20 +378,29 @@ extern "C" __global__ void to_half(const float *in, __half *out, float factor, s
     }
 }
 
-// x + y, and its root-mean-square norm. Grid: rows; any block. Shared: none.
+// x + y, its root-mean-square norm, and, where asked for, that rounded, filled up with zeros to `filled` numbers a row.
+// Grid: rows; whole warps. Shared: columns numbers.
 extern "C" __global__ void add_norm(const float *x, const float *y, const float *weight, float *sum, float *normed,
-                                    int columns, float eps) {
+                                    uint8_t *rounded, int columns, int filled, float eps) {
+    extern __shared__ float kept[];
     __shared__ float scratch[33];
     const size_t start = (size_t)blockIdx.x * columns;
     float squares = 0.0f;
     for (int c = threadIdx.x; c < columns; c += blockDim.x) {
         const float value = x[start + c] + y[start + c];
+        kept[c] = value;
         sum[start + c] = value;
         squares += value * value;
     }
     const float factor = rsqrtf(of_block<sum_of_warp>(squares, 0.0f, scratch) / columns + eps);
-    for (int c = threadIdx.x; c < columns; c += blockDim.x) {
-        normed[start + c] = sum[start + c] * factor * weight[c];
+    for (int c = threadIdx.x; c < (rounded ? filled : columns); c += blockDim.x) {
+        const float value = c < columns ? kept[c] * factor * weight[c] : 0.0f;
+        if (c < columns) {
+            normed[start + c] = value;
+        }
+        if (rounded) {
+            round_block(rounded, ((size_t)blockIdx.x * filled + c) / 32, value);
+        }
     }
 }
 

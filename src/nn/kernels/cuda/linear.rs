@@ -1,5 +1,6 @@
 //! Matrices of weights on the GPU.
 
+use super::rounded::{self, FEW, filled};
 use super::{address, blocks, cuda, launch, unfilled};
 use crate::error::{Context, Result, bail, ensure};
 use candle_core::cuda::cudarc::cublas::{result, sys};
@@ -9,10 +10,6 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Tensor};
 use std::ffi::c_void;
 
-/// Rows that are multiplied as vectors, at most: what the kernels take.
-const FEW: usize = 8;
-/// Columns that inputs of eight bits are filled up to.
-const FILLED: usize = 512;
 /// Inputs are divided by it before they become half precision, which ends at 65,504: some models' are larger. What it costs
 /// small numbers is less than 1e-6.
 const SHRINK: f32 = 16.0;
@@ -29,7 +26,7 @@ pub(crate) struct Matrices {
 #[derive(Debug)]
 pub(crate) enum Weights {
     /// As the file has it.
-    Quantised(QTensor),
+    Quantised(Box<QTensor>),
     /// Of half, brain or single precision.
     Float(Tensor),
 }
@@ -54,6 +51,11 @@ impl Matrices {
     pub(crate) fn new(parts: Vec<Weights>, inputs: usize) -> Result<Self> {
         let outputs = parts.iter().map(Weights::outputs).sum::<Result<usize>>()?;
         Ok(Self { parts, inputs, outputs })
+    }
+
+    /// Whether few rows are multiplied by kernels that can be recorded.
+    pub(crate) fn is_quantised(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, Weights::Quantised(_)))
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -88,7 +90,7 @@ impl Matrices {
             match part {
                 Weights::Quantised(weights) if rows <= FEW => {
                     if rounded.is_none() {
-                        rounded = Some(round(device, x)?);
+                        rounded = Some(rounded::of(x)?);
                     }
                     multiply_few(device, weights, rounded.as_ref().context("no inputs")?, self.inputs, &place)?;
                 }
@@ -119,23 +121,6 @@ struct Place {
     width: usize,
 }
 
-/// Rows in blocks of 32 numbers of eight bits, each with its scale and its sum, as the kernels for vectors read them.
-fn round(device: &CudaDevice, x: &Tensor) -> Result<Tensor> {
-    let (rows, columns) = x.dims2()?;
-    let filled = columns.next_multiple_of(FILLED);
-    let block = GgmlDType::Q8_1;
-    let bytes = rows * filled / block.block_size() * block.type_size();
-    let rounded = unfilled(bytes, DType::U8, x.device())?;
-    let (from, to) = (address::<f32>(x)? as *const c_void, address::<u8>(&rounded)? as *mut c_void);
-    let stream = device.cuda_stream().cu_stream().cast::<c_void>();
-    // SAFETY: `from` holds rows * columns numbers, `to` the blocks of rows * filled; both live until the launch, and their memory
-    // is given to others in the order of the stream.
-    unsafe {
-        ffi::launch_mmvq_gguf_quantize_q8_1_f32(from, to, columns as i32, filled as i32, rows as i32, stream);
-    }
-    Ok(rounded)
-}
-
 fn multiply_few(device: &CudaDevice, weights: &QTensor, rounded: &Tensor, inputs: usize, place: &Place) -> Result<()> {
     let launch = match weights.dtype() {
         GgmlDType::Q4_0 => ffi::launch_mmvq_gguf_q4_0_f32_plain,
@@ -153,9 +138,9 @@ fn multiply_few(device: &CudaDevice, weights: &QTensor, rounded: &Tensor, inputs
     let (outputs, columns) = weights.shape().dims2()?;
     ensure!(columns == inputs, "a matrix of {columns} inputs cannot be multiplied with {inputs}");
     let codes = weights.device_ptr()?.cast::<c_void>();
-    let blocks = inputs.next_multiple_of(FILLED) / GgmlDType::Q8_1.block_size();
+    let blocks = filled(inputs) / GgmlDType::Q8_1.block_size();
     let stream = device.cuda_stream().cu_stream().cast::<c_void>();
-    // SAFETY: the weights hold outputs * inputs codes, `rounded` the blocks of the rows (`round`), and the place has room for
+    // SAFETY: the weights hold outputs * inputs codes, `rounded` the blocks of the rows (`rounded::of`), and the place has room for
     // `outputs` numbers in each of its rows (`Matrices::forward`); rows are at most FEW.
     unsafe {
         launch(

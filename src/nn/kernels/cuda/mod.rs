@@ -5,22 +5,28 @@
 //! the weights widened a matrix at a time. What stands between the multiplications are kernels of our own (`kernels.cu`).
 //!
 //! All work of a device goes through one stream, in order. So memory is free for others as soon as its tensor is dropped, and
-//! nothing waits for the GPU until results are read.
+//! nothing waits for the GPU until results are read. The steps of generation are recorded and launched as a whole (`graph`).
 
+mod arena;
 mod attention;
+mod graph;
 mod leaders;
 mod linear;
-mod steps;
+mod rounded;
+mod small;
+mod step;
 
 pub(crate) use attention::attention;
+pub(crate) use graph::Graphs;
 pub(crate) use leaders::{MOST_LEADERS, leaders};
 pub(crate) use linear::{Matrices, Weights};
-pub(crate) use steps::{add_norm, gate};
+pub(crate) use small::{add_norm, gate};
+pub(crate) use step::{Form, Step, words};
 
 use crate::error::{Context, Result, bail};
 use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result, sys};
 use candle_core::cuda::{CudaDType, CudaDevice};
-use candle_core::{DType, Device, Storage, Tensor};
+use candle_core::{CudaStorage, DType, Device, Shape, Storage, Tensor};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -123,6 +129,11 @@ fn cuda(device: &Device) -> Result<&CudaDevice> {
     }
 }
 
+fn device_of(storage: &CudaStorage) -> CudaDevice {
+    use candle_core::backend::BackendStorage as _;
+    storage.device().clone()
+}
+
 /// The address of a tensor's first number on the GPU. The tensor must outlive the launch that uses it; its memory is not given
 /// to others before that launch is through, because both go through one stream.
 fn address<T: CudaDType>(tensor: &Tensor) -> Result<u64> {
@@ -135,7 +146,11 @@ fn address<T: CudaDType>(tensor: &Tensor) -> Result<u64> {
 }
 
 /// A tensor that a kernel is about to fill.
-fn unfilled(shape: impl Into<candle_core::Shape>, kind: DType, device: &Device) -> Result<Tensor> {
+fn unfilled(shape: impl Into<Shape>, kind: DType, device: &Device) -> Result<Tensor> {
+    let shape = shape.into();
+    if let Some(place) = arena::take(&shape, kind)? {
+        return Ok(place);
+    }
     // SAFETY: every caller launches a kernel that writes all of it before anything reads it.
     Ok(unsafe { Tensor::empty(shape, kind, device) }?)
 }
