@@ -5,6 +5,8 @@ use super::pool::each_range;
 
 /// Words of a cache line.
 const LINE: usize = 8;
+/// Places that a thread reads from in turn: one alone does not keep the memory busy.
+const STREAMS: usize = 4;
 /// Lines to ask memory for before they are needed, as the kernels do.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 32;
@@ -21,17 +23,19 @@ pub(crate) fn sum_of(isa: super::Isa, words: &[u64]) -> u64 {
 
 for_each_isa! {
     fn sum(lines: &[[u64; LINE]]) -> u64 {
-        // Two lines at a time, so that no addition waits for the one before it.
-        let (pairs, rest) = lines.as_chunks::<2>();
-        let mut sums = [[0u64; LINE]; 2];
-        for pair in pairs {
-            for (sums, line) in sums.iter_mut().zip(pair) {
+        let length = lines.len() / STREAMS;
+        let streams: [&[[u64; LINE]]; STREAMS] = std::array::from_fn(|stream| &lines[stream * length..][..length]);
+        let mut sums = [[0u64; LINE]; STREAMS];
+        for at in 0..length {
+            for (sums, stream) in sums.iter_mut().zip(streams) {
+                let line = &stream[at];
                 ask_ahead(line);
                 for (sum, word) in sums.iter_mut().zip(line) {
                     *sum = sum.wrapping_add(*word);
                 }
             }
         }
+        let rest = &lines[STREAMS * length..];
         sums.iter().chain(rest).flatten().fold(0, |sum, &word| sum.wrapping_add(word))
     }
 }
