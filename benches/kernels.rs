@@ -6,7 +6,9 @@
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use routergym_local::nn::bench::{Attention, InstructionSet, Multiplication, Quantisation, Weights};
+use routergym_local::nn::bench::{
+    Attention, Between, Encoding, InstructionSet, Multiplication, Mutual, Quantisation, Weights,
+};
 use std::fmt;
 
 /// One token, a few at once, and a block of a prompt.
@@ -100,4 +102,45 @@ fn attention(bencher: Bencher, block: &Block) {
         .counter(ItemsCount::new(attention.operations()))
         .counter(BytesCount::new(attention.bytes()))
         .bench(|| attention.run(block.on));
+}
+
+/// The largest matrix of the sentence encoder.
+#[divan::bench(args = blocks(&[0], &ROWS), sample_count = 40, max_time = 0.5)]
+fn encoder_multiplication(bencher: Bencher, block: &Block) {
+    let (outputs, columns) = (1536, 384);
+    let encoding = Encoding::new(outputs, columns, block.rows);
+    bencher.counter(ItemsCount::new(2 * outputs * columns * block.rows)).bench(|| encoding.run(block.on));
+}
+
+/// Eight texts of so many tokens.
+#[divan::bench(args = blocks(&[0], &[32, 256]), sample_count = 40, max_time = 0.5)]
+fn encoder_attention(bencher: Bencher, block: &Block) {
+    let mutual = Mutual::new(8, block.rows);
+    bencher.counter(ItemsCount::new(mutual.operations())).bench(|| mutual.run(block.on));
+}
+
+fn between(bencher: Bencher, rows: usize, run: impl Fn(&Between) + Sync) {
+    let [width, _] = SIZES;
+    let between = Between::new(rows, width).expect("tensors");
+    bencher
+        .counter(ItemsCount::new(rows * width))
+        .counter(BytesCount::of_many::<f32>(rows * width))
+        .bench(|| run(&between));
+}
+
+/// An item is a number of the input, here and below.
+#[divan::bench(args = ROWS, sample_count = 40, max_time = 0.5)]
+fn norm(bencher: Bencher, rows: usize) {
+    between(bencher, rows, |between| drop(between.norm().expect("a norm")));
+}
+
+#[divan::bench(args = ROWS, sample_count = 40, max_time = 0.5)]
+fn gate(bencher: Bencher, rows: usize) {
+    between(bencher, rows, |between| drop(between.gate().expect("a gate")));
+}
+
+/// With a copy of the input.
+#[divan::bench(args = ROWS, sample_count = 40, max_time = 0.5)]
+fn rope(bencher: Bencher, rows: usize) {
+    between(bencher, rows, |between| drop(between.turn().expect("turned heads")));
 }

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 #[command(
     name = "routergym-local",
     version,
-    after_help = "Exit status: 0 done, 1 the run failed, 2 wrong usage, configuration or data, 130 interrupted (`serve`: 0).\n\
+    after_help = "Exit status: 0 done, 1 the run failed (a damaged model file too), 2 wrong usage, configuration or data of a task, 130 interrupted (`serve`: 0).\n\
                   Every flag has an environment variable; flag over environment over --config file over default."
 )]
 struct Cli {

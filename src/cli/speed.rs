@@ -97,10 +97,10 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
     note(&format!("{} loaded in {:.2} s", local.name, load.0));
 
     let plan = SpeedPlan {
-        prompts: args.prompts.clone(),
+        prompts: once(&args.prompts),
         steps: args.steps,
-        depths: args.depths.clone(),
-        batches: args.batch.clone(),
+        depths: once(&args.depths),
+        batches: once(&args.batch),
         repeats: args.repeats,
         shared: args.shared.0,
     };
@@ -149,6 +149,17 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
     };
     if args.json { output::data(&report.json()?.to_string()) } else { output::text(&report.text()) }?;
     Ok(ExitStatus::Done)
+}
+
+/// Each value the first time that it is given.
+fn once(values: &[usize]) -> Vec<usize> {
+    let mut seen = Vec::new();
+    for value in values {
+        if !seen.contains(value) {
+            seen.push(*value);
+        }
+    }
+    seen
 }
 
 fn check(args: &SpeedArgs) -> Result<()> {
@@ -219,7 +230,7 @@ struct Decode {
     memory_share: f64,
 }
 
-/// The slowest and the fastest of `n` measurements.
+/// The least and the largest of `n` measurements.
 #[derive(Debug, Serialize)]
 struct Spread {
     n: usize,
@@ -233,20 +244,22 @@ struct Reuse {
     own: usize,
     cached_tokens: usize,
     ttft_s_without: f64,
+    ttft_s_without_spread: Spread,
     ttft_s_with: f64,
+    ttft_s_with_spread: Spread,
     ratio: f64,
     n: usize,
 }
 
 fn rates(tokens: usize, seconds: &[Seconds]) -> Result<(f64, Spread)> {
-    let mut rates: Vec<f64> = seconds.iter().map(|time| tokens as f64 / time.0).collect();
-    rates.sort_unstable_by(f64::total_cmp);
-    let (min, max) = (rates.first().copied().unwrap_or(0.0), rates.last().copied().unwrap_or(0.0));
-    Ok((median(&rates)?, Spread { n: rates.len(), min, max }))
+    middle(seconds.iter().map(|time| tokens as f64 / time.0).collect())
 }
 
-fn median(values: &[f64]) -> Result<f64> {
-    Ok(quantile(values, 0.5)?)
+/// The median and the spread.
+fn middle(mut values: Vec<f64>) -> Result<(f64, Spread)> {
+    values.sort_unstable_by(f64::total_cmp);
+    let (min, max) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
+    Ok((quantile(&values, 0.5)?, Spread { n: values.len(), min, max }))
 }
 
 fn prefill(samples: &SpeedSamples, operations: u64, matmul: Option<f64>) -> Result<Vec<Prefill>> {
@@ -273,14 +286,16 @@ fn decode(samples: &DecodeSamples, steps: usize, bandwidth: f64) -> Result<Decod
 
 fn reuse(plan: &SpeedPlan, samples: &SpeedSamples) -> Result<Option<Reuse>> {
     let (Some((shared, own)), Some(reuse)) = (plan.shared, &samples.reuse) else { return Ok(None) };
-    let of = |times: &[Seconds]| median(&times.iter().map(|time| time.0).collect::<Vec<_>>());
-    let (without, with) = (of(&reuse.without)?, of(&reuse.with)?);
+    let of = |times: &[Seconds]| middle(times.iter().map(|time| time.0).collect());
+    let ((without, without_spread), (with, with_spread)) = (of(&reuse.without)?, of(&reuse.with)?);
     Ok(Some(Reuse {
         shared,
         own,
         cached_tokens: reuse.cached_tokens,
         ttft_s_without: without,
+        ttft_s_without_spread: without_spread,
         ttft_s_with: with,
+        ttft_s_with_spread: with_spread,
         ratio: without / with,
         n: reuse.with.len(),
     }))
@@ -376,11 +391,13 @@ impl Report {
         if let Some(reuse) = &self.prefix_reuse {
             lines.push(String::new());
             lines.push(format!(
-                "first token of a prompt of {} tokens: {:.3} s; where {} of them were computed before: {:.3} s, {:.1} x sooner",
+                "first token of a prompt of {} tokens: {:.3} s {}; where {} of them were computed before: {:.3} s {}, {:.1} x sooner",
                 reuse.shared + reuse.own,
                 reuse.ttft_s_without,
+                reuse.ttft_s_without_spread.seconds(),
                 reuse.cached_tokens,
                 reuse.ttft_s_with,
+                reuse.ttft_s_with_spread.seconds(),
                 reuse.ratio
             ));
         }
@@ -391,5 +408,9 @@ impl Report {
 impl Spread {
     fn text(&self) -> String {
         format!("[{:.1}, {:.1}]", self.min, self.max)
+    }
+
+    fn seconds(&self) -> String {
+        format!("[{:.3}, {:.3}]", self.min, self.max)
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::clock::{Clock, Component, Spans};
 use crate::error::{Error, UsageError};
-use crate::nn::{Constraint, GenerateOptions, Generated, Grammar, LanguageModel, Prompt, Stop, Token};
+use crate::nn::{Cancel, Constraint, GenerateOptions, Generated, Grammar, LanguageModel, Prompt, Stop, Token};
 use crate::units::Seconds;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,22 +61,24 @@ impl LocalEngine {
         }
     }
 
-    /// The same engine; when `stop` becomes true, generation ends at the next token with [`FailureKind::Interrupted`].
+    /// The same engine; when `stop` becomes true, generation ends at the next token, or at the next part of a prompt, with
+    /// [`FailureKind::Interrupted`].
     pub fn with_stop(mut self, stop: Arc<AtomicBool>) -> Self {
         self.stop = stop;
         self
     }
 
-    /// Answers one request and shows each token as it comes. `on_token` can end generation: then the completion holds
-    /// what there was, with [`StopReason::Other`].
+    /// Answers one request and shows each token as it comes. `on_token` can end generation, and `cancel` the computing of the
+    /// prompt: then the completion holds what there was, with [`StopReason::Other`].
     pub fn stream(
         &self,
         request: &Request,
         sampling: &Sampling,
+        cancel: Cancel,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
         let mut spans = Spans::default();
-        self.answer(request, sampling, &mut spans, on_token).map_err(|mut error| {
+        self.answer(request, sampling, cancel, &mut spans, on_token).map_err(|mut error| {
             error.spans.merge(&spans);
             error
         })
@@ -86,6 +88,7 @@ impl LocalEngine {
         &self,
         request: &Request,
         sampling: &Sampling,
+        cancel: Cancel,
         spans: &mut Spans,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
@@ -94,13 +97,13 @@ impl LocalEngine {
         let (prompt, ids) = self.prompt(&model, request, spans)?;
         let constraint = self.constraint_of(&model, request, spans)?;
         let held = if constraint.is_some() { Held::Grammar } else { Held::Not };
-        let options = Self::options(request, sampling, self.room(ids.len())?, constraint);
+        let stop = Arc::clone(&self.stop);
+        let cancel = Cancel::when(move || stop.load(Ordering::Relaxed) || cancel.is_asked_for());
+        let options = GenerateOptions { cancel, ..Self::options(request, sampling, self.room(ids.len())?, constraint) };
         let mut ttft_s = None;
-        let mut interrupted = false;
         let generated = model.generate(&ids, &options, &self.clock, &mut |token| {
             ttft_s.get_or_insert_with(|| self.clock.since(start));
-            interrupted = self.stop.load(Ordering::Relaxed);
-            if interrupted { ControlFlow::Break(()) } else { on_token(&shown(token)) }
+            if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { on_token(&shown(token)) }
         });
         let generated = generated.map_err(|error| {
             // A grammar that reached a limit may stay in that state for all who share it.
@@ -111,7 +114,7 @@ impl LocalEngine {
         spans.add(Component::Prefill, generated.prefill);
         spans.add(Component::Constrain, generated.constrain);
         spans.add(Component::Decode, generated.decode);
-        self.check_interrupted(interrupted)?;
+        self.check_interrupted()?;
         let timing = Timing { ttft_s, total_s: Seconds::ZERO, spans: std::mem::take(spans) };
         let completion = self.completion(&prompt, ids.len(), generated, held, timing);
         Ok(Completion { timing: Timing { total_s: self.clock.since(start), ..completion.timing }, ..completion })
@@ -126,6 +129,10 @@ impl LocalEngine {
     ) -> Result<(String, Vec<u32>), Box<EngineError>> {
         let prompt = spans.time(&self.clock, Component::Prompt, || model.render(&request.messages));
         let prompt = prompt.map_err(|error| self.failed("rendering the chat template", &error))?;
+        // To find out how many tokens it has would take seconds.
+        if let Some(longest) = model.longest_prompt().filter(|&longest| prompt.len() > longest) {
+            return Err(Box::new(self.overflow(&format!("{} bytes, and at most {longest}", prompt.len()))));
+        }
         let ids = spans.time(&self.clock, Component::Tokenise, || model.tokenize(&prompt));
         let ids = ids.map_err(|error| self.failed("tokenising the prompt", &error))?;
         Ok((prompt, ids))
@@ -140,6 +147,12 @@ impl LocalEngine {
         let Some(grammar) = &request.grammar else { return Ok(None) };
         let compiled = spans.time(&self.clock, Component::Constrain, || self.constraint(model, grammar));
         Ok(Some(compiled.map_err(|error| self.refused(&error))?))
+    }
+
+    /// What ends the computing of a prompt when the user interrupts the run.
+    fn interrupt(&self) -> Cancel {
+        let stop = Arc::clone(&self.stop);
+        Cancel::when(move || stop.load(Ordering::Relaxed))
     }
 
     /// How to generate what a request asks for; `room` is how many tokens may follow its prompt.
@@ -160,6 +173,7 @@ impl LocalEngine {
             stop: sampling.stop.clone(),
             cache_scope: request.cache_scope.clone(),
             constraint,
+            cancel: Cancel::default(),
         }
     }
 
@@ -189,8 +203,8 @@ impl LocalEngine {
         }
     }
 
-    fn check_interrupted(&self, interrupted: bool) -> Result<(), Box<EngineError>> {
-        if interrupted {
+    fn check_interrupted(&self) -> Result<(), Box<EngineError>> {
+        if self.stop.load(Ordering::Relaxed) {
             let message = format!("the call of {} was interrupted by the user", self.info.model);
             return Err(Box::new(EngineError::new(FailureKind::Interrupted, message)));
         }
@@ -223,16 +237,17 @@ impl LocalEngine {
         let context = self.context_length;
         match context.checked_sub(prompt) {
             Some(room) if room > 0 => Ok(room),
-            _ => {
-                let message = format!(
-                    "the prompt for {} has {prompt} tokens, and with one token of answer it does not fit the context \
-                     length of {context} tokens; shorten it (fewer passages or examples), or choose a model with a longer \
-                     context",
-                    self.info.model
-                );
-                Err(Box::new(EngineError::new(FailureKind::ContextOverflow, message)))
-            }
+            _ => Err(Box::new(self.overflow(&format!("{prompt} tokens, and with one token of answer it does not")))),
         }
+    }
+
+    fn overflow(&self, length: &str) -> EngineError {
+        let message = format!(
+            "the prompt for {} has {length} fit the context length of {} tokens; shorten it (fewer passages or examples), or \
+             choose a model with a longer context",
+            self.info.model, self.context_length
+        );
+        EngineError::new(FailureKind::ContextOverflow, message)
     }
 
     fn failed(&self, step: &str, error: &Error) -> EngineError {
@@ -273,7 +288,7 @@ impl Engine for LocalEngine {
     }
 
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
-        self.stream(request, &Sampling::default(), &mut |_| ControlFlow::Continue(()))
+        self.stream(request, &Sampling::default(), Cancel::default(), &mut |_| ControlFlow::Continue(()))
     }
 
     fn prepare(&self, grammar: &Grammar) -> Result<Vec<String>, Box<EngineError>> {
@@ -297,8 +312,9 @@ impl Engine for LocalEngine {
             tokens.drain(..shared);
         }
         self.room(ids.len() + tokens.iter().map(Vec::len).max().unwrap_or(0).saturating_sub(1))?;
-        let scored =
-            spans.time(&self.clock, Component::Prefill, || model.score(&ids, &tokens, request.cache_scope.as_deref()));
+        let (scope, cancel) = (request.cache_scope.as_deref(), self.interrupt());
+        let scored = spans.time(&self.clock, Component::Prefill, || model.score(&ids, &tokens, scope, &cancel));
+        self.check_interrupted()?;
         let scored = scored.map_err(|error| self.failed("scoring", &error))?;
         let pair = |(id, logprob): (u32, f64)| ScoredToken { id, logprob };
         let texts = tokens
@@ -325,6 +341,7 @@ impl Engine for LocalEngine {
         let options: Vec<GenerateOptions> = (0..times as u64)
             .map(|i| GenerateOptions {
                 seed: request.seed.wrapping_add(i),
+                cancel: self.interrupt(),
                 ..Self::options(request, &Sampling::default(), room, constraint.clone())
             })
             .collect();
@@ -341,7 +358,7 @@ impl Engine for LocalEngine {
             self.failed("generating samples", &error)
         })?;
         drop(model);
-        self.check_interrupted(self.stop.load(Ordering::Relaxed))?;
+        self.check_interrupted()?;
         let total_s = self.clock.since(start);
         let completion = |generated| {
             let timing = Timing { ttft_s: None, total_s, spans: Spans::default() };

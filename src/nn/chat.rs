@@ -108,7 +108,13 @@ fn environment(source: &str) -> Result<Environment<'static>> {
         .context("setting up the template engine")?;
     environment.set_syntax(syntax);
     environment.set_recursion_limit(MAX_RECURSION);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(|state, value, method, arguments| {
+        // Its widths and precisions are memory that nothing counts.
+        if method == "format" {
+            return Err(minijinja::Error::new(ErrorKind::UnknownMethod, "the method format of texts is not offered"));
+        }
+        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+    });
     environment.add_filter("tojson", json::to_json);
     environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
         Err(failure(message))

@@ -3,10 +3,13 @@
 use super::config::Config;
 use super::folder::Folder;
 use super::gguf::Gguf;
+use super::kernels::Form;
 use super::model::ModelInfo;
 use super::source::{Source, TensorEntry, kind_name};
 use super::vocabulary::{Vocabulary, has_template};
-use crate::error::Result;
+use crate::error::{Result, ensure};
+use crate::units::Bytes;
+use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -42,6 +45,20 @@ impl Checkpoint {
         }
     }
 
+    /// Refuses weights that take more than so much memory, before any of it is taken.
+    pub(crate) fn fits(&self, memory: Option<u64>) -> Result<()> {
+        let needed: u64 = self.source().tensors().values().map(packed_bytes).sum();
+        ensure!(
+            memory.is_none_or(|memory| needed <= memory),
+            "{}: its weights take {} in memory, more than the {} that there are: take a smaller model, or one that is quantised \
+             to fewer bits",
+            self.source().path().display(),
+            Bytes(needed),
+            Bytes(memory.unwrap_or_default())
+        );
+        Ok(())
+    }
+
     /// What it says of itself.
     pub(crate) fn describe(&self, config: &Config) -> ModelInfo {
         let source = self.source();
@@ -70,6 +87,24 @@ impl Checkpoint {
     }
 }
 
+/// What a tensor takes when it is packed for the CPU (`linear.rs`).
+fn packed_bytes(tensor: &TensorEntry) -> u64 {
+    const BLOCK_OF_Q8_0: (u64, u64) = (32, 34);
+    match tensor.kind {
+        kind if Form::of(kind).is_some() => tensor.bytes,
+        GgmlDType::Q2K | GgmlDType::Q3K => tensor.elements() / BLOCK_OF_Q8_0.0 * BLOCK_OF_Q8_0.1,
+        _ => tensor.elements() * size_of::<f32>() as u64,
+    }
+}
+
+/// The machine's memory, or as much of it as this process may have; `None` where it cannot be read.
+pub(crate) fn memory() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    let lent = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
+    Some(system.total_memory().min(lent)).filter(|&bytes| bytes > 0)
+}
+
 fn tensor_types(source: &Source) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for tensor in source.tensors().values() {
@@ -78,4 +113,23 @@ fn tensor_types(source: &Source) -> String {
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     kinds.iter().map(|(kind, count)| format!("{kind} x {count}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::testing::{Family, Stored, write_checkpoint};
+
+    #[test]
+    fn weights_that_memory_cannot_hold_are_refused_before_they_are_read() {
+        assert!(memory().is_none_or(|bytes| bytes > 1 << 20));
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("large.gguf");
+        write_checkpoint(&path, Family::Llama, Stored::Q8_0, 1).expect("written");
+        let checkpoint = Checkpoint::open(&path).expect("a header");
+        let needed: u64 = checkpoint.source().tensors().values().map(packed_bytes).sum();
+        assert!(checkpoint.fits(None).is_ok() && checkpoint.fits(Some(needed)).is_ok());
+        let error = checkpoint.fits(Some(needed - 1)).expect_err("too large").to_string();
+        assert!(error.contains("large.gguf") && error.contains("take a smaller model"), "{error}");
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! The decoder has no code for a family: what sets llama, mistral, qwen2, qwen3, phi3 and gemma3 apart stands here.
 
+mod names;
+
 use super::gguf::{Gguf, MEND, Value};
 use crate::error::{Result, bail, ensure};
 
@@ -115,7 +117,9 @@ impl Config {
                 Value::Text(other.to_owned())
             ),
         };
-        Reader { file, architecture, family }.read()
+        let config = Reader { file, architecture, family }.read()?;
+        names::check(&config, family, file.source())?;
+        Ok(config)
     }
 
     /// Whether a layer attends to a window only.
@@ -171,6 +175,53 @@ impl Reader<'_> {
         self.file.float(&self.key(name))
     }
 
+    /// A number above 0 that may be absent; converters write 0 for what does not apply.
+    fn positive(&self, name: &str) -> Result<Option<f64>> {
+        let number = self.float(name)?;
+        ensure!(
+            number.is_none_or(|n| n >= 0.0),
+            "{}: metadata {} is {}; numbers above 0 are possible: {MEND}",
+            self.file.path().display(),
+            self.key(name),
+            number.unwrap_or_default()
+        );
+        Ok(number.filter(|&n| n > 0.0))
+    }
+
+    /// Refuses what would change the results and is not computed here.
+    fn refuse_unsupported(&self) -> Result<()> {
+        let path = self.file.path().display();
+        for name in [
+            "attention.scale",
+            "attention.temperature_scale",
+            "attention.clamp_kqv",
+            "embedding_scale",
+            "residual_scale",
+            "logit_scale",
+            "rope.scaling.yarn_log_multiplier",
+        ] {
+            let number = self.float(name)?.filter(|&n| n != 0.0);
+            ensure!(
+                number.is_none(),
+                "{path}: metadata {} is {}, and this program does not compute what it stands for: results would be wrong; take \
+                 another model",
+                self.key(name),
+                number.unwrap_or_default()
+            );
+        }
+        let causal = self.key("attention.causal");
+        ensure!(
+            self.file.boolean(&causal)?.unwrap_or(true),
+            "{path}: metadata {causal} is false: this is no model that generates text; take another model"
+        );
+        Ok(())
+    }
+
+    fn any_layer_has(&self, part: &str) -> bool {
+        let of_layer = |name: &String| names::in_layer(name).is_some_and(|(_, there)| there == part);
+        self.file.source().tensors().keys().any(of_layer)
+    }
+
     fn has(&self, tensor: &str) -> bool {
         self.file.source().tensors().contains_key(tensor)
     }
@@ -215,13 +266,16 @@ impl Reader<'_> {
             "{path}: tensor token_embd.weight has rows of {width}, but metadata {} is {hidden}: {MEND}",
             self.key("embedding_length")
         );
+        // Where a model has more rows than tokens, converters write a name for each of the others. A row without one could be
+        // chosen, and no text would come of it.
         if let Some(Value::Texts(tokens)) = self.file.get("tokenizer.ggml.tokens") {
             ensure!(
-                tokens.len() <= vocabulary,
-                "{path}: tokenizer.ggml.tokens has {} entries but token_embd.weight only {vocabulary} rows: {MEND}",
+                tokens.len() == vocabulary,
+                "{path}: tokenizer.ggml.tokens has {} entries, but token_embd.weight has {vocabulary} rows: {MEND}",
                 tokens.len()
             );
         }
+        self.refuse_unsupported()?;
         let mut config = Config {
             layers,
             hidden,
@@ -238,13 +292,14 @@ impl Reader<'_> {
             embedding_scale: None,
             attention_scale: 1.0 / (head_dim as f64).sqrt(),
             activation: Activation::Silu,
-            attention_softcap: self.float("attn_logit_softcapping")?.filter(|&cap| cap > 0.0),
-            final_softcap: self.float("final_logit_softcapping")?.filter(|&cap| cap > 0.0),
-            qkv_bias: self.has("blk.0.attn_q.bias"),
-            qk_norm: self.has("blk.0.attn_q_norm.weight"),
-            post_norms: self.has("blk.0.post_attention_norm.weight"),
-            fused_qkv: self.has("blk.0.attn_qkv.weight"),
-            fused_gate_up: !self.has("blk.0.ffn_gate.weight"),
+            attention_softcap: self.positive("attn_logit_softcapping")?,
+            final_softcap: self.positive("final_logit_softcapping")?,
+            // What one layer has, all must have: the decoder asks for it in each of them.
+            qkv_bias: self.family == Family::Qwen2 || self.any_layer_has("attn_q.bias"),
+            qk_norm: matches!(self.family, Family::Qwen3 | Family::Gemma3),
+            post_norms: self.family == Family::Gemma3,
+            fused_qkv: self.any_layer_has("attn_qkv.weight"),
+            fused_gate_up: self.family == Family::Phi3,
             tied_embeddings: !self.has("output.weight"),
         };
         match self.family {
@@ -265,8 +320,7 @@ impl Reader<'_> {
             "{path}: metadata {key} is {layers}, but the file has only {} tensors: {MEND}",
             tensors.len()
         );
-        let layer_of = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<usize>().ok();
-        if let Some(beyond) = tensors.keys().find(|name| layer_of(name).is_some_and(|layer| layer >= layers)) {
+        if let Some(beyond) = tensors.keys().find(|name| names::in_layer(name).is_some_and(|(at, _)| at >= layers)) {
             bail!(
                 "{path}: metadata {key} is {layers}, but there is a tensor {beyond}, of a layer beyond: loading the others \
                  only would give wrong results; {MEND}"
@@ -295,15 +349,8 @@ impl Reader<'_> {
             self.key("rope.dimension_count")
         );
         let factor_key = self.key("rope.scaling.factor");
-        let factor = self.float("rope.scaling.factor")?;
-        ensure!(
-            factor.is_none_or(|f| f >= 0.0),
-            "{path}: metadata {factor_key} is {}; numbers above 0 are possible: {MEND}",
-            factor.unwrap_or_default()
-        );
-        // Converters write 0 for what does not apply.
-        let factor = factor.filter(|&f| f > 0.0);
-        let mut magnitude = self.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        let factor = self.positive("rope.scaling.factor")?;
+        let mut magnitude = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
         let kind = self.file.text(&self.key("rope.scaling.type"))?;
         let scaling = match (kind, factor) {
             (None | Some("linear"), Some(factor)) if factor != 1.0 => RopeScaling::Linear { factor },
@@ -371,19 +418,32 @@ impl Reader<'_> {
             config.attention_scale = ((config.hidden / config.heads) as f64).sqrt().recip();
         }
         if let Some(window) = &mut config.window {
-            // Some converters write the pattern as one flag a layer; the rule is the same for every published model.
-            let every = match self.file.get(&self.key("attention.sliding_window_pattern")) {
-                Some(Value::Unsigned(_)) => self.needed("attention.sliding_window_pattern")?,
-                _ => GLOBAL_EVERY,
+            let key = self.key("attention.sliding_window_pattern");
+            *window = match self.file.get(&key) {
+                None => Window::new(window.size, config.layers, Some(GLOBAL_EVERY)),
+                // One flag a layer, true where it has the window.
+                Some(Value::Integers(flags)) => {
+                    ensure!(
+                        flags.len() == config.layers && flags.iter().all(|flag| matches!(flag, 0 | 1)),
+                        "{}: metadata {key} is a list of {} integers; {} flags are possible, one for each layer: {MEND}",
+                        self.file.path().display(),
+                        flags.len(),
+                        config.layers
+                    );
+                    Window { size: window.size, layers: flags.iter().map(|&flag| flag == 1).collect() }
+                }
+                Some(_) => {
+                    let every = self.needed("attention.sliding_window_pattern")?;
+                    Window::new(window.size, config.layers, Some(every))
+                }
             };
-            *window = Window::new(window.size, config.layers, Some(every));
         }
-        let local_base = match self.float("rope.local.freq_base")? {
+        let local_base = match self.positive("rope.local.freq_base")? {
             Some(base) => Some(base),
-            None => self.float("rope.freq_base_swa")?,
+            None => self.positive("rope.freq_base_swa")?,
         };
         config.local_rope = Some(Rope {
-            base: local_base.filter(|&b| b > 0.0).unwrap_or(LOCAL_ROPE_BASE),
+            base: local_base.unwrap_or(LOCAL_ROPE_BASE),
             scaling: RopeScaling::None,
             ..config.rope.clone()
         });

@@ -254,8 +254,9 @@ fn gguf_seeds() -> Result<Vec<(String, Vec<u8>)>> {
         let numbers = numbers.into_iter().chain([Value::I64(-4), Value::F64(0.5)]).enumerate();
         metadata.extend(numbers.map(|(index, value)| (format!("number.{index}"), value)));
         let mut tensors = vec![("token_embd.weight".to_owned(), random(&[2, HIDDEN], GgmlDType::F32)?)];
-        for &kind in KINDS.iter().skip(index).step_by(Family::ALL.len()) {
-            tensors.push((format!("blk.0.{kind:?}.weight"), random(&[2, 256], kind)?));
+        let kinds = KINDS.iter().skip(index).step_by(Family::ALL.len());
+        for (&kind, part) in kinds.zip(["attn_output", "ffn_up", "ffn_down"]) {
+            tensors.push((format!("blk.0.{part}.weight"), random(&[2, 256], kind)?));
         }
         tensors.push(("rope_freqs.weight".to_owned(), random(&[8], GgmlDType::F32)?));
         seeds.push((format!("{family:?}").to_lowercase(), written(&metadata, &tensors)?));
@@ -313,6 +314,7 @@ fn tokenizer_seeds() -> Vec<(String, Vec<u8>)> {
     let raw =
         |key: &str, kind: u32, value: &[u8]| [&[b'r', key.len() as u8], key.as_bytes(), &[kind as u8], value].concat();
     let mut odd = records.clone();
+    odd.push(text('c', "{{ '{:99}{}'.format(messages[0].content, '%9s' % 'a') }}"));
     odd.push(raw("tokenizer.ggml.eot_token_id", BYTE, &[2]));
     odd.push(raw("tokenizer.ggml.unused", LIST, &[&[0; 4], &2u64.to_le_bytes()[..], &[1, 2]].concat()));
     seeds.push(("sentence-piece".to_owned(), records.join(&END)));

@@ -1,5 +1,6 @@
 //! Generation: prompts in, tokens out, one sequence or several at a time.
 
+use super::cancel::Cancel;
 use super::constraint::{Constraint, Following, Guide, certain};
 use super::decoder::Next;
 use super::kv::KvCache;
@@ -37,6 +38,8 @@ pub struct GenerateOptions {
     pub cache_scope: Option<String>,
     /// What the answer is held to; probabilities are then those among the tokens that may come.
     pub constraint: Option<Arc<Constraint>>,
+    /// Ends generation while a prompt is computed, before any token can be shown.
+    pub cancel: Cancel,
 }
 
 /// The most probable token each time, until the model ends its turn or the context is full.
@@ -53,6 +56,7 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             cache_scope: None,
             constraint: None,
+            cancel: Cancel::default(),
         }
     }
 }
@@ -79,7 +83,7 @@ pub enum Stop {
     EndOfTurn,
     /// The token budget, or the end of the context.
     MaxTokens,
-    /// The caller's callback asked for it.
+    /// The caller asked for it, by the callback or by [`GenerateOptions::cancel`].
     Cancelled,
     /// The constraint allows nothing that its check accepts.
     Stuck,
@@ -226,8 +230,8 @@ impl LanguageModel {
         Ok(())
     }
 
-    /// Computes what is not kept of a prompt, and keeps it.
-    pub(super) fn prefill(&mut self, prompt: &[u32], scope: Option<&str>) -> Result<Prefilled> {
+    /// Computes what is not kept of a prompt, and keeps it, as far as it comes before it is cancelled.
+    pub(super) fn prefill(&mut self, prompt: &[u32], scope: Option<&str>, cancel: &Cancel) -> Result<Prefilled> {
         self.check(prompt)?;
         let mut cache = self.decoder.cache();
         if let Some(store) = &mut self.prefixes {
@@ -237,28 +241,32 @@ impl LanguageModel {
             }
         }
         let reused = cache.len();
-        let logits = self.compute(&prompt[reused..], &mut cache)?;
-        logits.wait()?;
+        let logits = self.compute(&prompt[reused..], &mut cache, cancel)?;
+        if let Some(logits) = &logits {
+            logits.wait()?;
+        }
         self.keep(scope, prompt, &cache)?;
         Ok(Prefilled { cache, logits, reused })
     }
 
-    /// Computes tokens after those that are cached, a chunk at a time. Returns the logits of the last.
-    pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Logits> {
+    /// Computes tokens after those that are cached, a chunk at a time. Returns the logits of the last; none where it was
+    /// cancelled before that.
+    pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache, cancel: &Cancel) -> Result<Option<Logits>> {
         cache.reserve(cache.len() + tokens.len())?;
         let positions = cache.len() + tokens.len();
         let on_device = (MOST_SCORES / positions.max(1)).clamp(CHUNK, CHUNK_ON_DEVICE);
         let chunk = if cache.shape().device.is_cpu() { CHUNK } else { on_device };
         let mut left = tokens;
-        loop {
+        while !cancel.is_asked_for() {
             let (tokens, later) = left.split_at(chunk.min(left.len()));
             let wanted = if later.is_empty() { tokens.len().checked_sub(1) } else { None };
             let x = self.decoder.forward(&mut [Next { tokens, cache }], wanted.as_slice())?;
             if later.is_empty() {
-                return self.decoder.logits(&x)?.pop().context("there is no token to compute");
+                return self.decoder.logits(&x)?.pop().context("there is no token to compute").map(Some);
             }
             left = later;
         }
+        Ok(None)
     }
 
     fn keep(&mut self, scope: Option<&str>, tokens: &[u32], cache: &KvCache) -> Result<()> {
@@ -302,7 +310,8 @@ impl LanguageModel {
         // Where nothing can follow, the last token needs no logits.
         let wanted = budget > forced.len() && !ends;
         let given = [prompt.tokens, if wanted { &forced } else { &[] }].concat();
-        let Prefilled { cache, logits, reused } = self.prefill(&given, options.cache_scope.as_deref())?;
+        let Prefilled { cache, logits, reused } =
+            self.prefill(&given, options.cache_scope.as_deref(), &options.cancel)?;
         let mut sequence = Sequence {
             index,
             all: prompt.tokens.to_vec(),
@@ -320,7 +329,7 @@ impl LanguageModel {
             looks_at: next_look(budget),
             took: 0,
             closed: false,
-            stop: stuck.then_some(Stop::Stuck),
+            stop: if logits.is_none() { Some(Stop::Cancelled) } else { stuck.then_some(Stop::Stuck) },
             cached_tokens: reused.min(prompt.tokens.len()),
             drafted: 0,
             accepted: 0,
@@ -331,8 +340,8 @@ impl LanguageModel {
             decode_start: clock.now(),
         };
         sequence.push_forced(self, &forced, ends, clock, on_token);
-        if sequence.stop.is_none() {
-            sequence.extend(self, &logits, clock, on_token)?;
+        if let (None, Some(logits)) = (sequence.stop, &logits) {
+            sequence.extend(self, logits, clock, on_token)?;
         }
         Ok(sequence)
     }
@@ -371,8 +380,8 @@ impl LanguageModel {
 /// A computed prompt.
 pub(super) struct Prefilled {
     pub(super) cache: KvCache,
-    /// Of the last position.
-    pub(super) logits: Logits,
+    /// Of the last position; none where it was cancelled before that.
+    pub(super) logits: Option<Logits>,
     /// Tokens that came from the prefix cache.
     pub(super) reused: usize,
 }

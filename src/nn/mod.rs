@@ -3,6 +3,7 @@
 //! [`LanguageModel`] is one decoder for the llama, mistral, qwen2, qwen3, phi3 and gemma families, described by data read
 //! from a GGUF file or from a folder with safetensors; [`SentenceEncoder`] is a BERT that turns sentences into vectors.
 
+mod cancel;
 pub mod chat;
 mod checkpoint;
 mod config;
@@ -35,6 +36,7 @@ pub mod testing;
 mod tokenizer;
 mod vocabulary;
 
+pub use cancel::Cancel;
 pub use constraint::{Constraint, DEEPEST_JSON, Grammar, Rule, whole_match};
 pub use device::{Device, DeviceChoice, threads};
 pub use encoder::{Entailment, SentenceEncoder, dot};

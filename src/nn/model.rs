@@ -2,7 +2,7 @@
 
 use super::Device;
 use super::chat::Message;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, memory};
 use super::constraint::Compiler;
 use super::decoder::Decoder;
 use super::prefix::PrefixStore;
@@ -70,7 +70,11 @@ impl LanguageModel {
     /// Loads a GGUF file, or a folder with a `config.json`, a `tokenizer.json` and safetensors.
     pub fn load(path: &Path, device: &Device, options: &LoadOptions) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
-        fits(device, checkpoint.source().file_bytes(), path)?;
+        if device.is_cpu() {
+            checkpoint.fits(memory())?;
+        } else {
+            fits(device, checkpoint.source().file_bytes(), path)?;
+        }
         let (decoder, vocabulary) = rayon::join(
             || Decoder::load(checkpoint.config()?, checkpoint.source(), &device.0),
             || checkpoint.vocabulary(),
@@ -145,6 +149,12 @@ impl LanguageModel {
                 self.path.display()
             ))),
         }
+    }
+
+    /// How many bytes a prompt that fits the context can have at most, where that is known.
+    #[must_use]
+    pub fn longest_prompt(&self) -> Option<usize> {
+        Some(self.vocabulary.tokenizer.longest_token()?.saturating_mul(self.info.context_length))
     }
 
     /// Token ids of a rendered prompt: special tokens in it are recognised, and the start token is added where the file

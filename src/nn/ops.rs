@@ -386,7 +386,7 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    fn finish_head(norm: Option<(&[f32], f32)>, rotation: &Rotation, row: usize, scale: f32, out: &mut [f32]) {
+    pub(crate) fn finish_head(norm: Option<(&[f32], f32)>, rotation: &Rotation, row: usize, scale: f32, out: &mut [f32]) {
         if let Some((weight, eps)) = norm {
             let factor = inverse_rms(out, eps);
             out.iter_mut().zip(weight).for_each(|(value, weight)| *value *= factor * weight);

@@ -7,7 +7,7 @@ use super::generate::CHUNK;
 use super::gguf::Gguf;
 use super::kernels::PAGE;
 use super::testing::{self, Family, HEADS, HIDDEN, KV_HEADS, NORM_EPS, Stored, cosine, prompt, write_checkpoint};
-use super::{Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Prompt, Stop};
+use super::{Cancel, Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Prompt, Stop};
 use crate::clock::Clock;
 use candle_core::Tensor;
 use candle_core::quantized::gguf_file::Content;
@@ -429,7 +429,7 @@ fn continuations_have_the_probabilities_that_generation_gives_their_tokens() {
         let answer: Vec<u32> = generated.tokens.iter().map(|token| token.id).collect();
         let long = prompt(90);
         let set = [answer.clone(), vec![5], long.clone(), answer[..2].to_vec()];
-        let scored = model.score(&tokens, &set, None).expect("scored");
+        let scored = model.score(&tokens, &set, None, &Cancel::default()).expect("scored");
         assert_eq!(scored.cached_tokens, tokens.len() - 1);
         let expected: Vec<f64> = generated.tokens.iter().map(|token| token.logprob).collect();
         assert_eq!(scored.logprobs[0], expected, "{family:?}");
@@ -437,8 +437,8 @@ fn continuations_have_the_probabilities_that_generation_gives_their_tokens() {
         assert_eq!((scored.logprobs[1].len(), scored.logprobs[2].len()), (1, 90));
         let whole: Vec<u32> = tokens.iter().chain(&long).copied().collect();
         assert_eq!(model.logprobs(&whole).expect("logprobs")[tokens.len() - 1..], scored.logprobs[2], "{family:?}");
-        assert!(model.score(&tokens, &[Vec::new()], None).is_err());
-        assert!(model.score(&tokens, &[vec![1_000_000]], None).is_err());
+        assert!(model.score(&tokens, &[Vec::new()], None, &Cancel::default()).is_err());
+        assert!(model.score(&tokens, &[vec![1_000_000]], None, &Cancel::default()).is_err());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The exact probabilities of given tokens.
 
 use super::LanguageModel;
+use super::cancel::Cancel;
 use super::decoder::Next;
 use super::generate::Prefilled;
 use super::sampler::log_sum_exp;
@@ -20,8 +21,14 @@ const SCORED_AT_ONCE: usize = 64;
 
 impl LanguageModel {
     /// The exact probabilities of continuations after a prompt: the prompt is computed once, then all continuations in one
-    /// batched pass.
-    pub fn score(&mut self, prompt: &[u32], continuations: &[Vec<u32>], scope: Option<&str>) -> Result<Scored> {
+    /// batched pass. It is an error where `cancel` ends it in the prompt.
+    pub fn score(
+        &mut self,
+        prompt: &[u32],
+        continuations: &[Vec<u32>],
+        scope: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Scored> {
         let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
         ensure!(
             continuations.iter().all(|tokens| !tokens.is_empty()),
@@ -33,7 +40,8 @@ impl LanguageModel {
             prompt.len(),
             self.info().context_length
         );
-        let Prefilled { cache, logits: first, reused } = self.prefill(prompt, scope)?;
+        let Prefilled { cache, logits: first, reused } = self.prefill(prompt, scope, cancel)?;
+        let first = first.context("it was cancelled before its prompt was computed")?;
         let first = first.whole()?;
         let mut logprobs = Vec::with_capacity(continuations.len());
         for tokens in continuations {
@@ -73,7 +81,8 @@ impl LanguageModel {
 
     /// Logits of the last position of a prompt, for parity checks.
     pub fn logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
-        Ok(self.prefill(prompt, None)?.logits.whole()?.into_owned())
+        let logits = self.prefill(prompt, None, &Cancel::default())?.logits;
+        Ok(logits.context("nobody cancelled it")?.whole()?.into_owned())
     }
 
     /// The natural logarithm of the probability of each token of a text after those before it; the first has none.

@@ -3,17 +3,18 @@
 //! Tokens are arbitrary and nothing ends a sequence early, as in other programs' benchmarks; choosing tokens and making text
 //! of them is not part of a step here.
 
+use super::cancel::Cancel;
 use super::decoder::Next;
 use super::generate::GenerateOptions;
-use super::kernels::{Isa, PAGE, each_range, for_each_isa};
+use super::kernels::{Isa, PAGE, sum_of};
 use super::kv::KvCache;
+use super::sampler::log_sum_exp;
 use super::{Device, LanguageModel, LoadOptions};
 use crate::clock::Clock;
 use crate::error::{Context, Result, usage};
 use crate::units::Seconds;
 use candle_core::{DType, Tensor};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,8 +193,12 @@ impl LanguageModel {
         let prompt = self.arbitrary(tokens, seed);
         let start = clock.now();
         let mut cache = self.decoder.cache();
-        self.compute(&prompt, &mut cache)?.wait()?;
-        Ok((cache, clock.since(start)))
+        let logits = self.compute(&prompt, &mut cache, &Cancel::default())?.context("nobody cancelled it")?;
+        logits.wait()?;
+        let time = clock.since(start);
+        // Speed of numbers that are none would be a figure all the same.
+        log_sum_exp(&logits.whole()?).with_context(|| format!("measuring {}", self.path().display()))?;
+        Ok((cache, time))
     }
 
     fn time_decode(&self, caches: &[&KvCache], depth: usize, steps: usize, clock: &Clock) -> Result<Seconds> {
@@ -290,33 +295,17 @@ const READINGS: usize = 5;
 pub fn memory_bandwidth(clock: &Clock) -> Result<f64> {
     let words = vec![1u64; READ / size_of::<u64>()];
     let isa = Isa::best();
-    let lines = words.as_chunks::<16>().0;
     let mut best: Option<Seconds> = None;
     for _ in 0..READINGS {
-        let total = AtomicU64::new(0);
         let start = clock.now();
-        each_range(lines.len(), 0, |range| {
-            total.fetch_add(sum(isa, &lines[range]), Ordering::Relaxed);
-        });
+        let total = sum_of(isa, &words);
         let time = clock.since(start);
-        if std::hint::black_box(total.into_inner()) == words.len() as u64 && best.is_none_or(|best| time.0 < best.0) {
+        if std::hint::black_box(total) == words.len() as u64 && best.is_none_or(|best| time.0 < best.0) {
             best = Some(time);
         }
     }
     let time = best.filter(|time| time.0 > 0.0).context("reading memory took no time that can be measured")?;
     Ok(READ as f64 / time.0)
-}
-
-for_each_isa! {
-    fn sum(lines: &[[u64; 16]]) -> u64 {
-        let mut sums = [0u64; 16];
-        for line in lines {
-            for (sum, word) in sums.iter_mut().zip(line) {
-                *sum = sum.wrapping_add(*word);
-            }
-        }
-        sums.into_iter().fold(0, u64::wrapping_add)
-    }
 }
 
 #[cfg(test)]
@@ -388,6 +377,22 @@ mod tests {
             let error = error.to_string();
             assert!(error.contains("context of 32768") && error.contains("model.gguf"), "{error}");
         }
+    }
+
+    #[test]
+    fn damaged_weights_have_no_speed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("model.gguf");
+        write_checkpoint(&path, Family::Llama, Stored::F32, 3).expect("written");
+        let mut bytes = std::fs::read(&path).expect("read");
+        let end = bytes.len() - 64;
+        bytes[end..].fill(0xff);
+        std::fs::write(&path, bytes).expect("written");
+        let device = Device::open(DeviceChoice::Cpu).expect("cpu");
+        let mut model = LanguageModel::load(&path, &device, &LoadOptions::default()).expect("loaded");
+        let error = model.measure_speed(&plan(), &Clock::real(), &mut |_| (), &mut || ()).expect_err("no numbers");
+        let error = format!("{error:#}");
+        assert!(error.contains("model.gguf") && error.contains("its weights are damaged"), "{error}");
     }
 
     #[test]

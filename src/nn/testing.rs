@@ -94,7 +94,7 @@ impl Family {
 
 /// Writes a checkpoint.
 pub fn write_checkpoint(path: &Path, family: Family, stored: Stored, seed: u64) -> Result<()> {
-    write(path, &metadata(family), family, stored, seed)
+    write(path, &metadata(family), tensors(family, stored, seed))
 }
 
 /// Writes a checkpoint of which some metadata is another; `None` takes a key away.
@@ -105,12 +105,29 @@ pub(crate) fn write_changed(path: &Path, family: Family, changes: &[(&str, Optio
         metadata.retain(|(known, _)| known != key);
         metadata.extend(value.iter().map(|value| ((*key).to_owned(), value.clone())));
     }
-    write(path, &metadata, family, Stored::Q8_0, 11)
+    write(path, &metadata, tensors(family, Stored::Q8_0, 11))
 }
 
-fn write(path: &Path, metadata: &[(String, Value)], family: Family, stored: Stored, seed: u64) -> Result<()> {
+/// Writes a checkpoint without one of its tensors, or with another vector.
+#[cfg(test)]
+pub(crate) fn write_with_tensors(
+    path: &Path,
+    family: Family,
+    without: &str,
+    vector: Option<(&str, usize)>,
+) -> Result<()> {
+    let mut all = tensors(family, Stored::Q8_0, 11)?;
+    all.retain(|(name, _)| name != without);
+    if let Some((name, length)) = vector {
+        let values = Tensor::zeros(length, candle_core::DType::F32, &Device::Cpu)?;
+        all.push((name.to_owned(), QTensor::quantize(&values, GgmlDType::F32)?));
+    }
+    write(path, &metadata(family), Ok(all))
+}
+
+fn write(path: &Path, metadata: &[(String, Value)], tensors: Result<Vec<(String, QTensor)>>) -> Result<()> {
     let attempt = || format!("writing the generated checkpoint {}", path.display());
-    let tensors = tensors(family, stored, seed).with_context(attempt)?;
+    let tensors = tensors.with_context(attempt)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let mut file = BufWriter::new(File::create(path).with_context(attempt)?);
@@ -149,7 +166,8 @@ pub(super) fn metadata(family: Family) -> Vec<(String, Value)> {
     let list = |items: Vec<Value>| Value::Array(items);
     let mut all = vec![
         ("general.architecture".to_owned(), text(architecture)),
-        ("general.name".to_owned(), Value::String(format!("Generated {family:?}"))),
+        // Without the family: llama.cpp takes a name with "Phi3" in it for a Phi-3 vocabulary.
+        ("general.name".to_owned(), text("Generated model")),
     ];
     all.extend(sizes.into_iter().map(|(key, value)| (format!("{architecture}.{key}"), value)));
     let end = vocabulary.iter().position(|(token, _)| token == "<|im_end|>").unwrap_or_default();

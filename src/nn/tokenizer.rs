@@ -136,8 +136,12 @@ impl TextTokenizer {
     /// A text with every control token that is written in it taken apart by a space, so that it is read as text wherever it
     /// stands.
     pub fn without_controls<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        // Vocabularies have thousands of them, and most texts hold not even a first byte.
+        let mut present = [false; 256];
+        text.bytes().for_each(|byte| present[usize::from(byte)] = true);
         let mut text = Cow::Borrowed(text);
-        for (token, apart) in &self.controls {
+        let may_stand = |token: &str| token.bytes().next().is_some_and(|byte| present[usize::from(byte)]);
+        for (token, apart) in self.controls.iter().filter(|(token, _)| may_stand(token)) {
             if text.contains(token.as_str()) {
                 text = Cow::Owned(text.replace(token.as_str(), apart));
             }
@@ -155,6 +159,11 @@ impl TextTokenizer {
             (Kind::Normal, true) => bytes::decode(text),
             (Kind::Normal, false) => text.replace(SPM_SPACE, " ").into_bytes(),
         }
+    }
+
+    /// How many bytes of a text a token stands for at most, where that is known.
+    pub(crate) fn longest_token(&self) -> Option<usize> {
+        matches!(self.encoder, Encoder::Own { .. }).then(|| self.vocabulary.longest())
     }
 
     /// Number of tokens.

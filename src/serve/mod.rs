@@ -20,17 +20,20 @@ pub use server::{ServeOptions, serve};
 use crate::engine::{
     Completion, Engine, EngineError, EngineInfo, LocalEngine, Request, Sampling, ScriptedEngine, TokenLogprob,
 };
+use crate::nn::Cancel;
 use std::ops::ControlFlow;
 
 /// What a server answers with.
 pub trait Backend: Send {
     /// What it is.
     fn info(&self) -> EngineInfo;
-    /// Answers one request and shows each token as it comes; `Break` ends generation early.
+    /// Answers one request and shows each token as it comes; `Break` ends generation early, and `cancel` before there is a
+    /// token.
     fn answer(
         &self,
         request: &Request,
         sampling: &Sampling,
+        cancel: Cancel,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>>;
 }
@@ -44,9 +47,10 @@ impl Backend for LocalEngine {
         &self,
         request: &Request,
         sampling: &Sampling,
+        cancel: Cancel,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
-        self.stream(request, sampling, on_token)
+        self.stream(request, sampling, cancel, on_token)
     }
 }
 
@@ -59,6 +63,7 @@ impl Backend for ScriptedEngine {
         &self,
         request: &Request,
         _sampling: &Sampling,
+        _cancel: Cancel,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
         let completion = self.complete(request)?;

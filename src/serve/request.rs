@@ -107,6 +107,13 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
             return Err(ApiError::invalid(name, message));
         }
     }
+    let one = |value: &Value| value.as_f64() == Some(1.0);
+    for name in ["repetition_penalty", "best_of"] {
+        if given(fields, name).is_some_and(|value| !one(value)) {
+            let message = format!("{name} is not offered by this server; leave it out, or set it to 1");
+            return Err(ApiError::invalid(name, message));
+        }
+    }
     let no_bias = |biases: &Value| biases.as_object().is_some_and(|biases| biases.values().all(zero));
     if given(fields, "logit_bias").is_some_and(|biases| !no_bias(biases)) {
         return Err(ApiError::invalid("logit_bias", "logit_bias is not offered by this server; leave it out"));
@@ -283,7 +290,7 @@ mod tests {
                 {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
             "max_tokens": 9, "max_completion_tokens": 5, "temperature": 0, "seed": -1, "logprobs": true, "top_logprobs": 3,
             "prompt_cache_key": "a cell", "stop": "END", "stream": true, "stream_options": {"include_usage": true}, "user": "x", "n": 1, "top_p": null,
-            "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {},
+            "repetition_penalty": 1.0, "best_of": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {},
         }))
         .unwrap();
         let messages = vec![Message::new("system", "Be brief."), Message::new("user", "ab")];
@@ -338,6 +345,8 @@ mod tests {
             (Some("logit_bias"), json!({"messages": user, "logit_bias": [1]})),
             (Some("frequency_penalty"), json!({"messages": user, "frequency_penalty": 1.5})),
             (Some("presence_penalty"), json!({"messages": user, "presence_penalty": "high"})),
+            (Some("repetition_penalty"), json!({"messages": user, "repetition_penalty": 2})),
+            (Some("best_of"), json!({"messages": user, "best_of": 3})),
             (Some("tools"), json!({"messages": user, "tools": [{}]})),
             (Some("response_format"), json!({"messages": user, "response_format": {"type": "xml"}})),
             (Some("response_format"), json!({"messages": user, "response_format": {"type": "json_schema"}})),

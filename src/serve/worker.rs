@@ -6,6 +6,7 @@ use super::request::Ask;
 use crate::clock::{Clock, Moment};
 use crate::engine::{Completion, EngineError, EngineInfo, TokenLogprob};
 use crate::error::{Context, Result};
+use crate::nn::Cancel;
 use crate::units::Seconds;
 use axum::http::StatusCode;
 use std::ops::ControlFlow;
@@ -85,7 +86,7 @@ impl Queue {
 }
 
 /// Starts the thread: it loads the model, then answers one request after the other until every [`Queue`] is dropped.
-/// When `cancel` becomes true, the answer under way ends at its next token.
+/// When `cancel` becomes true, the answer under way ends at its next token, or at the next part of its prompt.
 pub(super) fn start(
     load: impl FnOnce() -> Result<Box<dyn Backend>> + Send + 'static,
     capacity: usize,
@@ -116,7 +117,7 @@ pub(super) fn start(
     Ok(Worker { queue, ready, ended })
 }
 
-fn work_on(backend: &dyn Backend, job: Job, clock: &Clock, cancel: &AtomicBool) {
+fn work_on(backend: &dyn Backend, job: Job, clock: &Clock, cancel: &Arc<AtomicBool>) {
     let waited = clock.since(job.queued);
     if job.events.is_closed() {
         return;
@@ -125,6 +126,8 @@ fn work_on(backend: &dyn Backend, job: Job, clock: &Clock, cancel: &AtomicBool) 
         let gone = job.events.send(Event::Token(token.clone())).is_err();
         if gone || cancel.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let result = backend.answer(&job.ask.request, &job.ask.sampling, &mut on_token);
+    let (events, stopping) = (job.events.clone(), Arc::clone(cancel));
+    let unwanted = Cancel::when(move || events.is_closed() || stopping.load(Ordering::Relaxed));
+    let result = backend.answer(&job.ask.request, &job.ask.sampling, unwanted, &mut on_token);
     let _client_gone = job.events.send(Event::Done(result, waited));
 }

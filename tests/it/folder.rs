@@ -106,7 +106,7 @@ fn texts_of_a_file_cannot_steer_the_terminal() {
     let place = tempfile::tempdir().unwrap();
     let (store, file) = (place.path().join("store"), place.path().join("tiny.gguf"));
     write_checkpoint(&file, Family::Llama, Stored::Q8_0, 1).unwrap();
-    patch(&file, b"Generated Llama", b"\x1b]0;owned\x07\nx: y");
+    patch(&file, b"Generated model", b"\x1b]0;owned\x07\nx: y");
     let path = file.to_str().unwrap();
     let text = stdout(&run(&store, &["models", "inspect", path]));
     assert!(text.contains("file: name         \\x1b]0;owned\\x07 x: y\n") && !text.contains('\u{1b}'), "{text:?}");

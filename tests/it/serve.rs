@@ -11,7 +11,7 @@ use routergym_local::engine::{
 use routergym_local::error::{ExitStatus, Result, anyhow};
 use routergym_local::net::Network;
 use routergym_local::nn::chat::Message;
-use routergym_local::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
+use routergym_local::nn::{Cancel, Device, DeviceChoice, LanguageModel, LoadOptions};
 use routergym_local::serve::{Backend, ServeOptions, StandIn, StandInOptions, serve};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -129,6 +129,7 @@ impl Backend for Gated {
         &self,
         _request: &Request,
         _sampling: &Sampling,
+        _cancel: Cancel,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
     ) -> Result<Completion, Box<EngineError>> {
         let token = TokenLogprob { text: "a".into(), bytes: None, logprob: -1.0, top: Vec::new() };
@@ -156,6 +157,42 @@ impl Backend for Gated {
             forced_tokens: 0,
         })
     }
+}
+
+/// A model that computes a prompt until nobody wants its answer any more.
+struct Prompted {
+    begun: Arc<AtomicBool>,
+    left: Arc<AtomicBool>,
+}
+
+impl Backend for Prompted {
+    fn info(&self) -> EngineInfo {
+        EngineInfo { model: "prompted".into(), place: "test".into(), sha256: None, context_length: Some(64) }
+    }
+
+    fn answer(
+        &self,
+        _request: &Request,
+        _sampling: &Sampling,
+        cancel: Cancel,
+        _on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
+    ) -> Result<Completion, Box<EngineError>> {
+        self.begun.store(true, Ordering::SeqCst);
+        wait_until("the client is gone", || cancel.is_asked_for());
+        self.left.store(true, Ordering::SeqCst);
+        Err(Box::new(EngineError::new(FailureKind::Interrupted, "nobody waits")))
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_computing_of_its_prompt() {
+    let (begun, left) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let backend = Prompted { begun: Arc::clone(&begun), left: Arc::clone(&left) };
+    let server = Server::start(ServeOptions::default(), backend);
+    let client = server.post(&hello());
+    wait_until("the prompt", || begun.load(Ordering::SeqCst));
+    drop(client);
+    wait_until("the end of the prompt", || left.load(Ordering::SeqCst));
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {

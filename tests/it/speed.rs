@@ -19,7 +19,7 @@ const SMALL: [&str; 10] = ["-p", "16,40", "-n", "2", "-d", "0,65", "-r", "2", "-
 
 #[test]
 fn one_object_holds_every_figure_that_was_asked_for() {
-    let output = speed(&[&SMALL[..], &["--batch", "1,3", "--json"]].concat());
+    let output = speed(&[&SMALL[..], &["--batch", "1,3,1", "--json"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let all: Value = serde_json::from_str(stdout(&output).trim()).unwrap();
     assert_eq!((&all["model"], &all["threads"], &all["repeats"]), (&"tiny".into(), &1.into(), &2.into()));
@@ -49,6 +49,11 @@ fn one_object_holds_every_figure_that_was_asked_for() {
     let reuse = &all["prefix_reuse"];
     assert_eq!((&reuse["shared"], &reuse["own"], &reuse["cached_tokens"]), (&100.into(), &20.into(), &100.into()));
     assert!(above_zero(&reuse["ratio"]));
+    for key in ["ttft_s_without", "ttft_s_with"] {
+        let (spread, value) = (&reuse[format!("{key}_spread")], reuse[key].as_f64());
+        assert!(above_zero(&spread["min"]) && spread["n"] == 2, "{reuse}");
+        assert!(spread["min"].as_f64() <= value && value <= spread["max"].as_f64(), "{reuse}");
+    }
 }
 
 #[test]

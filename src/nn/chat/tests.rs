@@ -170,6 +170,21 @@ fn hostile_templates_end_in_an_error() {
     let _ = ChatTemplate::new(&valid, "", "").and_then(|template| template.render(&[]));
 }
 
+/// Each would take gigabytes at once, where no work is counted.
+#[test]
+fn a_template_that_formats_as_python_does_is_refused_before_it_takes_memory() {
+    for source in [
+        "{{ '{:9999999999}'.format('a') }}",
+        "{{ '{:3000000000}'.format('a') }}",
+        "{{ '{:.2000000000f}'.format(1.5) }}",
+        "{{ '{:{}}'.format('a', 9999999999) }}",
+        "{% set f = '{0}' * 1000 %}{{ f.format('x' * 1000) }}",
+    ] {
+        let error = failure_of(source, &conversation());
+        assert!(error.contains("the method format of texts is not offered"), "{source}: {error}");
+    }
+}
+
 #[test]
 fn a_long_conversation_fits_the_budget() {
     let mut messages = vec![Message::new("system", "s")];

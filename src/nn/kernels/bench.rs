@@ -2,8 +2,10 @@
 
 use super::activations::Activations;
 use super::attention::{PAGE, Page, PageShape, Rows, Sight, attend};
-use super::{Floats, Form, Isa, Matrix, Packed, multiply};
+use super::{Codes, Floats, Form, Integers, Isa, Matrix, Packed, Texts, attend_mutually, multiply};
 use crate::error::Result;
+use crate::nn::config::Activation;
+use crate::nn::ops::{self, Rotation};
 use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 use rand::rngs::StdRng;
@@ -128,6 +130,8 @@ impl Quantisation {
 const HEADS: usize = 12;
 const KV_HEADS: usize = 2;
 const HEAD_DIM: usize = 128;
+/// That of the sentence encoder.
+const ENCODER_HEAD_DIM: usize = 32;
 const SHAPE: PageShape = PageShape { layers: 1, kv_heads: KV_HEADS, head_dim: HEAD_DIM };
 
 /// Queries to a filled cache.
@@ -168,6 +172,99 @@ impl Attention {
     #[must_use]
     pub fn run(&self, on: InstructionSet) -> Vec<f32> {
         attend(on.0, SHAPE, 0, &[Rows { pages: &self.pages, sight: self.sight }], &self.queries, HEADS)
+    }
+}
+
+/// A matrix of a sentence encoder and rows of inputs for it.
+pub struct Encoding {
+    matrix: Integers,
+    inputs: Vec<f32>,
+}
+
+impl Encoding {
+    /// A matrix of `outputs` rows and `columns` columns, and `rows` rows of inputs.
+    #[must_use]
+    pub fn new(outputs: usize, columns: usize, rows: usize) -> Self {
+        Self { matrix: Integers::new(columns, &numbers(outputs * columns)), inputs: numbers(rows * columns) }
+    }
+
+    /// Quantises the inputs and multiplies.
+    #[must_use]
+    pub fn run(&self, on: InstructionSet) -> Vec<f32> {
+        let mut out = Vec::new();
+        self.matrix.multiply(on.0, &self.inputs, &mut Codes::default(), &mut out);
+        out
+    }
+}
+
+/// The tokens of some texts, that attend to one another within each.
+pub struct Mutual {
+    parts: Vec<f32>,
+    ends: Vec<usize>,
+}
+
+impl Mutual {
+    /// `texts` texts of `tokens` tokens, with the heads of a small encoder.
+    #[must_use]
+    pub fn new(texts: usize, tokens: usize) -> Self {
+        let parts = numbers(texts * tokens * 3 * HEADS * ENCODER_HEAD_DIM);
+        Self { parts, ends: (1..=texts).map(|text| text * tokens).collect() }
+    }
+
+    /// Multiplications and additions of the scores and of the mixing.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        let tokens = self.ends.first().copied().unwrap_or(0);
+        4 * HEADS * ENCODER_HEAD_DIM * tokens * tokens * self.ends.len()
+    }
+
+    /// What the tokens take from the values.
+    #[must_use]
+    pub fn run(&self, on: InstructionSet) -> Vec<f32> {
+        let mut mixed = Vec::new();
+        let texts = Texts { parts: &self.parts, width: HEADS * ENCODER_HEAD_DIM, heads: HEADS, ends: &self.ends };
+        attend_mutually(on.0, texts, &mut mixed);
+        mixed
+    }
+}
+
+/// What stands between a decoder's matrices, on the best instruction set.
+pub struct Between {
+    x: Tensor,
+    weight: Tensor,
+    rotation: Rotation,
+}
+
+impl Between {
+    /// `rows` rows of `width` numbers: of whole heads, and of two halves.
+    pub fn new(rows: usize, width: usize) -> Result<Self> {
+        let frequencies: Vec<f64> = (0..HEAD_DIM / 2).map(|pair| 10_000f64.powf(-(pair as f64) / 64.0)).collect();
+        Ok(Self {
+            x: Tensor::from_vec(numbers(rows * width), (rows, width), &Device::Cpu)?,
+            weight: Tensor::from_vec(numbers(width), width, &Device::Cpu)?,
+            rotation: Rotation::new(&frequencies, 1.0, false, 0..rows),
+        })
+    }
+
+    /// The root-mean-square norm of each row.
+    pub fn norm(&self) -> Result<Tensor> {
+        ops::rms_norm(&self.x, &self.weight, 1e-6)
+    }
+
+    /// The gate of a feed-forward part.
+    pub fn gate(&self) -> Result<Tensor> {
+        ops::gate(&self.x, Activation::Silu)
+    }
+
+    /// Every head of a row turned by its position.
+    pub fn turn(&self) -> Result<Vec<f32>> {
+        let (mut values, width) = (self.x.flatten_all()?.to_vec1()?, self.x.dim(1)?);
+        for (row, values) in values.chunks_exact_mut(width).enumerate() {
+            for head in values.chunks_exact_mut(HEAD_DIM) {
+                ops::finish_head(Isa::best(), None, &self.rotation, row, 1.0, head);
+            }
+        }
+        Ok(values)
     }
 }
 

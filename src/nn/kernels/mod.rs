@@ -28,6 +28,7 @@ mod neon;
 mod pack;
 mod pool;
 mod portable;
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -39,4 +40,5 @@ pub(crate) use isa::{Isa, for_each_isa};
 pub(crate) use matmul::{Matrix, multiply};
 pub(crate) use mutual::{Texts, attend_mutually};
 pub(crate) use pack::Packed;
-pub(crate) use pool::{each_range, each_row};
+pub(crate) use pool::each_row;
+pub(crate) use read::sum_of;

@@ -12,15 +12,36 @@ use rand::{Rng, SeedableRng};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// A scale as files have them.
+fn usual(random: &mut StdRng) -> half::f16 {
+    half::f16::from_f32(random.random_range(-0.1f32..0.1))
+}
+
+/// Any scale that is a number, the least and the largest among them.
+fn extreme(random: &mut StdRng) -> half::f16 {
+    match random.random_range(0..6) {
+        0 => half::f16::from_bits(random.random_range(0..2) << 15),
+        1 => half::f16::from_bits(random.random_range(1..0x400) | random.random_range(0..2) << 15),
+        2 => [half::f16::MAX, half::f16::MIN][random.random_range(0..2)],
+        3 => half::f16::from_f32(random.random_range(-65504.0f32..65504.0)),
+        _ => usual(random),
+    }
+}
+
 /// The file's bytes of a random matrix, and its weights as candle reads them.
-fn matrix(form: Form, rows: usize, columns: usize, random: &mut StdRng) -> (Vec<u8>, Vec<f32>) {
+fn matrix(
+    form: Form,
+    rows: usize,
+    columns: usize,
+    random: &mut StdRng,
+    scale: fn(&mut StdRng) -> half::f16,
+) -> (Vec<u8>, Vec<f32>) {
     let units = rows * columns / form.unit();
     let mut bytes = Vec::new();
     for _ in 0..units {
         let mut unit: Vec<u8> = (0..form.unit_bytes()).map(|_| random.random()).collect();
         for &at in places_of_halves(form) {
-            let value = half::f16::from_f32(random.random_range(-0.1f32..0.1));
-            unit[at..at + 2].copy_from_slice(&value.to_le_bytes());
+            unit[at..at + 2].copy_from_slice(&scale(random).to_le_bytes());
         }
         bytes.extend(unit);
     }
@@ -89,7 +110,7 @@ proptest! {
         let mut random = StdRng::seed_from_u64(seed);
         let form = Form::ALL[form];
         let columns = blocks * form.unit();
-        let (bytes, _) = matrix(form, 16, columns, &mut random);
+        let (bytes, _) = matrix(form, 16, columns, &mut random, extreme);
         let packed = pack(form, 16, columns, &bytes);
         let x = inputs(8, columns, &mut random);
         let quantised = Activations::quantise(Isa::Portable, &x, columns);
@@ -106,7 +127,7 @@ fn packed_rows_are_the_weights_of_the_file() {
     let mut random = StdRng::seed_from_u64(3);
     for form in Form::ALL {
         let (rows, columns) = (37, 512);
-        let (bytes, values) = matrix(form, rows, columns, &mut random);
+        let (bytes, values) = matrix(form, rows, columns, &mut random, usual);
         let packed = pack(form, rows, columns, &bytes);
         for (index, expected) in values.chunks(columns).enumerate() {
             let mut row = vec![0.0; columns];
@@ -129,7 +150,7 @@ fn products_are_those_of_the_weights_to_within_the_rounding_of_the_inputs() {
     let mut random = StdRng::seed_from_u64(4);
     for form in Form::ALL {
         let (rows, columns, count) = (50, 768, 5);
-        let (bytes, weights) = matrix(form, rows, columns, &mut random);
+        let (bytes, weights) = matrix(form, rows, columns, &mut random, usual);
         let x: Vec<f32> = (0..count * columns).map(|_| random.random_range(-1.0f32..1.0)).collect();
         let out = multiply(Isa::best(), &x, &[Matrix::Quantised(pack(form, rows, columns, &bytes))]);
         for (x, out) in x.chunks(columns).zip(out.chunks(rows)) {
@@ -146,13 +167,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn every_kernel_equals_the_scalar_one_bit_for_bit(
-        seed in any::<u64>(), rows in 1usize..70, blocks in 1usize..5, count in 1usize..20, form in 0usize..8
+        seed in any::<u64>(), rows in 1usize..100, blocks in 1usize..8, count in 1usize..30, form in 0usize..8
     ) {
         let mut random = StdRng::seed_from_u64(seed);
         let form = Form::ALL[form];
         let columns = blocks * form.unit();
-        let (bytes, _) = matrix(form, rows, columns, &mut random);
-        let (more, _) = matrix(Form::Q8_0, 21, columns, &mut random);
+        let (bytes, _) = matrix(form, rows, columns, &mut random, extreme);
+        let (more, _) = matrix(Form::Q8_0, 21, columns, &mut random, extreme);
         let floats = inputs(19, columns, &mut random);
         let matrices = [
             Matrix::Quantised(pack(form, rows, columns, &bytes)),
@@ -164,6 +185,12 @@ proptest! {
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         for isa in Isa::available() {
             prop_assert_eq!(bits(&multiply(isa, &x, &matrices)), bits(&expected), "{:?} {:?}", form, isa);
+        }
+        // Single precision against one number after the other.
+        for (x, out) in x.chunks(columns).zip(expected.chunks(rows + 19 + 21)) {
+            let scalar = |row: &[f32]| row.iter().zip(x).fold(0.0f32, |sum, (weight, input)| weight.mul_add(*input, sum));
+            let scalar: Vec<f32> = floats.chunks(columns).map(scalar).collect();
+            prop_assert_eq!(bits(&out[rows..rows + 19]), bits(&scalar));
         }
         // A row alone gives what it gives among others.
         let alone = multiply(Isa::best(), &x[..columns], &matrices);

@@ -1,6 +1,7 @@
 //! The merge loop of both kinds of BPE: join the best neighbouring pair until no pair can be joined.
 //!
-//! A heap keeps the candidate pairs, so that a word of n symbols takes O(n log n) whatever it is made of.
+//! A heap keeps the candidate pairs, so that a word of n symbols takes O(n log n) whatever it is made of. In a long one, such as
+//! megabytes of spaces, most of the time is the heap's memory: hence the small candidates.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,15 +22,14 @@ struct Link {
     next: usize,
 }
 
-/// A candidate: lower rank first, then further left. `end` tells whether the pair is still what it was.
+/// A candidate: lower rank first, then further left. `middle` and `end` tell whether the pair is still what it was. Words
+/// have less than 2^32 bytes: their links would take a hundred gigabytes before.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     rank: u32,
-    left: usize,
-    right: usize,
-    start: usize,
-    middle: usize,
-    end: usize,
+    left: u32,
+    middle: u32,
+    end: u32,
     id: u32,
 }
 
@@ -59,21 +59,20 @@ impl Merger {
             heap.extend(self.candidate(left, left + 1, &pair).map(Reverse));
         }
         while let Some(Reverse(best)) = heap.pop() {
-            if !self.stands(&best) {
-                continue;
-            }
-            let next = self.links[best.right].next;
-            self.links[best.right].symbol.span = best.end..best.end;
-            let left = &mut self.links[best.left];
-            left.symbol = Symbol { span: best.start..best.end, id: Some(best.id) };
+            let at = best.left as usize;
+            let Some(right) = self.right_of(&best) else { continue };
+            let (end, next) = (self.links[right].symbol.span.end, self.links[right].next);
+            self.links[right].symbol.span = end..end;
+            let left = &mut self.links[at];
+            left.symbol = Symbol { span: left.symbol.span.start..end, id: Some(best.id) };
             left.next = next;
             let previous = left.previous;
             if next != NONE {
-                self.links[next].previous = best.left;
-                heap.extend(self.candidate(best.left, next, &pair).map(Reverse));
+                self.links[next].previous = at;
+                heap.extend(self.candidate(at, next, &pair).map(Reverse));
             }
             if previous != NONE {
-                heap.extend(self.candidate(previous, best.left, &pair).map(Reverse));
+                heap.extend(self.candidate(previous, at, &pair).map(Reverse));
             }
         }
     }
@@ -91,13 +90,17 @@ impl Merger {
     ) -> Option<Candidate> {
         let (a, b) = (&self.links[left].symbol, &self.links[right].symbol);
         let (rank, id) = pair(a, b)?;
-        Some(Candidate { rank, left, right, start: a.span.start, middle: a.span.end, end: b.span.end, id })
+        Some(Candidate { rank, left: left as u32, middle: a.span.end as u32, end: b.span.end as u32, id })
     }
 
-    /// Whether both sides are as they were when the candidate was made: a symbol only ever grows or disappears.
-    fn stands(&self, candidate: &Candidate) -> bool {
-        let (a, b) = (&self.links[candidate.left].symbol.span, &self.links[candidate.right].symbol.span);
-        *a == (candidate.start..candidate.middle) && *b == (candidate.middle..candidate.end)
+    /// The right side, where both are as they were when the candidate was made: a symbol only ever grows or disappears.
+    fn right_of(&self, candidate: &Candidate) -> Option<usize> {
+        let left = &self.links[candidate.left as usize];
+        let right = self.links.get(left.next)?;
+        let stands = !left.symbol.span.is_empty()
+            && left.symbol.span.end == candidate.middle as usize
+            && right.symbol.span.end == candidate.end as usize;
+        stands.then_some(left.next)
     }
 }
 

@@ -83,6 +83,11 @@ impl Vocabulary {
         self.texts.len()
     }
 
+    /// Bytes of the longest token.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
     pub(super) fn id_of(&self, text: &str) -> Option<u32> {
         if text.len() > self.longest || text.is_empty() { None } else { self.ids.get(text).copied() }
     }

@@ -4,17 +4,21 @@ use super::{Server, hello, with};
 use crate::support::{patch, program};
 use routergym_local::clock::Clock;
 use routergym_local::contract::Contract;
-use routergym_local::engine::{Engine, Held, LocalEngine, RemoteEngine, RemoteOptions, Request};
+use routergym_local::engine::{
+    Engine, FailureKind, Held, LocalEngine, RemoteEngine, RemoteOptions, Request, Sampling, StopReason,
+};
 use routergym_local::net::Network;
 use routergym_local::nn::chat::Message;
 use routergym_local::nn::testing::{Family, Stored, write_checkpoint};
-use routergym_local::nn::{Device, DeviceChoice, LanguageModel, LoadOptions};
+use routergym_local::nn::{Cancel, Device, DeviceChoice, LanguageModel, LoadOptions};
 use routergym_local::serve::ServeOptions;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 fn generated() -> (TempDir, PathBuf) {
@@ -213,4 +217,38 @@ fn ctrl_c_says_what_is_finished_first_and_a_second_one_ends_at_once() {
     interrupt(running.child.id());
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
     assert!(Clock::real().since(start).0 < 5.0);
+}
+
+fn request(content: String) -> Request {
+    let messages = vec![Message::new("user", content)];
+    Request { messages, max_tokens: 2, temperature: 0.0, seed: 1, top_logprobs: 0, cache_scope: None, grammar: None }
+}
+
+#[test]
+fn a_prompt_ends_where_nobody_wants_its_answer_any_more() {
+    let (_place, path) = generated();
+    let stop = Arc::new(AtomicBool::new(true));
+    let engine = engine(&path).with_stop(Arc::clone(&stop));
+    let ask = request("Hello ".repeat(100));
+    assert_eq!(engine.complete(&ask).unwrap_err().kind, FailureKind::Interrupted);
+    assert_eq!(engine.score(&ask, &["a".to_owned()]).unwrap_err().kind, FailureKind::Interrupted);
+    stop.store(false, Ordering::Relaxed);
+    let mut tokens = 0;
+    let mut count = |_: &_| {
+        tokens += 1;
+        ControlFlow::Continue(())
+    };
+    let left = engine.stream(&ask, &Sampling::default(), Cancel::when(|| true), &mut count).unwrap();
+    assert_eq!((left.stop, left.text.as_str(), tokens), (StopReason::Other, "", 0));
+    // None of the three computed the prompt, which would have been kept.
+    assert_eq!(engine.complete(&ask).unwrap().usage.cached_tokens, 0);
+}
+
+#[test]
+fn a_prompt_that_can_never_fit_is_refused_before_it_becomes_tokens() {
+    let (_place, path) = generated();
+    let error = engine(&path).complete(&request(" ".repeat(4 << 20))).unwrap_err();
+    assert_eq!(error.kind, FailureKind::ContextOverflow);
+    // 32,768 tokens of at most the 13 bytes of <|endoftext|>.
+    assert!(error.message.contains("bytes, and at most 425984 fit the context length of 32768 tokens"), "{error}");
 }
