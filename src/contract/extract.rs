@@ -188,11 +188,18 @@ fn without_thoughts(text: &str) -> String {
     let small = text.to_ascii_lowercase();
     let begin = small.rfind(FINAL).map_or(0, |at| at + FINAL.len());
     let mut kept = String::with_capacity(text.len());
+    // Whether anything but blanks was kept.
+    let mut said = false;
+    let last_object = text.rfind('{');
+    // Thoughts that end nowhere are looked for once.
+    let mut endless = [false; THOUGHTS.len()];
     let (mut at, mut work) = (begin, 0);
     while let Some(skip) = text[at..].find(['{', '<', '[']) {
         kept.push_str(&text[at..at + skip]);
+        said |= !text[at..at + skip].trim().is_empty();
         at += skip;
         let rest = &small[at..];
+        let mut taken = 0;
         if rest.starts_with('{') && work < WORK {
             let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
             let read = values.next();
@@ -201,29 +208,31 @@ fn without_thoughts(text: &str) -> String {
                 Some(Err(error)) => bytes_before(&text[at..], &error),
                 _ => length,
             };
-            kept.push_str(&text[at..at + length]);
-            at += length;
-        } else if let Some((open, close)) = THOUGHTS.iter().find(|(open, _)| rest.starts_with(open)) {
-            match rest[open.len()..].find(close) {
+            taken = length;
+        } else if let Some(kind) = THOUGHTS.iter().position(|(open, _)| rest.starts_with(open)) {
+            let (open, close) = THOUGHTS[kind];
+            let end = if endless[kind] { None } else { rest[open.len()..].find(close) };
+            endless[kind] = end.is_none();
+            match end {
                 Some(inside) => at += open.len() + inside + close.len(),
                 // Cut off while still thinking: nothing was answered.
-                None if kept.trim().is_empty() => return kept,
-                None => {
-                    kept.push_str(&text[at..at + open.len()]);
-                    at += open.len();
-                }
+                None if !said => return kept,
+                None => taken = open.len(),
             }
         } else if let Some((_, close)) = THOUGHTS.iter().find(|(_, close)| rest.starts_with(close)) {
-            if rest.contains('{') {
+            if last_object.is_some_and(|last| last > at) {
                 kept.clear();
+                said = false;
+                at += close.len();
             } else {
-                kept.push_str(&text[at..at + close.len()]);
+                taken = close.len();
             }
-            at += close.len();
         } else {
-            kept.push_str(&text[at..=at]);
-            at += 1;
+            taken = 1;
         }
+        kept.push_str(&text[at..at + taken]);
+        said |= taken > 0;
+        at += taken;
     }
     kept.push_str(&text[at..]);
     kept
@@ -462,9 +471,19 @@ mod tests {
         let deep = |unit: &str| unit.repeat(LONGEST / unit.len());
         let nest = "{\"a\":".repeat(120);
         let tail = format!("{nest}[{}", "1,".repeat((LONGEST - 700) / 2));
-        for text in
-            [deep("{"), deep("{\"a\":"), deep("[{"), deep("{\""), deep("```\n{"), deep("{}"), format!("{tail}x"), tail]
-        {
+        for text in [
+            deep("{"),
+            deep("{\"a\":"),
+            deep("[{"),
+            deep("{\""),
+            deep("```\n{"),
+            deep("{}"),
+            deep("x<think>"),
+            deep("</think>{"),
+            deep("<think></think>"),
+            format!("{tail}x"),
+            tail,
+        ] {
             let start = clock.now();
             let _ = extract(&text);
             assert!(clock.since(start).0 < 5.0, "{} …", &text[..8]);

@@ -1,6 +1,6 @@
 //! Generation: prompts in, tokens out, one sequence or several at a time.
 
-use super::constraint::{Constraint, Following, Guide, certain};
+use super::constraint::{Constraint, Following, Guide, certain, closing_from, next_look};
 use super::decoder::Next;
 use super::kv::KvCache;
 use super::logits::Logits;
@@ -83,6 +83,8 @@ pub enum Stop {
     Cancelled,
     /// The constraint allows nothing that its check accepts.
     Stuck,
+    /// The constraint reached one of its limits on the way.
+    Limit,
 }
 
 /// What was generated.
@@ -104,6 +106,8 @@ pub struct Generated {
     pub forced_tokens: usize,
     /// Whether a constrained answer was closed because its budget came to an end.
     pub closed_early: bool,
+    /// Which limit the constraint reached, where it did.
+    pub limit: Option<String>,
     /// What each step took that asked a constraint which tokens may come; a part of `constrain`.
     pub mask_times: Vec<Seconds>,
     /// Time of the forward pass over the prompt.
@@ -121,16 +125,6 @@ pub struct Prompt<'a> {
     pub tokens: &'a [u32],
     /// How to generate.
     pub options: &'a GenerateOptions,
-}
-
-/// How many tokens before the end of its budget a constrained answer begins to close what is open, at the latest.
-fn closing_from(budget: usize) -> usize {
-    (budget / 4).clamp(budget.min(8), 48)
-}
-
-/// How many tokens are left when it is looked for the next time what closing a constrained answer takes.
-fn next_look(left: usize) -> usize {
-    left * 7 / 8
 }
 
 /// Tokens of a prompt that are computed at once: on the CPU as many as its caches hold, on others as many as pay for the
@@ -285,12 +279,15 @@ impl LanguageModel {
         let budget = options.max_tokens.min(room);
         let mut guide = options.constraint.as_deref().map(Guide::new);
         let tokenizer = &self.vocabulary.tokenizer;
-        let begun = guide.as_mut().map(|guide| guide.begin(tokenizer, clock)).transpose()?;
-        let stuck = matches!(begun, Some(Following::Refused));
-        let (mut forced, mut ends) = match begun {
-            Some(Following::Forced(forced)) => (forced, false),
-            Some(Following::End(forced)) => (forced, true),
-            Some(Following::Refused) | None => (Vec::new(), false),
+        let begun = guide.as_mut().map(|guide| guide.begin(tokenizer, clock));
+        let (mut forced, mut ends, begun_with) = match begun {
+            None => (Vec::new(), false, None),
+            Some(Following::Forced(forced)) => (forced, false, None),
+            // An answer without a token is at its end where it begins.
+            Some(Following::End(forced)) if forced.is_empty() => (forced, true, Some(Stop::EndOfTurn)),
+            Some(Following::End(forced)) => (forced, true, None),
+            Some(Following::Refused) => (Vec::new(), false, Some(Stop::Stuck)),
+            Some(Following::Limit) => (Vec::new(), false, Some(Stop::Limit)),
         };
         // An answer that is cut does not end.
         ends &= forced.len() <= budget;
@@ -317,7 +314,7 @@ impl LanguageModel {
             looks_at: next_look(budget),
             took: 0,
             closed: false,
-            stop: stuck.then_some(Stop::Stuck),
+            stop: begun_with,
             cached_tokens: reused.min(prompt.tokens.len()),
             drafted: 0,
             accepted: 0,
@@ -353,7 +350,8 @@ impl LanguageModel {
             prefill: sequence.prefill,
             decode: sequence.decode - guide.as_ref().map_or(Seconds::ZERO, Guide::time_after_begin),
             constrain: guide.as_ref().map_or(Seconds::ZERO, |guide| guide.time),
-            mask_times: guide.map(|guide| guide.mask_times).unwrap_or_default(),
+            limit: guide.as_ref().and_then(|guide| guide.limit.clone()),
+            mask_times: guide.map_or_else(Vec::new, |guide| guide.mask_times),
         };
         Ok((sequence.index, generated))
     }
@@ -485,7 +483,9 @@ impl Sequence {
             return Ok(());
         };
         let mut allowed = logits.whole()?.into_owned();
-        guide.restrict(&mut allowed, ends, clock)?;
+        if !guide.restrict(&mut allowed, ends, clock) {
+            return self.end(Stop::Limit, clock);
+        }
         // Near the end of the budget, what is open is closed: an answer that is cut is none.
         let left = self.budget - self.tokens.len();
         if left <= self.looks_at && left > self.closes_from {
@@ -505,11 +505,12 @@ impl Sequence {
             let following = if ends.contains(&choice.id) {
                 Following::End(Vec::new())
             } else {
-                guide.take(choice.id, &model.vocabulary.tokenizer, clock)?
+                guide.take(choice.id, &model.vocabulary.tokenizer, clock)
             };
             let (forced, ends_here) = match following {
                 Following::Forced(forced) => (forced, false),
                 Following::End(forced) => (forced, true),
+                Following::Limit => return self.end(Stop::Limit, clock),
                 Following::Refused => {
                     allowed[choice.id as usize] = f32::NEG_INFINITY;
                     closing = if closes { guide.closing(&allowed, ends, clock) } else { None };
@@ -521,8 +522,12 @@ impl Sequence {
             self.push_forced(model, &forced, ends_here, clock, on_token);
             return Ok(());
         }
-        self.stop = Some(Stop::Stuck);
-        self.decode = clock.since(self.decode_start);
+        self.end(Stop::Stuck, clock)
+    }
+
+    /// Ends where no token can be chosen.
+    fn end(&mut self, stop: Stop, clock: &Clock) -> Result<()> {
+        (self.stop, self.decode) = (Some(stop), clock.since(self.decode_start));
         Ok(())
     }
 
