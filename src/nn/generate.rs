@@ -484,7 +484,8 @@ impl Sequence {
         };
         let mut allowed = logits.whole()?.into_owned();
         if !guide.restrict(&mut allowed, ends, clock) {
-            return self.end(Stop::Limit, clock);
+            self.end(Stop::Limit, clock);
+            return Ok(());
         }
         // Near the end of the budget, what is open is closed: an answer that is cut is none.
         let left = self.budget - self.tokens.len();
@@ -510,7 +511,10 @@ impl Sequence {
             let (forced, ends_here) = match following {
                 Following::Forced(forced) => (forced, false),
                 Following::End(forced) => (forced, true),
-                Following::Limit => return self.end(Stop::Limit, clock),
+                Following::Limit => {
+                    self.end(Stop::Limit, clock);
+                    return Ok(());
+                }
                 Following::Refused => {
                     allowed[choice.id as usize] = f32::NEG_INFINITY;
                     closing = if closes { guide.closing(&allowed, ends, clock) } else { None };
@@ -522,13 +526,13 @@ impl Sequence {
             self.push_forced(model, &forced, ends_here, clock, on_token);
             return Ok(());
         }
-        self.end(Stop::Stuck, clock)
+        self.end(Stop::Stuck, clock);
+        Ok(())
     }
 
     /// Ends where no token can be chosen.
-    fn end(&mut self, stop: Stop, clock: &Clock) -> Result<()> {
+    fn end(&mut self, stop: Stop, clock: &Clock) {
         (self.stop, self.decode) = (Some(stop), clock.since(self.decode_start));
-        Ok(())
     }
 
     /// Adds tokens that were not chosen; `ends` says that nothing can follow them.

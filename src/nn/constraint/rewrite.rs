@@ -280,8 +280,7 @@ impl Known {
                 .and_then(|pointer| root.pointer(pointer))
                 .and_then(Value::as_object)
                 .is_some_and(|target| !target.contains_key("$id") && self.add(target, root, depth + 1)),
-            ("unevaluatedProperties", Value::Bool(false)) => depth == 0,
-            ("minProperties" | "maxProperties", _) => depth == 0,
+            ("unevaluatedProperties" | "minProperties" | "maxProperties", _) => depth == 0,
             (note, _) => NOTES.contains(&note),
         })
     }
@@ -378,9 +377,8 @@ fn has_number(object: &Object, whole: bool) -> bool {
     }
     let step = match number("multipleOf") {
         Some(step) if step > 0.0 && (!whole || step.fract() == 0.0) => step,
-        Some(_) => return true,
         None if whole => 1.0,
-        None => return true,
+        _ => return true,
     };
     // Steps that are no whole numbers are not exact: those are left to the check.
     if step.fract() != 0.0 || least.abs().max(most.abs()) > EXACT {
