@@ -27,7 +27,7 @@ pub enum Extraction {
     Whole,
     /// A fenced code block.
     Fence,
-    /// The first balanced object within other text.
+    /// A balanced object within other text.
     Embedded,
     /// Almost-JSON, mended.
     Mended,
@@ -53,6 +53,8 @@ pub(super) struct Found {
     pub(super) source: String,
     /// What was mended to read it.
     pub(super) mended: Vec<Mend>,
+    /// How many different objects could be meant as well as this one, itself among them.
+    pub(super) candidates: usize,
 }
 
 /// Why there is no value in an answer.
@@ -72,14 +74,16 @@ pub(super) enum Miss {
     Broken(String),
 }
 
-/// Finds the value; of several objects, the first of those that hold the most of the `required` keys.
+/// Finds the value; of several objects, the last of those that hold the most of the `required` keys: models correct
+/// themselves. Fenced ones come before those in prose.
 pub(super) fn find(text: &str, required: &[String]) -> Result<Found, Miss> {
     if text.len() > LONGEST {
         return Err(Miss::TooLong);
     }
-    let text = mend_surrogates(text);
-    let mut found = search(&text, required)?;
-    if matches!(text, Cow::Owned(_)) {
+    let whole = mend_surrogates(text);
+    let mut found = search(&whole, required)?;
+    // One that stands beside the object is none of its own.
+    if matches!(whole, Cow::Owned(_)) && !text.contains(&found.source) {
         found.mended.push(Mend::LoneSurrogate);
     }
     if depth(&found.value) > DEEPEST {
@@ -103,7 +107,8 @@ fn search(text: &str, required: &[String]) -> Result<Found, Miss> {
     if let Some(found) = whole(text.trim())? {
         return Ok(found);
     }
-    let text = without_thoughts(text).trim();
+    let text = without_thoughts(text);
+    let text = text.trim();
     if text.is_empty() {
         return Err(Miss::Empty);
     }
@@ -112,31 +117,44 @@ fn search(text: &str, required: &[String]) -> Result<Found, Miss> {
     }
     let held = |found: &Found| required.iter().filter(|key| found.value.get(key.as_str()).is_some()).count();
     let (embedded, miss) = embedded_objects(text);
-    let mut best: Option<(usize, Found)> = None;
-    for found in fenced_objects(text).into_iter().chain(embedded) {
-        let held = held(&found);
-        if best.as_ref().is_none_or(|(most, _)| held > *most) {
-            best = Some((held, found));
+    let mut best = last_of_best(fenced_objects(text), &held);
+    for other in [last_of_best(embedded, &held), mended(text)].into_iter().flatten() {
+        // An object within almost-JSON is a part of the answer, not the answer, where the whole holds more of what is required.
+        if best.as_ref().is_none_or(|best| held(&other) > held(best)) {
+            best = Some(other);
         }
     }
-    // An object within almost-JSON is a part of the answer, not the answer, where the whole holds more of what is required.
-    let most = best.as_ref().map(|(most, _)| *most);
-    match mended(text).filter(|found| most.is_none_or(|most| held(found) > most)) {
-        Some(found) => Ok(found),
-        None => best.map(|(_, found)| found).ok_or(miss),
+    best.ok_or(miss)
+}
+
+/// The last of those that hold the most, and how many others could be meant.
+fn last_of_best(all: Vec<Found>, held: &dyn Fn(&Found) -> usize) -> Option<Found> {
+    let most = all.iter().map(held).max()?;
+    let mut best: Vec<Found> = all.into_iter().filter(|found| held(found) == most).collect();
+    let last = best.pop()?;
+    let mut others: Vec<&Value> = Vec::new();
+    for found in &best {
+        if found.value != last.value && !others.contains(&&found.value) {
+            others.push(&found.value);
+        }
     }
+    Some(Found { candidates: 1 + others.len(), ..last })
 }
 
 fn mended(text: &str) -> Option<Found> {
     let (value, mended) = mend(text)?;
-    Some(Found { source: value.to_string(), value, extraction: Extraction::Mended, mended })
+    Some(Found { source: value.to_string(), value, extraction: Extraction::Mended, mended, candidates: 1 })
 }
 
 fn whole(text: &str) -> Result<Option<Found>, Miss> {
     match serde_json::from_str(text) {
-        Ok(value) => {
-            Ok(Some(Found { value, extraction: Extraction::Whole, source: text.to_owned(), mended: Vec::new() }))
-        }
+        Ok(value) => Ok(Some(Found {
+            value,
+            extraction: Extraction::Whole,
+            source: text.to_owned(),
+            mended: Vec::new(),
+            candidates: 1,
+        })),
         Err(error) if is_too_deep(&error) => Err(Miss::TooDeep),
         Err(_) => Ok(None),
     }
@@ -147,22 +165,77 @@ fn is_too_deep(error: &serde_json::Error) -> bool {
     error.to_string().starts_with("recursion limit exceeded")
 }
 
-/// The text after a model's thoughts. A template may open them itself, so that only their end stands in the answer.
-fn without_thoughts(text: &str) -> &str {
-    const OPEN: &str = "<think>";
-    const CLOSE: &str = "</think>";
-    let mut rest = text.trim_start();
-    while let Some(inside) = rest.strip_prefix(OPEN) {
-        match inside.split_once(CLOSE) {
-            Some((_, after)) => rest = after.trim_start(),
-            // Cut off while still thinking: nothing was answered.
-            None => return "",
+/// How thoughts begin and end, in small letters.
+const THOUGHTS: [(&str, &str); 10] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<thoughts>", "</thoughts>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<reflection>", "</reflection>"),
+    ("<scratchpad>", "</scratchpad>"),
+    ("<analysis>", "</analysis>"),
+    ("<|channel|>analysis", "<|end|>"),
+    ("[think]", "[/think]"),
+];
+/// What stands before the answer of a model that writes in channels.
+const FINAL: &str = "<|channel|>final<|message|>";
+
+/// The text without a model's thoughts, wherever they stand; what looks like them within an object is a part of it. A
+/// template may open them itself, so that only their end stands in the answer.
+fn without_thoughts(text: &str) -> String {
+    // Of one length with the text, byte by byte.
+    let small = text.to_ascii_lowercase();
+    let begin = small.rfind(FINAL).map_or(0, |at| at + FINAL.len());
+    let mut kept = String::with_capacity(text.len());
+    // Whether anything but blanks was kept.
+    let mut said = false;
+    let last_object = text.rfind('{');
+    // Thoughts that end nowhere are looked for once.
+    let mut endless = [false; THOUGHTS.len()];
+    let (mut at, mut work) = (begin, 0);
+    while let Some(skip) = text[at..].find(['{', '<', '[']) {
+        kept.push_str(&text[at..at + skip]);
+        said |= !text[at..at + skip].trim().is_empty();
+        at += skip;
+        let rest = &small[at..];
+        let mut taken = 0;
+        if rest.starts_with('{') && work < WORK {
+            let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+            let read = values.next();
+            let length = if let Some(Ok(_)) = read { values.byte_offset() } else { 1 };
+            work += match read {
+                Some(Err(error)) => bytes_before(&text[at..], &error),
+                _ => length,
+            };
+            taken = length;
+        } else if let Some(kind) = THOUGHTS.iter().position(|(open, _)| rest.starts_with(open)) {
+            let (open, close) = THOUGHTS[kind];
+            let end = if endless[kind] { None } else { rest[open.len()..].find(close) };
+            endless[kind] = end.is_none();
+            match end {
+                Some(inside) => at += open.len() + inside + close.len(),
+                // Cut off while still thinking: nothing was answered.
+                None if !said => return kept,
+                None => taken = open.len(),
+            }
+        } else if let Some((_, close)) = THOUGHTS.iter().find(|(_, close)| rest.starts_with(close)) {
+            if last_object.is_some_and(|last| last > at) {
+                kept.clear();
+                said = false;
+                at += close.len();
+            } else {
+                taken = close.len();
+            }
+        } else {
+            taken = 1;
         }
+        kept.push_str(&text[at..at + taken]);
+        said |= taken > 0;
+        at += taken;
     }
-    match rest.split_once(CLOSE) {
-        Some((thoughts, after)) if after.contains('{') && !thoughts.contains(OPEN) => after,
-        _ => rest,
-    }
+    kept.push_str(&text[at..]);
+    kept
 }
 
 /// The objects that are the whole content of a fenced block; a last block may lack its closing fence.
@@ -192,7 +265,7 @@ fn fenced_objects(text: &str) -> Vec<Found> {
 fn fenced_object(content: Option<&str>) -> Option<Found> {
     let source = content?.trim();
     let value = serde_json::from_str(source).ok().filter(Value::is_object)?;
-    Some(Found { value, extraction: Extraction::Fence, source: source.to_owned(), mended: Vec::new() })
+    Some(Found { value, extraction: Extraction::Fence, source: source.to_owned(), mended: Vec::new(), candidates: 1 })
 }
 
 /// Every outermost object within the text, and why there is none when there is none.
@@ -210,7 +283,13 @@ fn embedded_objects(text: &str) -> (Vec<Found>, Miss) {
             Some(Ok(value)) => {
                 let length = values.byte_offset();
                 let source = rest[..length].to_owned();
-                found.push(Found { value, extraction: Extraction::Embedded, source, mended: Vec::new() });
+                found.push(Found {
+                    value,
+                    extraction: Extraction::Embedded,
+                    source,
+                    mended: Vec::new(),
+                    candidates: 1,
+                });
                 position = start + length;
                 work += length;
             }
@@ -328,19 +407,37 @@ mod tests {
         assert_eq!(found("maybe {\"a\": 0}\n</think>\n\n{\"a\": 1}").0, json!({"a": 1}));
         assert_eq!(found("<think></think>\n<think>x</think> so {\"a\": 1}").0, json!({"a": 1}));
         assert_eq!(find("<think>maybe {\"a\": 0}", &[]).unwrap_err(), Miss::Empty);
+        for text in [
+            "Let me see. <think>maybe {\"a\": 0}</think> {\"a\": 1}",
+            "<thinking>maybe {\"a\": 0}</thinking>{\"a\": 1}",
+            "<Reasoning>{\"a\": 0} {\"a\": 2}</reasoning>\n{\"a\": 1}",
+            "[THINK]{\"a\": 0}[/THINK]{\"a\": 1}",
+            "{\"a\": 1} <think>or rather {\"a\": 0}?</think>",
+            "<|channel|>analysis<|message|>{\"a\": 0}<|end|><|start|>assistant<|channel|>final<|message|>{\"a\": 1}",
+            "<|channel|>analysis<|message|>{\"a\": 0}<|end|>{\"a\": 1}",
+        ] {
+            assert_eq!(found(text).0, json!({"a": 1}), "{text}");
+        }
+        let quoted = "So: {\"a\": \"<think>x</think> {}\"}.";
+        assert_eq!(found(quoted).0, json!({"a": "<think>x</think> {}"}));
+        assert_eq!(found("Write <think> first: {\"a\": 1}").0, json!({"a": 1}));
     }
 
     #[test]
-    fn of_several_objects_the_first_with_the_required_keys_is_taken() {
+    fn of_several_objects_the_last_with_the_required_keys_is_taken() {
         let required = ["category".to_owned(), "answer".to_owned()];
         let value = |text| find(text, &required).unwrap().value;
         assert_eq!(
-            value("{\"x\": 1} {\"category\": 1, \"answer\": 2} {\"category\": 3, \"answer\": 4}")["category"],
-            1
+            value("{\"x\": 1} {\"category\": 1, \"answer\": 2} No: {\"category\": 3, \"answer\": 4}")["category"],
+            3
         );
+        let fenced = "```\n{\"category\": 1, \"answer\": 2}\n```\nNo:\n```\n{\"category\": 3, \"answer\": 4}\n```";
+        let corrected = find(fenced, &required).unwrap();
+        assert_eq!((&corrected.value["category"], corrected.candidates), (&json!(3), 2));
+        assert_eq!(find("{\"x\": 1} {\"x\": 1}", &[]).unwrap().candidates, 1, "one that is repeated is one");
         assert_eq!(value("```\n{\"x\": 1}\n```\nFinal: {\"category\": 1, \"answer\": 2}")["category"], 1);
         assert_eq!(value("{\"x\": 1} {\"category\": 2}")["category"], 2);
-        assert_eq!(value("{\"x\": 1} {\"y\": 2}")["x"], 1);
+        assert_eq!(value("{\"x\": 1} {\"y\": 2}")["y"], 2);
         // A part of almost-JSON is not the answer.
         assert_eq!(value("{\"category\": 1, \"answer\": {\"x\": 1},}")["category"], 1);
     }
@@ -364,6 +461,8 @@ mod tests {
         assert_eq!(found("\\ud8é").1, Extraction::None);
         let path = find(r#"{"path": "C:\\udata"}"#, &[]).unwrap();
         assert!(path.mended.is_empty(), "an escaped backslash is no half of a pair");
+        let beside = find(r#"Write \ud800 so: {"a": 1}"#, &[]).unwrap();
+        assert!(beside.mended.is_empty(), "what stands beside the object was not mended in it");
     }
 
     #[test]
@@ -372,9 +471,19 @@ mod tests {
         let deep = |unit: &str| unit.repeat(LONGEST / unit.len());
         let nest = "{\"a\":".repeat(120);
         let tail = format!("{nest}[{}", "1,".repeat((LONGEST - 700) / 2));
-        for text in
-            [deep("{"), deep("{\"a\":"), deep("[{"), deep("{\""), deep("```\n{"), deep("{}"), format!("{tail}x"), tail]
-        {
+        for text in [
+            deep("{"),
+            deep("{\"a\":"),
+            deep("[{"),
+            deep("{\""),
+            deep("```\n{"),
+            deep("{}"),
+            deep("x<think>"),
+            deep("</think>{"),
+            deep("<think></think>"),
+            format!("{tail}x"),
+            tail,
+        ] {
             let start = clock.now();
             let _ = extract(&text);
             assert!(clock.since(start).0 < 5.0, "{} …", &text[..8]);

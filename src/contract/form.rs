@@ -143,5 +143,7 @@ mod tests {
         let error = held(Form::Regex("a(b".to_owned())).unwrap_err().to_string();
         assert!(error.contains("a(b") && error.contains("unclosed group"), "{error}");
         assert!(held(Form::Regex("[a-z]{1000}{1000}".to_owned())).is_err());
+        let error = held(Form::Regex(r"\bcat\b".to_owned())).unwrap_err().to_string();
+        assert!(error.contains("edges of words"), "{error}");
     }
 }

@@ -76,6 +76,18 @@ pub struct Verdict {
     /// What was mended before the value could be read: a repair without a model, which counts as one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mended: Vec<Mend>,
+    /// How many different objects of the answer could be meant as well, the one that was taken among them.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub candidates: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl Verdict {

@@ -5,13 +5,14 @@
 //! end.
 
 use super::bounds::Bounds;
-use super::extract::depth;
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::Value;
 
 /// A longer answer is judged at its end alone, in bytes.
 const LONGEST: usize = 64 << 10;
+/// So is one that takes more work: it is judged again at each of its values.
+const MOST_WORK: u64 = 100_000;
 
 /// Whether an answer may go on that is this JSON where it is closed; so many values, from the whole inwards along the last
 /// elements, are not at their end.
@@ -20,9 +21,11 @@ pub(super) fn may_go_on(validator: &jsonschema::Validator, bounds: &Bounds, text
         return true;
     }
     let Ok(value) = serde_json::from_str::<Value>(text) else { return true };
-    // One that is nested too deep to be judged could not end.
-    if !bounds.allow(depth(&value)) {
-        return false;
+    match bounds.cost(&value) {
+        // One that is too much to be judged could not end.
+        None => return false,
+        Some(MOST_WORK..) => return true,
+        Some(_) => {}
     }
     let open = open_places(&value, unfinished);
     !validator.iter_errors(&value).any(|error| lasts(&error, &open))

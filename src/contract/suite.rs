@@ -139,7 +139,7 @@ pub fn agreement(suites: &[Suite], options: &ContractOptions) -> Agreement {
                         place: suite.place.clone(),
                         suite: suite.description.clone(),
                         reason: format!(
-                            "test {} nests too deep for this schema to be checked in bounded time",
+                            "test {} is too large or nests too deep for this schema to be checked in bounded time",
                             index + 1
                         ),
                         tests: 1,
@@ -362,7 +362,7 @@ mod tests {
         );
         let found = agreement(&rows(&row).expect("a row"), &ContractOptions::default());
         assert_eq!((found.agree, found.unsupported), (1, 1));
-        assert!(found.refused[0].reason.starts_with("test 2 nests too deep"), "{:?}", found.refused);
+        assert!(found.refused[0].reason.starts_with("test 2 is too large or nests too deep"), "{:?}", found.refused);
     }
 
     #[test]

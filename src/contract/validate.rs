@@ -1,8 +1,8 @@
 //! Validation against a JSON Schema, with no access to network or files.
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, Refusal};
 use super::duplicates::duplicate_keys;
-use super::extract::{DEEPEST, Found, LONGEST, Miss, depth, find};
+use super::extract::{DEEPEST, Found, LONGEST, Miss, find};
 use super::message::{place, sentence, shorten};
 use super::prefix::may_go_on;
 use super::{Extraction, Verdict, Violation};
@@ -65,23 +65,26 @@ impl Contract {
     /// As [`Contract::new`], with schemas that it may refer to, and with or without assertions of formats.
     pub fn with_options(name: &str, schema: &Value, options: &ContractOptions) -> Result<Self> {
         let unusable = |reason: String| usage(format!("{name} is not a JSON Schema that can be used: {reason}"));
-        let others = options.resources.iter().map(|(address, schema)| (address.as_str(), schema));
-        let bounds = Bounds::of(schema, others).map_err(unusable)?;
         let refuse = |error: &dyn Display| usage(format!("{name} refers to a schema that cannot be used: {error}"));
         let mut registry = jsonschema::Registry::new();
         for (uri, schema) in &options.resources {
             registry = registry.add(uri, schema).map_err(|error| refuse(&error))?;
         }
         let registry = registry.prepare().map_err(|error| refuse(&error))?;
+        // A draft that is set stands above the one that a schema names.
+        let draft = options.draft.filter(|_| schema.get("$schema").is_none());
+        let bounds = Bounds::of(schema, draft, &registry).map_err(|refusal| match refusal {
+            Refusal::TooMuch(reason) => unusable(reason),
+            Refusal::Reference(error) => unusable(shorten(&refused_reference(&error, options.listed_in), 400)),
+        })?;
         let patterns =
-            PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING).size_limit(bounds.largest_pattern);
+            PatternOptions::fancy_regex().backtrack_limit(MOST_BACKTRACKING).size_limit(bounds.largest_pattern());
         let mut compiler = jsonschema::options()
             .offline()
             .with_registry(&registry)
             .with_pattern_options(patterns)
             .should_validate_formats(options.formats);
-        // A draft that is set stands above the one that a schema names.
-        if let Some(draft) = options.draft.filter(|_| schema.get("$schema").is_none()) {
+        if let Some(draft) = draft {
             compiler = compiler.with_draft(draft);
         }
         let validator = compiler.build(schema).map_err(|error| {
@@ -93,6 +96,9 @@ impl Contract {
             let at = if path.is_empty() { String::new() } else { format!(" at {path}") };
             usage(format!("{name} is not a JSON Schema that can be used{at}: {}", shorten(&reason, 400)))
         })?;
+        if let Some(reference) = &bounds.unresolved {
+            return Err(unusable(format!("it refers to {reference}, whose cost cannot be told")));
+        }
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
         let required = required.filter_map(Value::as_str).map(str::to_owned).collect();
         // Constrained decoding reads one schema, so that what it refers to is put into it. Where that cannot be done, it
@@ -130,7 +136,7 @@ impl Contract {
         &self.grammar
     }
 
-    /// Whether a value keeps the contract; `None` where its nesting makes that too much work to find out.
+    /// Whether a value keeps the contract; `None` where its size or nesting makes that too much work to find out.
     #[must_use]
     pub fn accepts(&self, value: &Value) -> Option<bool> {
         accepts(&self.validator, &self.bounds, value)
@@ -149,18 +155,21 @@ impl Contract {
                     value: None,
                     violations: vec![violation],
                     mended: Vec::new(),
+                    candidates: 1,
                 };
             }
         };
         let mut violations: Vec<Violation> = Vec::new();
-        if !self.bounds.allow(depth(&found.value)) {
+        if self.bounds.cost(&found.value).is_none() {
             violations.push(Violation {
                 path: String::new(),
-                rule: "nesting".to_owned(),
-                message: "the answer nests too deep for its form to be checked: write a flatter one".to_owned(),
+                rule: "size".to_owned(),
+                message:
+                    "the answer is too large or nests too deep for its form to be checked: write a shorter, flatter one"
+                        .to_owned(),
             });
-            let Found { value, extraction, mended, .. } = found;
-            return Verdict { valid: false, extraction, value: Some(value), violations, mended };
+            let Found { value, extraction, mended, candidates, .. } = found;
+            return Verdict { valid: false, extraction, value: Some(value), violations, mended, candidates };
         }
         let broken = self.validator.iter_errors(&found.value).map(|error| Violation {
             path: error.instance_path().as_str().to_owned(),
@@ -180,8 +189,8 @@ impl Contract {
                 violations.push(violation);
             }
         }
-        let Found { value, extraction, mended, .. } = found;
-        Verdict { valid: violations.is_empty(), extraction, value: Some(value), violations, mended }
+        let Found { value, extraction, mended, candidates, .. } = found;
+        Verdict { valid: violations.is_empty(), extraction, value: Some(value), violations, mended, candidates }
     }
 
     /// What to tell a model whose answer broke the contract: the violations, and the request to answer again.
@@ -204,13 +213,16 @@ impl Contract {
 }
 
 fn accepts(validator: &jsonschema::Validator, bounds: &Bounds, value: &Value) -> Option<bool> {
-    let depth = depth(value);
-    bounds.allow(depth).then(|| validator.is_valid(value))
+    bounds.cost(value).map(|_| validator.is_valid(value))
 }
 
 fn refused_reference(error: &ReferencingError, listed_in: Option<&str>) -> String {
     const UNKNOWN: [&str; 5] = ["draft-00", "draft-01", "draft-02", "draft-03", "draft-05"];
-    let ReferencingError::Unretrievable { uri, .. } = error else { return error.to_string() };
+    let uri = match error {
+        ReferencingError::Unretrievable { uri, .. } => uri,
+        ReferencingError::UnknownSpecification { specification } => specification,
+        other => return other.to_string(),
+    };
     if uri.contains("json-schema.org/") && UNKNOWN.iter().any(|draft| uri.contains(draft)) {
         return format!("it names {uri}, a draft that is not supported: 4, 6, 7, 2019-09 and 2020-12 are");
     }

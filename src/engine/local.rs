@@ -105,11 +105,8 @@ impl LocalEngine {
             ttft_s.get_or_insert_with(|| self.clock.since(start));
             if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { on_token(&shown(token)) }
         });
-        let generated = generated.map_err(|error| {
-            // A grammar that reached a limit may stay in that state for all who share it.
-            self.constraints.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.failed("generating", &error)
-        })?;
+        let generated = generated.map_err(|error| self.failed("generating", &error))?;
+        self.forget_limited(std::slice::from_ref(&generated));
         drop(model);
         spans.add(Component::Prefill, generated.prefill);
         spans.add(Component::Constrain, generated.constrain);
@@ -146,6 +143,9 @@ impl LocalEngine {
     ) -> Result<Option<Arc<Constraint>>, Box<EngineError>> {
         let Some(grammar) = &request.grammar else { return Ok(None) };
         let compiled = spans.time(&self.clock, Component::Constrain, || self.constraint(model, grammar));
+        if compiled.is_err() {
+            self.check_interrupted()?;
+        }
         Ok(Some(compiled.map_err(|error| self.refused(&error))?))
     }
 
@@ -185,8 +185,9 @@ impl LocalEngine {
         };
         let stop = match generated.stop {
             Stop::EndOfTurn => StopReason::EndOfTurn,
-            Stop::MaxTokens => StopReason::MaxTokens,
-            Stop::Cancelled | Stop::Stuck => StopReason::Other,
+            // An answer that its grammar cannot bring to an end is cut, as one without tokens is.
+            Stop::MaxTokens | Stop::Stuck | Stop::Limit => StopReason::MaxTokens,
+            Stop::Cancelled => StopReason::Other,
         };
         Completion {
             model: self.info.model.clone(),
@@ -219,17 +220,25 @@ impl LocalEngine {
     fn constraint(&self, model: &LanguageModel, grammar: &Grammar) -> Result<Arc<Constraint>, Error> {
         /// A run has one contract; a server's clients may have a few each.
         const KEPT: usize = 32;
-        let mut kept = self.constraints.lock().unwrap_or_else(PoisonError::into_inner);
         let key = grammar.key();
-        if let Some((_, constraint)) = kept.iter().find(|(known, _)| *known == key) {
+        let kept = || self.constraints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, constraint)) = kept().iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(constraint));
         }
-        let constraint = Arc::new(model.constraint(grammar)?);
+        let constraint = Arc::new(model.constraint_unless(grammar, &self.stop)?);
+        let mut kept = kept();
         if kept.len() == KEPT {
             kept.remove(0);
         }
         kept.push((key, Arc::clone(&constraint)));
         Ok(constraint)
+    }
+
+    /// A grammar that reached a limit may stay in that state for all who share it.
+    fn forget_limited(&self, generated: &[Generated]) {
+        if generated.iter().any(|generated| generated.stop == Stop::Limit) {
+            self.constraints.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 
     /// How many tokens may follow a prompt of this length.
@@ -353,10 +362,8 @@ impl Engine for LocalEngine {
                 let stopped = self.stop.load(Ordering::Relaxed);
                 if stopped || enough(&texts[i]) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
-        let generated = generated.map_err(|error| {
-            self.constraints.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.failed("generating samples", &error)
-        })?;
+        let generated = generated.map_err(|error| self.failed("generating samples", &error))?;
+        self.forget_limited(&generated);
         drop(model);
         self.check_interrupted()?;
         let total_s = self.clock.since(start);

@@ -39,6 +39,7 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
             value: None,
             violations: if valid { vec![] } else { vec![violation] },
             mended: vec![],
+            candidates: 1,
         }),
         prediction: Prediction { label: Some(label.into()), ..Prediction::default() },
         ttft_s: Some(Seconds(0.1)),

@@ -8,10 +8,11 @@ mod guide;
 mod narrower;
 mod pattern;
 mod place;
+mod rewrite;
 mod schema;
 
 pub use guide::DEEPEST_JSON;
-pub(super) use guide::{Following, Guide};
+pub(super) use guide::{Following, Guide, closing_from, next_look};
 pub use pattern::whole_match;
 
 use super::sampler::Choice;
@@ -20,8 +21,11 @@ use crate::error::{Result, anyhow, usage};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{Matcher, ParserFactory};
+use schema::Maker;
 use serde_json::Value;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What an answer may be, and what a finished one is asked.
@@ -106,6 +110,12 @@ impl Grammar {
     pub fn regex(pattern: &str) -> Result<Self> {
         let whole = whole_match(pattern)
             .map_err(|why| usage(format!("{pattern:?} is no regular expression that can be used: {why}")))?;
+        if pattern::for_grammar(pattern).1 {
+            return Err(usage(format!(
+                "{pattern:?} is no regular expression that can be used: edges of words (\\b, \\B) cannot be followed token by \
+                 token; the whole answer must match anyway"
+            )));
+        }
         Ok(Self::new(Rule::Regex(pattern.to_owned())).checked_by("regex", move |text| whole.is_match(text)))
     }
 
@@ -200,15 +210,24 @@ struct Factory {
 impl LanguageModel {
     /// Compiles a grammar for this model's vocabulary. An error says what cannot be expressed or never be satisfied.
     pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint> {
+        self.constraint_unless(grammar, &AtomicBool::new(false))
+    }
+
+    /// As [`LanguageModel::constraint`], and gives up soon after `stop` has become true.
+    pub fn constraint_unless(&self, grammar: &Grammar, stop: &AtomicBool) -> Result<Constraint> {
         let factory = self.compiler.0.get_or_init(|| {
             Factory::new(&self.vocabulary.tokenizer, self.info().vocabulary).map_err(|error| format!("{error:#}"))
         });
         match factory {
-            Ok(factory) => factory.compile(grammar),
+            Ok(factory) => factory.compile(grammar, stop),
             Err(reason) => Err(anyhow!("constrained decoding with the vocabulary of {}: {reason}", self.info().name)),
         }
     }
 }
+
+/// Tokens of a text that is written to find out whether its grammar lasts, and texts that are.
+const REHEARSED: usize = 24;
+const REHEARSALS: u64 = 2;
 
 /// A text, for finding out whether a vocabulary puts something before every text.
 const PROBE: &str = "{\"a\": 1}";
@@ -260,11 +279,14 @@ impl Factory {
         Ok(Self { parsers, end, closers })
     }
 
-    fn compile(&self, grammar: &Grammar) -> Result<Constraint> {
+    fn compile(&self, grammar: &Grammar, stop: &AtomicBool) -> Result<Constraint> {
         let json = matches!(grammar.rule, Rule::JsonSchema(_));
         let (mut start, left_out) = match &grammar.rule {
             Rule::JsonSchema(schema) => {
-                schema::grammar(schema, &|schema| self.start(TopLevelGrammar::from_json_schema(schema.clone())))?
+                let make = |schema: &Value| self.start(TopLevelGrammar::from_json_schema(schema.clone()));
+                let lasts = |start: &Matcher| self.lasts(start);
+                let stopped = || stop.load(Ordering::Relaxed);
+                schema::grammar(schema, &Maker::new(&make, &lasts, &stopped))?
             }
             Rule::Regex(pattern) => (self.start(TopLevelGrammar::from_regex(pattern))?, Vec::new()),
             Rule::Choice(texts) => (self.start(TopLevelGrammar::from_lark(choice(texts)?))?, Vec::new()),
@@ -300,20 +322,66 @@ impl Factory {
         }
         Ok(start)
     }
+
+    /// Whether texts of a grammar can be written to some length without one of its limits being reached.
+    fn lasts(&self, start: &Matcher) -> bool {
+        (0..REHEARSALS).all(|text| {
+            let mut matcher = start.clone();
+            (0..REHEARSED)
+                .try_for_each(|step| {
+                    if matcher.is_stopped() {
+                        return if matcher.is_error() { Err(()) } else { Ok(()) };
+                    }
+                    let mask = matcher.compute_mask().map_err(drop)?;
+                    let allowed: Vec<TokenId> = mask.iter().filter(|&id| id != self.end).collect();
+                    let Some(count) = NonZeroUsize::new(allowed.len()) else { return Ok(()) };
+                    // Any tokens do, as long as they differ.
+                    let index = (step as u64 + 1)
+                        .wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ text.wrapping_mul(0xD1B5_4A32_D192_ED03));
+                    matcher.consume_token(allowed[(index >> 32) as usize % count]).map_err(drop)
+                })
+                .is_ok()
+        })
+    }
 }
 
-/// A grammar of texts, one of which the answer is.
+/// A grammar of texts, one of which the answer is: one regular expression, because alternatives of a grammar are all followed
+/// at once.
 fn choice(texts: &[String]) -> Result<String> {
     if texts.is_empty() {
         return Err(usage("a choice of no texts has no answer"));
     }
-    let quoted: Vec<String> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
-    Ok(format!("start: {}", quoted.join(" | ")))
+    let mut said = String::new();
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        said.push_str(if said.is_empty() { "" } else { "|" });
+        for character in text.chars() {
+            // A text may hold what means something in a pattern, or ends it.
+            if character.is_ascii_alphanumeric() || !character.is_ascii() {
+                said.push(character);
+            } else {
+                let _ = write!(said, "\\x{:02X}", u32::from(character));
+            }
+        }
+    }
+    let empty = if texts.iter().any(String::is_empty) { "\"\"" } else { "" };
+    Ok(match (empty, said.as_str()) {
+        (empty, "") => format!("start: {empty}"),
+        ("", said) => format!("start: /{said}/"),
+        (empty, said) => format!("start: {empty} | /{said}/"),
+    })
 }
 
 /// Errors of the grammar's compiler may go on with its inner state.
 fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    // Of a regular expression the reason is the last that is said.
+    let reason = if first.ends_with("regex parse error:") {
+        lines.find_map(|line| line.trim().strip_prefix("error: "))
+    } else {
+        None
+    };
+    reason.unwrap_or(first)
 }
 
 /// The vocabulary, as the grammar sees it.

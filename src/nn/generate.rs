@@ -1,15 +1,16 @@
 //! Generation: prompts in, tokens out, one sequence or several at a time.
 
 use super::cancel::Cancel;
-use super::constraint::{Constraint, Following, Guide, certain};
+use super::constraint::{Constraint, Following, Guide, certain, closing_from, next_look};
 use super::decoder::Next;
 use super::kv::KvCache;
 use super::logits::Logits;
+use super::prefill::Prefilled;
 use super::sampler::{Choice, Sampler, Sampling};
 use super::stream::TextStream;
 use super::{LanguageModel, lookup};
 use crate::clock::{Clock, Moment};
-use crate::error::{Context, Result, ensure, usage};
+use crate::error::{Context, Result, ensure};
 use crate::units::Seconds;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -87,6 +88,8 @@ pub enum Stop {
     Cancelled,
     /// The constraint allows nothing that its check accepts.
     Stuck,
+    /// The constraint reached one of its limits on the way.
+    Limit,
 }
 
 /// What was generated.
@@ -108,6 +111,8 @@ pub struct Generated {
     pub forced_tokens: usize,
     /// Whether a constrained answer was closed because its budget came to an end.
     pub closed_early: bool,
+    /// Which limit the constraint reached, where it did.
+    pub limit: Option<String>,
     /// What each step took that asked a constraint which tokens may come; a part of `constrain`.
     pub mask_times: Vec<Seconds>,
     /// Time of the forward pass over the prompt.
@@ -126,23 +131,6 @@ pub struct Prompt<'a> {
     /// How to generate.
     pub options: &'a GenerateOptions,
 }
-
-/// How many tokens before the end of its budget a constrained answer begins to close what is open, at the latest.
-fn closing_from(budget: usize) -> usize {
-    (budget / 4).clamp(budget.min(8), 48)
-}
-
-/// How many tokens are left when it is looked for the next time what closing a constrained answer takes.
-fn next_look(left: usize) -> usize {
-    left * 7 / 8
-}
-
-/// Tokens of a prompt that are computed at once: on the CPU as many as its caches hold, on others as many as pay for the
-/// launches and for widening the weights.
-pub(super) const CHUNK: usize = 128;
-const CHUNK_ON_DEVICE: usize = 2048;
-/// On devices the scores of a chunk stand side by side, for each row of it and each position: so many at most for each head.
-const MOST_SCORES: usize = 1 << 23;
 
 impl LanguageModel {
     /// Generates from a prompt. `on_token` sees each token as it comes. A prompt that does not leave room for one token
@@ -214,68 +202,6 @@ impl LanguageModel {
         done.into_iter().map(|generated| generated.context("a sequence was lost")).collect()
     }
 
-    pub(super) fn check(&self, prompt: &[u32]) -> Result<()> {
-        if prompt.is_empty() {
-            return Err(usage("an empty prompt has nothing to continue from"));
-        }
-        let limit = self.info().context_length;
-        if prompt.len() >= limit {
-            return Err(usage(format!(
-                "a prompt of {} tokens leaves no room in the context of {limit} tokens of {}: shorten it, or use a model \
-                 with a longer context",
-                prompt.len(),
-                self.info().name
-            )));
-        }
-        Ok(())
-    }
-
-    /// Computes what is not kept of a prompt, and keeps it, as far as it comes before it is cancelled.
-    pub(super) fn prefill(&mut self, prompt: &[u32], scope: Option<&str>, cancel: &Cancel) -> Result<Prefilled> {
-        self.check(prompt)?;
-        let mut cache = self.decoder.cache();
-        if let Some(store) = &mut self.prefixes {
-            // The last token is always computed: its logits are what was asked for.
-            for (page, positions) in store.walk(scope, &prompt[..prompt.len() - 1]) {
-                cache.append(&page, positions)?;
-            }
-        }
-        let reused = cache.len();
-        let logits = self.compute(&prompt[reused..], &mut cache, cancel)?;
-        if let Some(logits) = &logits {
-            logits.wait()?;
-        }
-        self.keep(scope, prompt, &cache)?;
-        Ok(Prefilled { cache, logits, reused })
-    }
-
-    /// Computes tokens after those that are cached, a chunk at a time. Returns the logits of the last; none where it was
-    /// cancelled before that.
-    pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache, cancel: &Cancel) -> Result<Option<Logits>> {
-        cache.reserve(cache.len() + tokens.len())?;
-        let positions = cache.len() + tokens.len();
-        let on_device = (MOST_SCORES / positions.max(1)).clamp(CHUNK, CHUNK_ON_DEVICE);
-        let chunk = if cache.shape().device.is_cpu() { CHUNK } else { on_device };
-        let mut left = tokens;
-        while !cancel.is_asked_for() {
-            let (tokens, later) = left.split_at(chunk.min(left.len()));
-            let wanted = if later.is_empty() { tokens.len().checked_sub(1) } else { None };
-            let x = self.decoder.forward(&mut [Next { tokens, cache }], wanted.as_slice())?;
-            if later.is_empty() {
-                return self.decoder.logits(&x)?.pop().context("there is no token to compute").map(Some);
-            }
-            left = later;
-        }
-        Ok(None)
-    }
-
-    fn keep(&mut self, scope: Option<&str>, tokens: &[u32], cache: &KvCache) -> Result<()> {
-        match &mut self.prefixes {
-            Some(store) => store.keep(scope, &tokens[..cache.len()], |index| cache.page(index)),
-            None => Ok(()),
-        }
-    }
-
     /// Computes a prompt, with the tokens that a constraint forces at its end, and chooses the first token after it.
     fn start(
         &mut self,
@@ -296,12 +222,15 @@ impl LanguageModel {
         let budget = options.max_tokens.min(room);
         let mut guide = options.constraint.as_deref().map(Guide::new);
         let tokenizer = &self.vocabulary.tokenizer;
-        let begun = guide.as_mut().map(|guide| guide.begin(tokenizer, clock)).transpose()?;
-        let stuck = matches!(begun, Some(Following::Refused));
-        let (mut forced, mut ends) = match begun {
-            Some(Following::Forced(forced)) => (forced, false),
-            Some(Following::End(forced)) => (forced, true),
-            Some(Following::Refused) | None => (Vec::new(), false),
+        let begun = guide.as_mut().map(|guide| guide.begin(tokenizer, clock));
+        let (mut forced, mut ends, begun_with) = match begun {
+            None => (Vec::new(), false, None),
+            Some(Following::Forced(forced)) => (forced, false, None),
+            // An answer without a token is at its end where it begins.
+            Some(Following::End(forced)) if forced.is_empty() => (forced, true, Some(Stop::EndOfTurn)),
+            Some(Following::End(forced)) => (forced, true, None),
+            Some(Following::Refused) => (Vec::new(), false, Some(Stop::Stuck)),
+            Some(Following::Limit) => (Vec::new(), false, Some(Stop::Limit)),
         };
         // An answer that is cut does not end.
         ends &= forced.len() <= budget;
@@ -329,7 +258,7 @@ impl LanguageModel {
             looks_at: next_look(budget),
             took: 0,
             closed: false,
-            stop: if logits.is_none() { Some(Stop::Cancelled) } else { stuck.then_some(Stop::Stuck) },
+            stop: if logits.is_none() { Some(Stop::Cancelled) } else { begun_with },
             cached_tokens: reused.min(prompt.tokens.len()),
             drafted: 0,
             accepted: 0,
@@ -365,7 +294,8 @@ impl LanguageModel {
             prefill: sequence.prefill,
             decode: sequence.decode - guide.as_ref().map_or(Seconds::ZERO, Guide::time_after_begin),
             constrain: guide.as_ref().map_or(Seconds::ZERO, |guide| guide.time),
-            mask_times: guide.map(|guide| guide.mask_times).unwrap_or_default(),
+            limit: guide.as_ref().and_then(|guide| guide.limit.clone()),
+            mask_times: guide.map_or_else(Vec::new, |guide| guide.mask_times),
         };
         Ok((sequence.index, generated))
     }
@@ -375,15 +305,6 @@ impl LanguageModel {
         let top = choice.top.into_iter().map(|(id, logprob)| (bytes(id), logprob)).collect();
         Token { id: choice.id, text, bytes: bytes(choice.id), logprob: choice.logprob, top }
     }
-}
-
-/// A computed prompt.
-pub(super) struct Prefilled {
-    pub(super) cache: KvCache,
-    /// Of the last position; none where it was cancelled before that.
-    pub(super) logits: Option<Logits>,
-    /// Tokens that came from the prefix cache.
-    pub(super) reused: usize,
 }
 
 /// A sequence that is being generated.
@@ -497,7 +418,10 @@ impl Sequence {
             return Ok(());
         };
         let mut allowed = logits.whole()?.into_owned();
-        guide.restrict(&mut allowed, ends, clock)?;
+        if !guide.restrict(&mut allowed, ends, clock) {
+            self.end(Stop::Limit, clock);
+            return Ok(());
+        }
         // Near the end of the budget, what is open is closed: an answer that is cut is none.
         let left = self.budget - self.tokens.len();
         if left <= self.looks_at && left > self.closes_from {
@@ -517,11 +441,15 @@ impl Sequence {
             let following = if ends.contains(&choice.id) {
                 Following::End(Vec::new())
             } else {
-                guide.take(choice.id, &model.vocabulary.tokenizer, clock)?
+                guide.take(choice.id, &model.vocabulary.tokenizer, clock)
             };
             let (forced, ends_here) = match following {
                 Following::Forced(forced) => (forced, false),
                 Following::End(forced) => (forced, true),
+                Following::Limit => {
+                    self.end(Stop::Limit, clock);
+                    return Ok(());
+                }
                 Following::Refused => {
                     allowed[choice.id as usize] = f32::NEG_INFINITY;
                     closing = if closes { guide.closing(&allowed, ends, clock) } else { None };
@@ -533,9 +461,13 @@ impl Sequence {
             self.push_forced(model, &forced, ends_here, clock, on_token);
             return Ok(());
         }
-        self.stop = Some(Stop::Stuck);
-        self.decode = clock.since(self.decode_start);
+        self.end(Stop::Stuck, clock);
         Ok(())
+    }
+
+    /// Ends where no token can be chosen.
+    fn end(&mut self, stop: Stop, clock: &Clock) {
+        (self.stop, self.decode) = (Some(stop), clock.since(self.decode_start));
     }
 
     /// Adds tokens that were not chosen; `ends` says that nothing can follow them.

@@ -25,6 +25,7 @@ mod model;
 mod ops;
 #[cfg(test)]
 mod parity;
+mod prefill;
 mod prefix;
 mod sampler;
 mod score;

@@ -3,9 +3,9 @@
 
 use super::config::Config;
 use super::decoder::{Decoder, Next};
-use super::generate::CHUNK;
 use super::gguf::Gguf;
 use super::kernels::PAGE;
+use super::prefill::CHUNK;
 use super::testing::{self, Family, HEADS, HIDDEN, KV_HEADS, NORM_EPS, Stored, cosine, prompt, write_checkpoint};
 use super::{Cancel, Device, DeviceChoice, GenerateOptions, Generated, LanguageModel, LoadOptions, Prompt, Stop};
 use crate::clock::Clock;

@@ -3,7 +3,7 @@
 use super::LanguageModel;
 use super::cancel::Cancel;
 use super::decoder::Next;
-use super::generate::Prefilled;
+use super::prefill::Prefilled;
 use super::sampler::log_sum_exp;
 use crate::error::{Context, Result, bail, ensure};
 

@@ -42,6 +42,19 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping; start it again")
     }
 
+    /// A failure of the engine; `held_by` is the request's field that said what the answer is held to.
+    pub(super) fn of(error: &EngineError, held_by: &'static str) -> Self {
+        match error.kind {
+            FailureKind::ContextOverflow => {
+                Self::invalid("messages", error.message.clone()).with_code("context_length_exceeded")
+            }
+            FailureKind::Grammar => Self::invalid(held_by, error.message.clone()),
+            FailureKind::Rejected => Self::invalid("messages", error.message.clone()).with_code("conversation_refused"),
+            FailureKind::Interrupted => Self::stopping(),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.message.clone()),
+        }
+    }
+
     /// The object that clients read.
     pub(super) fn object(&self) -> Value {
         let kind = match self.status.as_u16() {
@@ -51,20 +64,6 @@ impl ApiError {
             _ => "invalid_request_error",
         };
         json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}})
-    }
-}
-
-impl From<&EngineError> for ApiError {
-    fn from(error: &EngineError) -> Self {
-        match error.kind {
-            FailureKind::ContextOverflow => {
-                Self::invalid("messages", error.message.clone()).with_code("context_length_exceeded")
-            }
-            FailureKind::Grammar => Self::invalid("response_format", error.message.clone()),
-            FailureKind::Rejected => Self::invalid("messages", error.message.clone()).with_code("conversation_refused"),
-            FailureKind::Interrupted => Self::stopping(),
-            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.message.clone()),
-        }
     }
 }
 

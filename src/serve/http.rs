@@ -107,7 +107,7 @@ async fn chat(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) 
     let mut events = app.queue.submit(ask)?;
     if streamed {
         let first = match events.recv().await.ok_or_else(ApiError::stopping)? {
-            Event::Done(Err(error), _) => return Err(ApiError::from(&*error)),
+            Event::Done(Err(error), _) => return Err(error),
             first => first,
         };
         let (client, frames) = tokio::sync::mpsc::channel(PIECES);
@@ -120,7 +120,7 @@ async fn chat(State(app): State<Arc<App>>, body: Result<Bytes, BytesRejection>) 
     loop {
         match events.recv().await.ok_or_else(ApiError::stopping)? {
             Event::Token(_) => {}
-            Event::Done(Err(error), _) => return Err(ApiError::from(&*error)),
+            Event::Done(Err(error), _) => return Err(error),
             Event::Done(Ok(completion), waited) => return Ok(Json(envelope.whole(&completion, waited)).into_response()),
         }
     }

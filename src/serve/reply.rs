@@ -98,8 +98,8 @@ pub(super) fn models(info: &EngineInfo, created: u64) -> Value {
 fn finish_reason(stop: StopReason) -> &'static str {
     match stop {
         StopReason::EndOfTurn => "stop",
-        StopReason::MaxTokens => "length",
-        StopReason::Other => "cancelled",
+        // The protocol has no other word for an answer that was cut.
+        StopReason::MaxTokens | StopReason::Other => "length",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The body of `POST /v1/chat/completions`, checked.
 //!
 //! Options that are unknown are ignored, as everywhere; known ones that would change the answer and are not offered here
-//! (`n` above 1, tools, penalties, biases) are refused, because ignoring them would answer another question.
+//! (`n` above 1, tools, penalties, biases, other grammars) are refused, because ignoring them would answer another question.
 
 use super::error::ApiError;
 use crate::contract::Contract;
@@ -30,6 +30,8 @@ pub(super) struct Ask {
     pub(super) include_usage: bool,
     /// Whether log-probabilities are part of the answer.
     pub(super) logprobs: bool,
+    /// The field that says what the answer is held to.
+    pub(super) held_by: &'static str,
 }
 
 impl Ask {
@@ -74,6 +76,7 @@ impl Ask {
             let message = format!("prompt_cache_key must be at most {MAX_CACHE_KEY} bytes long");
             return Err(ApiError::invalid("prompt_cache_key", message));
         }
+        let (held_by, grammar) = grammar(&fields)?;
         Ok(Self {
             request: Request {
                 messages: messages(fields.get("messages"))?,
@@ -83,12 +86,13 @@ impl Ask {
                 seed: seed(&fields)?.unwrap_or(default_seed),
                 top_logprobs,
                 cache_scope,
-                grammar: grammar(&fields)?,
+                grammar,
             },
             sampling: Sampling { top_k, top_p, min_p, stop: stop(fields.get("stop"))? },
             stream: flag(&fields, "stream")?,
             include_usage,
             logprobs,
+            held_by,
         })
     }
 }
@@ -118,22 +122,35 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
     if given(fields, "logit_bias").is_some_and(|biases| !no_bias(biases)) {
         return Err(ApiError::invalid("logit_bias", "logit_bias is not offered by this server; leave it out"));
     }
+    for name in ["guided_grammar", "structured_outputs", "guided_whitespace_pattern"] {
+        if given(fields, name).is_some() {
+            let message = format!(
+                "{name} is not offered by this server: hold the answer by response_format, guided_json, guided_regex or \
+                 guided_choice"
+            );
+            return Err(ApiError::invalid(name, message));
+        }
+    }
     Ok(())
 }
 
-/// What the answer is held to: by `response_format`, or by `guided_regex` or `guided_choice`, as vLLM names them.
-fn grammar(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
-    const NAMES: [&str; 3] = ["response_format", "guided_regex", "guided_choice"];
-    let named: Vec<&str> = NAMES.into_iter().filter(|name| given(fields, name).is_some()).collect();
-    match named.as_slice() {
-        ["guided_regex"] => guided("guided_regex", text(fields, "guided_regex")?.as_deref().map(Grammar::regex)),
-        ["guided_choice"] => guided("guided_choice", texts(fields, "guided_choice")?.as_deref().map(Grammar::choice)),
-        [] | ["response_format"] => response_format(fields),
+/// What the answer is held to, and by which field: `response_format`, or what vLLM calls `guided_json`, `guided_regex` and
+/// `guided_choice`.
+fn grammar(fields: &Map<String, Value>) -> Result<(&'static str, Option<Arc<Grammar>>), ApiError> {
+    const NAMES: [&str; 4] = ["response_format", "guided_json", "guided_regex", "guided_choice"];
+    let named: Vec<&'static str> = NAMES.into_iter().filter(|name| given(fields, name).is_some()).collect();
+    let name = named.first().copied().unwrap_or("response_format");
+    let grammar = match named.as_slice() {
+        ["guided_json"] => guided_json(fields)?,
+        ["guided_regex"] => guided(name, text(fields, name)?.as_deref().map(Grammar::regex))?,
+        ["guided_choice"] => guided(name, texts(fields, name)?.as_deref().map(Grammar::choice))?,
+        [] | ["response_format"] => response_format(fields)?,
         _ => {
             let both = named.join(" and ");
-            Err(ApiError::invalid("response_format", format!("{both} cannot both hold the answer: give one")))
+            return Err(ApiError::invalid(name, format!("{both} cannot both hold the answer: give one")));
         }
-    }
+    };
+    Ok((name, grammar))
 }
 
 fn guided(
@@ -144,19 +161,33 @@ fn guided(
     Ok(grammar.map(Arc::new))
 }
 
+/// A schema, or its text.
+fn guided_json(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
+    let name = "guided_json";
+    let schema = match given(fields, name) {
+        Some(Value::String(text)) => serde_json::from_str(text).ok(),
+        other => other.cloned(),
+    };
+    let schema = schema.filter(|schema: &Value| schema.is_object() || schema.is_boolean());
+    let schema = schema.ok_or_else(|| ApiError::invalid(name, "guided_json must be a JSON Schema, or its text"))?;
+    held_to(name, name, &schema)
+}
+
+fn held_to(field: &'static str, name: &str, schema: &Value) -> Result<Option<Arc<Grammar>>, ApiError> {
+    let contract = Contract::new(name, schema).map_err(|error| ApiError::invalid(field, format!("{error:#}")))?;
+    Ok(Some(Arc::clone(contract.grammar())))
+}
+
 fn response_format(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
     let Some(format) = given(fields, "response_format") else { return Ok(None) };
     let invalid = |message: String| ApiError::invalid("response_format", message);
-    let contract = |schema: &Value| match Contract::new("response_format.json_schema.schema", schema) {
-        Ok(contract) => Ok(Some(Arc::clone(contract.grammar()))),
-        Err(error) => Err(invalid(format!("{error:#}"))),
-    };
+    let contract = |schema: &Value| held_to("response_format", "response_format.json_schema.schema", schema);
     match format.get("type").and_then(Value::as_str) {
         Some("text") => Ok(None),
         Some("json_object") => contract(&json!({"type": "object"})),
         Some("json_schema") => {
             let schema = format.get("json_schema").and_then(|named| named.get("schema"));
-            let schema = schema.filter(|schema| schema.is_object());
+            let schema = schema.filter(|schema| schema.is_object() || schema.is_boolean());
             let schema = schema.ok_or_else(|| invalid("response_format.json_schema.schema must be a schema".into()))?;
             contract(schema)
         }
@@ -304,7 +335,10 @@ mod tests {
             grammar: None,
         };
         let sampling = Sampling { top_k: 0, top_p: 1.0, min_p: 0.0, stop: vec!["END".to_owned()] };
-        assert_eq!(ask, Ask { request, sampling, stream: true, include_usage: true, logprobs: true });
+        assert_eq!(
+            ask,
+            Ask { request, sampling, stream: true, include_usage: true, logprobs: true, held_by: "response_format" }
+        );
     }
 
     #[test]
@@ -356,6 +390,12 @@ mod tests {
             ),
             (Some("guided_regex"), json!({"messages": user, "guided_regex": "("})),
             (Some("guided_regex"), json!({"messages": user, "guided_regex": 1})),
+            (Some("guided_json"), json!({"messages": user, "guided_json": 3})),
+            (Some("guided_json"), json!({"messages": user, "guided_json": "{"})),
+            (Some("guided_json"), json!({"messages": user, "guided_json": {"type": "strin"}})),
+            (Some("guided_json"), json!({"messages": user, "guided_json": {}, "guided_regex": "a"})),
+            (Some("guided_grammar"), json!({"messages": user, "guided_grammar": "start: \"a\""})),
+            (Some("structured_outputs"), json!({"messages": user, "structured_outputs": {"json": {}}})),
             (Some("guided_choice"), json!({"messages": user, "guided_choice": []})),
             (Some("guided_choice"), json!({"messages": user, "guided_choice": ["a", 1]})),
             (
@@ -370,10 +410,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_held_to_a_pattern_or_a_choice_by_the_names_of_vllm() {
+    fn an_answer_is_held_to_a_schema_a_pattern_or_a_choice_by_the_names_of_vllm() {
         let user = json!([{"role": "user", "content": "a"}]);
         let rule = |body: Value| parse(body).unwrap().request.grammar.unwrap().rule.clone();
         assert_eq!(rule(json!({"messages": user, "guided_regex": "[a-c]"})), Rule::Regex("[a-c]".to_owned()));
+        let schema = json!({"type": "integer"});
+        for given in [schema.clone(), Value::from(schema.to_string())] {
+            let body = json!({"messages": user, "guided_json": given});
+            assert_eq!(rule(body.clone()), Rule::JsonSchema(schema.clone()));
+            assert_eq!(parse(body).unwrap().held_by, "guided_json");
+        }
         let choice = json!({"messages": user, "guided_choice": ["a", "b"], "response_format": null});
         assert_eq!(rule(choice), Rule::Choice(vec!["a".to_owned(), "b".to_owned()]));
     }

@@ -80,7 +80,7 @@ pub(super) async fn pump(
                 return;
             }
             Some(Event::Done(Err(error), _)) => {
-                let _client_gone = client.send(frame(&ApiError::from(&*error).object())).await;
+                let _client_gone = client.send(frame(&error.object())).await;
                 return;
             }
             None => {

@@ -4,7 +4,7 @@ use super::Backend;
 use super::error::ApiError;
 use super::request::Ask;
 use crate::clock::{Clock, Moment};
-use crate::engine::{Completion, EngineError, EngineInfo, TokenLogprob};
+use crate::engine::{Completion, EngineInfo, TokenLogprob};
 use crate::error::{Context, Result};
 use crate::nn::Cancel;
 use crate::units::Seconds;
@@ -20,7 +20,7 @@ pub(super) enum Event {
     /// A token.
     Token(TokenLogprob),
     /// The end, and how long the request had waited for its turn.
-    Done(Result<Completion, Box<EngineError>>, Seconds),
+    Done(Result<Completion, ApiError>, Seconds),
 }
 
 struct Job {
@@ -129,5 +129,6 @@ fn work_on(backend: &dyn Backend, job: Job, clock: &Clock, cancel: &Arc<AtomicBo
     let (events, stopping) = (job.events.clone(), Arc::clone(cancel));
     let unwanted = Cancel::when(move || events.is_closed() || stopping.load(Ordering::Relaxed));
     let result = backend.answer(&job.ask.request, &job.ask.sampling, unwanted, &mut on_token);
+    let result = result.map_err(|error| ApiError::of(&error, job.ask.held_by));
     let _client_gone = job.events.send(Event::Done(result, waited));
 }

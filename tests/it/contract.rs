@@ -269,7 +269,16 @@ fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
     for (schema, word) in [
         (json!(false), "false"),
         (json!({"allOf": [{"type": "string"}, {"type": "integer"}]}), "Unsatisfiable"),
-        (json!({"type": "integer", "minimum": 5, "maximum": 3}), "cannot be used"),
+        (json!({"type": "integer", "minimum": 5, "maximum": 3}), "Unsatisfiable"),
+        (
+            json!({"properties": {"a": {"type": "integer", "minimum": 1.2, "maximum": 1.8}}, "required": ["a"], "type": "object"}),
+            "'a'",
+        ),
+        (json!({"type": "number", "exclusiveMinimum": 3, "exclusiveMaximum": 3}), "Unsatisfiable"),
+        (json!({"type": "integer", "minimum": 10, "maximum": 12, "multipleOf": 7}), "Unsatisfiable"),
+        (json!({"type": "object", "minProperties": 3, "maxProperties": 1}), "Unsatisfiable"),
+        (json!({"not": {}}), "Unsatisfiable"),
+        (json!({"type": "array", "minItems": 3, "uniqueItems": true, "items": {"type": "boolean"}}), "Unsatisfiable"),
         (
             json!({"$defs": {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}, "required": ["next"]}}, "$ref": "#/$defs/n"}),
             "does not end",
@@ -285,6 +294,87 @@ fn schemas_that_no_answer_can_keep_are_refused_in_bounded_time() {
     }
     assert!(model.constraint(&Grammar::new(Rule::JsonSchema(json!({"enum": many})))).is_ok());
     assert!(Grammar::choice(&[]).is_err() && Grammar::regex("(").is_err());
+}
+
+#[test]
+fn a_choice_may_have_fifty_thousand_texts_or_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let prompt = model.tokenize("Which?").unwrap();
+    let many: Vec<String> = (0..50_000).map(|i| format!("label/number {i}")).collect();
+    let hard = ["a\"b\\c", "x\ny", "\u{7f}", "[a-z]+", "\u{e9}/*", "{{"].map(str::to_owned).to_vec();
+    for texts in [many, hard, vec![String::new()], vec![String::new(), "a".to_owned()]] {
+        for seed in 0..3 {
+            let settings = options(&model, Some(&Grammar::choice(&texts).unwrap()), 40, seed);
+            let answer = generate(&mut model, &prompt, &settings);
+            assert!(texts.contains(&answer.text) && answer.stop == Stop::EndOfTurn, "{:?}", answer.text);
+        }
+    }
+    let settings = options(&model, Some(&Grammar::regex("").unwrap()), 40, 0);
+    assert_eq!(generate(&mut model, &prompt, &settings).text, "");
+}
+
+#[test]
+fn what_the_grammar_cannot_follow_is_left_to_the_check_and_no_call_fails_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let prompt = model.tokenize("Answer.").unwrap();
+    let member = |schema: Value| json!({"type": "object", "properties": {"v": schema}, "required": ["v"], "additionalProperties": false});
+    let forms = |i: usize| -> Vec<Value> {
+        (0..10).map(|j| json!({"properties": {format!("k{i}"): {"const": j}}, "required": [format!("k{i}")]})).collect()
+    };
+    for (schema, left_out) in [
+        (
+            member(json!({"type": "string", "pattern": "^(?=.*[A-Z])(?=.*[a-z])(?=.*\\d)(?=.*[!@#$%]).{8,16}$"})),
+            "widened",
+        ),
+        (json!({"allOf": (0..8).map(|i| json!({"oneOf": forms(i)})).collect::<Vec<_>>()}), "oneOf"),
+        (member(json!({"type": "string", "maxLength": 1_000_000_000_000_u64})), ""),
+        (
+            json!({"components": {"schemas": {"default": {"type": "string", "pattern": "^(?!x)[a-z]+$"}}}, "type": "object",
+                "properties": {"a": {"$ref": "#/components/schemas/default"}}, "required": ["a"], "additionalProperties": false}),
+            "widened",
+        ),
+    ] {
+        let contract = Contract::new("s", &schema).unwrap();
+        let settings = options(&model, Some(contract.grammar()), 60, 3);
+        let notes = settings.constraint.as_ref().unwrap().notes().join("; ");
+        assert!(notes.contains(left_out), "{schema}: {notes}");
+        let answer = generate(&mut model, &prompt, &settings);
+        assert_ne!(answer.stop, Stop::Limit, "{schema}: {:?}", answer.limit);
+        assert!(answer.stop != Stop::EndOfTurn || contract.check(&answer.text).valid_as_written(), "{}", answer.text);
+    }
+}
+
+#[test]
+fn answers_come_to_their_end_where_only_some_values_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), Family::Qwen2, &LoadOptions::default());
+    let prompt = model.tokenize("Answer.").unwrap();
+    let member = |schema: Value| json!({"type": "object", "properties": {"v": schema}, "required": ["v"], "additionalProperties": false});
+    for schema in [
+        member(json!({"type": "integer", "multipleOf": 5})),
+        member(json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001})),
+        member(json!({"not": {"type": ["string", "object", "array"]}})),
+        member(json!({"type": "string", "pattern": "^(?=9)99$|^b$", "maxLength": 1})),
+        json!({"type": "object", "propertyNames": {"enum": ["yes", "no", "abstain"]},
+               "additionalProperties": {"type": "boolean"}, "minProperties": 3}),
+        json!({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "boolean"}},
+               "dependentRequired": {"a": ["b"]}, "required": ["a"], "additionalProperties": false}),
+        json!({"allOf": [{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]},
+                         {"properties": {"b": {"type": "boolean"}}, "required": ["b"]}], "unevaluatedProperties": false}),
+        json!({"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"s": {"type": "string", "maxLength": 5}},
+               "type": "object", "properties": {"a": {"$ref": "#/definitions/s", "type": "integer"}}, "required": ["a"],
+               "additionalProperties": false}),
+    ] {
+        let contract = Contract::new("s", &schema).unwrap();
+        for seed in 0..4 {
+            let settings = options(&model, Some(contract.grammar()), 60, seed);
+            let answer = generate(&mut model, &prompt, &settings);
+            assert_eq!(answer.stop, Stop::EndOfTurn, "{schema}: {}", answer.text);
+            assert!(contract.check(&answer.text).valid_as_written(), "{schema}: {}", answer.text);
+        }
+    }
 }
 
 #[test]

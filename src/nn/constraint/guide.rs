@@ -3,7 +3,6 @@
 use super::place::{Mark, Place};
 use super::{Check, Closers, Constraint, first_line};
 use crate::clock::Clock;
-use crate::error::{Result, anyhow};
 use crate::nn::TextTokenizer;
 use crate::units::Seconds;
 use llguidance::Matcher;
@@ -27,6 +26,16 @@ const LONGEST_RUN: usize = 16;
 /// what opens something.
 const CLOSING: &[u8] = b"}]n,\"0123456789tf- :[{";
 
+/// How many tokens before the end of its budget a constrained answer begins to close what is open, at the latest.
+pub(in crate::nn) fn closing_from(budget: usize) -> usize {
+    (budget / 4).clamp(budget.min(8), 48)
+}
+
+/// How many tokens are left when it is looked for the next time what closing a constrained answer takes.
+pub(in crate::nn) fn next_look(left: usize) -> usize {
+    left * 7 / 8
+}
+
 /// A constraint that follows one sequence.
 pub(in crate::nn) struct Guide {
     matcher: Matcher,
@@ -46,6 +55,8 @@ pub(in crate::nn) struct Guide {
     pub(in crate::nn) mask_times: Vec<Seconds>,
     /// Tokens that the grammar left no choice about.
     pub(in crate::nn) forced: usize,
+    /// Which limit the grammar reached, where it did.
+    pub(in crate::nn) limit: Option<String>,
 }
 
 /// What follows a chosen token.
@@ -56,6 +67,8 @@ pub(in crate::nn) enum Following {
     End(Vec<u32>),
     /// No right answer begins so: the token is taken back, and another must be chosen.
     Refused,
+    /// The grammar reached one of its limits: nothing can be said of what follows.
+    Limit,
 }
 
 impl Guide {
@@ -73,13 +86,21 @@ impl Guide {
             begin_time: Seconds::ZERO,
             mask_times: Vec::new(),
             forced: 0,
+            limit: None,
         }
     }
 
-    /// Takes away what may not come next. `ends` are tokens that end a turn: they may come where the answer may end.
-    pub(in crate::nn) fn restrict(&mut self, logits: &mut [f32], ends: &[u32], clock: &Clock) -> Result<()> {
+    /// Takes away what may not come next. `ends` are tokens that end a turn: they may come where the answer may end. Tells
+    /// whether the grammar could say it, see [`Guide::limit`].
+    pub(in crate::nn) fn restrict(&mut self, logits: &mut [f32], ends: &[u32], clock: &Clock) -> bool {
         let start = clock.now();
-        let mask = self.matcher.compute_mask().map_err(|error| failed("finding the tokens that may come", &error))?;
+        let mask = match self.matcher.compute_mask() {
+            Ok(mask) => mask,
+            Err(error) => {
+                self.limit = Some(failed("finding the tokens that may come", &error));
+                return false;
+            }
+        };
         let may_end = mask.is_allowed(self.end) && self.is_right(&[]);
         let kept: Vec<(u32, f32)> = ends.iter().filter_map(|&id| Some((id, *logits.get(id as usize)?))).collect();
         for (&word, logits) in mask.as_slice().iter().zip(logits.chunks_mut(u32::BITS as usize)) {
@@ -95,7 +116,7 @@ impl Guide {
         let took = clock.since(start);
         self.time += took;
         self.mask_times.push(took);
-        Ok(())
+        true
     }
 
     /// Of restricted logits, those of tokens that end the answer, or else that close something, or else on the way to where a
@@ -124,7 +145,11 @@ impl Guide {
         if self.place.inside {
             return only(&closers.quotes).or_else(|| only(&[closers.token(self.way_on()?)?]));
         }
-        only(&closers.brackets).or_else(|| only(&closers.nulls)).or_else(|| only(&closers.commas)).or_else(|| {
+        let ended = only(&closers.brackets).or_else(|| only(&closers.nulls)).or_else(|| only(&closers.commas));
+        if ended.is_none() && self.in_number() {
+            return only(&[closers.token(self.way_on()?)?]);
+        }
+        ended.or_else(|| {
             let mut others = logits.to_vec();
             for &id in &closers.openers {
                 if let Some(logit) = others.get_mut(id as usize) {
@@ -135,7 +160,12 @@ impl Guide {
         })
     }
 
-    /// The next byte on the way out of the open text.
+    /// Whether a number has begun: it may be none yet that the schema allows.
+    fn in_number(&self) -> bool {
+        self.bytes.last().is_some_and(|byte| b"0123456789.-+eE".contains(byte))
+    }
+
+    /// The next byte on the way out of the open text or number.
     fn way_on(&mut self) -> Option<u8> {
         if self.way.as_ref()?.is_empty() {
             self.way = self.way_out();
@@ -143,24 +173,26 @@ impl Guide {
         self.way.as_ref()?.first().copied()
     }
 
-    /// The shortest way behind which the text that is open can be closed: a pattern may ask for more, as a time of day does
-    /// for its zone. Byte by byte; of ways of one length that leave the same tokens, one is followed.
+    /// The shortest way behind which the text or the number that is open can be closed: a pattern may ask for more, as a time
+    /// of day does for its zone. Byte by byte; of ways of one length that leave the same tokens, one is followed.
     fn way_out(&self) -> Option<Vec<u8>> {
         let mask = self.matcher.clone().compute_mask().ok()?;
         let mut ways = vec![(self.matcher.clone(), self.place.clone(), mask, Vec::new())];
         let mut tried = 0;
+        let inside = self.place.inside;
+        let bytes: Vec<u8> = if inside { (0x20..=u8::MAX).collect() } else { b"0123456789.-e".to_vec() };
         for _ in 0..LONGEST_WAY {
             let mut longer: Vec<(Matcher, Place, SimpleVob, Vec<u8>)> = Vec::new();
             let mut seen = HashSet::new();
             for (matcher, place, mask, way) in &ways {
-                for byte in 0x20..=u8::MAX {
+                for &byte in &bytes {
                     let Some(token) = self.closers.token(byte).filter(|&token| mask.is_allowed(token)) else {
                         continue;
                     };
                     tried += 1;
                     let (mut matcher, mut place) = (matcher.clone(), place.clone());
                     place.add(&[byte]);
-                    if tried > MOST_TRIED || !place.inside || matcher.consume_token(token).is_err() {
+                    if tried > MOST_TRIED || place.inside != inside || matcher.consume_token(token).is_err() {
                         continue;
                     }
                     let Ok(mask) = matcher.compute_mask() else { continue };
@@ -197,12 +229,16 @@ impl Guide {
     }
 
     fn closes(&self, mask: &SimpleVob) -> bool {
-        self.closers.quotes.iter().any(|&quote| mask.is_allowed(quote))
+        let any = |tokens: &[u32]| tokens.iter().any(|&token| mask.is_allowed(token));
+        if self.place.inside {
+            return any(&self.closers.quotes);
+        }
+        any(&self.closers.brackets) || any(&self.closers.commas) || mask.is_allowed(self.end)
     }
 
-    /// Whether the open text may be closed after some bytes more.
+    /// Whether the open text or number may be closed after some bytes more.
     fn stands_closed(&self, way: &[u8]) -> bool {
-        let closed = [way, b"\""].concat();
+        let closed = [way, if self.place.inside { b"\"" } else { b"," }].concat();
         let mark = self.place.clone().add(&closed).mark;
         mark.is_none_or(|mark| self.stands(&closed, &mark))
     }
@@ -253,21 +289,28 @@ impl Guide {
     }
 
     /// Takes a chosen token.
-    pub(in crate::nn) fn take(&mut self, token: u32, tokenizer: &TextTokenizer, clock: &Clock) -> Result<Following> {
+    pub(in crate::nn) fn take(&mut self, token: u32, tokenizer: &TextTokenizer, clock: &Clock) -> Following {
         let start = clock.now();
-        self.matcher.consume_token(token).map_err(|error| failed("following a token", &error))?;
-        let following = self.follow(&[token], tokenizer);
+        let taken = self.matcher.consume_token(token).map_err(|error| failed("following a token", &error));
+        let following = taken.and_then(|()| self.follow(&[token], tokenizer));
         self.time += clock.since(start);
-        following
+        self.unless_limit(following)
+    }
+
+    fn unless_limit(&mut self, following: Result<Following, String>) -> Following {
+        following.unwrap_or_else(|limit| {
+            self.limit = Some(limit);
+            Following::Limit
+        })
     }
 
     /// Takes what the grammar forces at the beginning.
-    pub(in crate::nn) fn begin(&mut self, tokenizer: &TextTokenizer, clock: &Clock) -> Result<Following> {
+    pub(in crate::nn) fn begin(&mut self, tokenizer: &TextTokenizer, clock: &Clock) -> Following {
         let start = clock.now();
         let following = self.follow(&[], tokenizer);
         self.time += clock.since(start);
         self.begin_time = self.time;
-        following
+        self.unless_limit(following)
     }
 
     /// What its work took since the prompt was computed.
@@ -276,7 +319,7 @@ impl Guide {
     }
 
     /// Takes what is forced after some tokens that were consumed, or takes those back where no right answer begins so.
-    fn follow(&mut self, consumed: &[u32], tokenizer: &TextTokenizer) -> Result<Following> {
+    fn follow(&mut self, consumed: &[u32], tokenizer: &TextTokenizer) -> Result<Following, String> {
         let forced = self.forced()?;
         let added: Vec<u8> = consumed.iter().chain(&forced).flat_map(|&id| tokenizer.token_bytes(id)).collect();
         let done = self.matcher.is_stopped();
@@ -311,7 +354,7 @@ impl Guide {
     }
 
     /// Takes the tokens that must come next.
-    fn forced(&mut self) -> Result<Vec<u32>> {
+    fn forced(&mut self) -> Result<Vec<u32>, String> {
         if self.matcher.is_stopped() {
             return Ok(Vec::new());
         }
@@ -321,6 +364,6 @@ impl Guide {
     }
 }
 
-fn failed(what: &str, error: &dyn fmt::Display) -> crate::error::Error {
-    anyhow!("constrained decoding: {what}: {}", first_line(&error.to_string()))
+fn failed(what: &str, error: &dyn fmt::Display) -> String {
+    format!("the grammar reached a limit while {what}: {}", first_line(&error.to_string()))
 }

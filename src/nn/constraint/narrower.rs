@@ -1,12 +1,33 @@
 //! What a grammar keeps only where it allows less than the schema does: an answer that it allows is right more often.
 
+use super::rewrite::only_members;
 use super::schema::each_schema;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// Writes such parts of a schema so that they are kept. Tells whether there were any.
 pub(super) fn narrow(schema: &mut Value) -> bool {
-    with_members_of_one_branch(schema) | with_contained_first(schema) | with_conditions_as_choices(schema)
+    with_members_of_one_branch(schema)
+        | with_contained_first(schema)
+        | with_conditions_as_choices(schema)
+        | with_first_members(schema)
+}
+
+/// Where some of a few members must be there, it is the first of them. Tells whether there was such an object.
+fn with_first_members(schema: &mut Value) -> bool {
+    let mut found = false;
+    each_schema(schema, &mut |object| {
+        let Some(least) = object.get("minProperties").and_then(Value::as_u64) else { return };
+        let Some(members) = only_members(object) else { return };
+        let anyway = object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        let missing = least.saturating_sub(anyway.len() as u64) as usize;
+        let more = members.into_iter().map(Value::from).filter(|name| !anyway.contains(name)).take(missing);
+        let required: Vec<Value> = anyway.iter().cloned().chain(more).collect();
+        object.remove("minProperties");
+        object.insert("required".to_owned(), required.into());
+        found = true;
+    });
+    found
 }
 
 /// Where exactly one of several lists of members must be there, the members that only the others ask for are forbidden: each
@@ -149,6 +170,16 @@ mod tests {
             let mut same = other.clone();
             assert!(!with_contained_first(&mut same) && same == other, "{other}");
         }
+    }
+
+    #[test]
+    fn as_many_members_as_must_be_there_are_the_first() {
+        let mut schema = json!({"minProperties": 2, "properties": {"a": true, "b": true, "c": true}, "required": ["c"],
+                                "additionalProperties": false});
+        assert!(with_first_members(&mut schema));
+        assert_eq!((schema.get("minProperties"), &schema["required"]), (None, &json!(["c", "a"])));
+        let mut open = json!({"minProperties": 2, "properties": {"a": true}});
+        assert!(!with_first_members(&mut open));
     }
 
     #[test]

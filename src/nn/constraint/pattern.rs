@@ -74,6 +74,10 @@ pub(super) fn for_grammar(pattern: &str) -> (String, bool) {
 pub(super) fn all_of(pattern: &str) -> Vec<String> {
     let characters: Vec<char> = pattern.chars().collect();
     let Some(mut rest) = characters.strip_prefix(&['^']) else { return vec![pattern.to_owned()] };
+    // What stands behind a bar at the outermost level is not looked ahead from.
+    if has_alternatives(&characters) {
+        return vec![pattern.to_owned()];
+    }
     let mut parts = Vec::new();
     while rest.starts_with(&['(', '?', '=']) {
         let (ahead, after) = rest.split_at(group(rest));
@@ -86,6 +90,21 @@ pub(super) fn all_of(pattern: &str) -> Vec<String> {
     }
     parts.push(format!("^{}", rest.iter().collect::<String>()));
     parts
+}
+
+/// Whether a pattern has a bar outside of all groups.
+fn has_alternatives(characters: &[char]) -> bool {
+    let mut at = 0;
+    while let Some(character) = characters.get(at) {
+        at += match character {
+            '|' => return true,
+            '\\' => 2,
+            '(' => group(&characters[at..]),
+            '[' => class(&characters[at..], &mut String::new()),
+            _ => 1,
+        };
+    }
+    false
 }
 
 /// Characters of the group that begins here; all that is left where it does not end.
@@ -148,6 +167,8 @@ mod tests {
             (r"^(?=.*\d)(?=.*[)A-Z]).{8,20}$", &[r"^(?:.*\d)", r"^(?:.*[)A-Z])", "^.{8,20}$"][..]),
             ("^(?=a|b)(?!c)d", &["^(?:a|b)", "^(?!c)d"]),
             ("^a(?=b)", &["^a(?=b)"]),
+            ("^(?=9)99$|^b$", &["^(?=9)99$|^b$"]),
+            (r"^(?=9)(9|[|]\|)$", &["^(?:9)", r"^(9|[|]\|)$"]),
             ("(?=b)a", &["(?=b)a"]),
             ("^(?=b)*a", &["^(?=b)*a"]),
             ("^(?=b", &["^(?=b"]),

@@ -2,13 +2,15 @@
 
 use super::narrower::narrow;
 use super::pattern::{all_of, for_grammar};
-use crate::error::{Result, usage};
+use super::rewrite::rewritten;
+use crate::error::{Error, Result, usage};
 use llguidance::{JsonCompileOptions, Matcher};
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keywords that only narrow what is allowed, so that a grammar without them allows more, and the check finds out.
-const DISPENSABLE: [&str; 10] = [
+const DISPENSABLE: [&str; 16] = [
     "patternProperties",
     "multipleOf",
     "minProperties",
@@ -20,6 +22,13 @@ const DISPENSABLE: [&str; 10] = [
     "maximum",
     "exclusiveMinimum",
     "exclusiveMaximum",
+    "maxLength",
+    "maxItems",
+    // What multiplies, as the last resort.
+    "oneOf",
+    "anyOf",
+    "if",
+    "allOf",
 ];
 
 /// The same for one schema's own texts and numbers, by the type that they narrow.
@@ -29,56 +38,98 @@ const NARROWING: [(&str, &[&str]); 3] = [
     ("number", &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]),
 ];
 
-/// Of the keywords of numbers, those that bound them.
-const BOUNDS_OF_NUMBERS: [&str; 4] = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"];
+/// Bytes of schemas that are compiled for one grammar, at most, and what each adds beside its own.
+const MOST_WORK: usize = 4 << 20;
+const EACH_WORK: usize = 2 << 10;
 
-/// Schemas whose own keywords are tried one by one, at most.
-const MOST_TRIES: usize = 2_000;
+/// What makes a grammar of a schema.
+pub(super) struct Maker<'a> {
+    /// Compiles a schema, or says why it cannot.
+    pub(super) make: &'a dyn Fn(&Value) -> Result<Matcher>,
+    /// Whether texts of a grammar can be written to some length within its limits.
+    pub(super) lasts: &'a dyn Fn(&Matcher) -> bool,
+    /// Whether the grammar is not wanted any more.
+    pub(super) stopped: &'a dyn Fn() -> bool,
+    /// The work that was done.
+    work: Cell<usize>,
+}
 
-/// The grammar of a schema, and what it leaves out: one that cannot be made with all keywords is made without some. `made`
-/// compiles a schema, or says why it cannot.
-pub(super) fn grammar(schema: &Value, made: &dyn Fn(&Value) -> Result<Matcher>) -> Result<(Matcher, Vec<String>)> {
-    let mut schema = with_whole_bounds(schema);
-    with_plain_references(&mut schema);
-    let mut left_out = with_patterns(&mut schema);
-    let made = |schema: &Value| made(&with_options(schema)?);
+impl<'a> Maker<'a> {
+    pub(super) fn new(
+        make: &'a dyn Fn(&Value) -> Result<Matcher>,
+        lasts: &'a dyn Fn(&Matcher) -> bool,
+        stopped: &'a dyn Fn() -> bool,
+    ) -> Self {
+        Self { make, lasts, stopped, work: Cell::new(0) }
+    }
+
+    fn made(&self, schema: &Value) -> Result<Matcher> {
+        if (self.stopped)() {
+            return Err(usage("interrupted before the grammar was made"));
+        }
+        let schema = with_options(schema)?;
+        // The first is always tried.
+        if self.work.get() > MOST_WORK {
+            return Err(usage(
+                "the grammar cannot be used for constrained decoding: it takes too much work to find one",
+            ));
+        }
+        self.work.set(self.work.get() + EACH_WORK + schema.to_string().len());
+        (self.make)(&schema)
+    }
+}
+
+/// The grammar of a schema, and what it leaves out: one that cannot be made with all keywords is made without some.
+pub(super) fn grammar(schema: &Value, maker: &Maker<'_>) -> Result<(Matcher, Vec<String>)> {
+    let mut schema = rewritten(schema);
+    let mut left_out = with_patterns(&mut schema, &|alone| maker.made(alone).is_ok_and(|made| (maker.lasts)(&made)));
     // What only a narrower grammar keeps is tried first.
     let mut narrower = schema.clone();
-    let mut start = if narrow(&mut narrower) { made(&narrower).or_else(|_| made(&schema)) } else { made(&schema) };
+    if narrow(&mut narrower)
+        && let Ok(start) = maker.made(&narrower)
+    {
+        return Ok((start, left_out));
+    }
+    let mut start = maker.made(&schema);
+    if start.as_ref().is_err_and(is_unsatisfiable) {
+        return Ok((start?, left_out));
+    }
     if start.is_err() {
         // First what cannot be expressed where it stands: the other patterns and numbers stay.
-        let taken = without_inexpressible(&mut schema, &made);
-        start = if taken.is_empty() { start } else { made(&schema) };
+        let taken = without_inexpressible(&mut schema, maker);
+        start = if taken.is_empty() { start } else { maker.made(&schema).or(start) };
         left_out.extend(taken);
     }
-    // Bounds that no number keeps are no weakness of the grammar.
-    let mut impossible = false;
-    each_schema(&mut schema, &mut |object| impossible |= contradicts(object));
-    let dispensable = || DISPENSABLE.into_iter().filter(|keyword| !(impossible && BOUNDS_OF_NUMBERS.contains(keyword)));
     if start.is_err() {
         // Then one keyword throughout; then more of them.
-        let alone = dispensable().find_map(|keyword| {
+        let alone = DISPENSABLE.into_iter().find_map(|keyword| {
             let mut lesser = schema.clone();
-            without(&mut lesser, keyword).then(|| made(&lesser).ok().map(|start| (keyword, start))).flatten()
+            without(&mut lesser, keyword).then(|| maker.made(&lesser).ok().map(|start| (keyword, start))).flatten()
         });
         if let Some((keyword, made)) = alone {
             left_out.push(format!("{keyword} is left out"));
             start = Ok(made);
         }
     }
-    for keyword in dispensable() {
+    for keyword in DISPENSABLE {
         if start.is_err() && without(&mut schema, keyword) {
             left_out.push(format!("{keyword} is left out"));
-            start = made(&schema).or(start);
+            start = maker.made(&schema).or(start);
         }
     }
     Ok((start?, left_out))
 }
 
+/// Whether a schema allows nothing, which is no weakness of the grammar. Of an object with few members that need not be there
+/// the compiler says so too, and errs.
+fn is_unsatisfiable(error: &Error) -> bool {
+    let told = format!("{error:#}");
+    told.contains("Unsatisfiable schema") && !told.contains("minProperties (")
+}
+
 /// Takes patterns, bounds of numbers and formats out of the schemas whose own cannot be expressed. Returns what was taken.
-fn without_inexpressible(schema: &mut Value, made: &dyn Fn(&Value) -> Result<Matcher>) -> Vec<String> {
+fn without_inexpressible(schema: &mut Value, maker: &Maker<'_>) -> Vec<String> {
     let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut tries = 0;
     each_schema(schema, &mut |object| {
         for (kind, keywords) in NARROWING {
             let mut alone: Map<String, Value> = object
@@ -86,16 +137,12 @@ fn without_inexpressible(schema: &mut Value, made: &dyn Fn(&Value) -> Result<Mat
                 .filter(|(key, _)| keywords.contains(&key.as_str()))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect();
-            if alone.is_empty() || tries == MOST_TRIES {
-                continue;
-            }
-            tries += 1;
-            if kind == "number" && contradicts(object) {
+            if alone.is_empty() || maker.work.get() > MOST_WORK / 2 {
                 continue;
             }
             let integer = kind == "number" && object.get("type").is_some_and(|named| named == "integer");
             alone.insert("type".to_owned(), Value::from(if integer { "integer" } else { kind }));
-            if made(&alone.into()).is_err() {
+            if maker.made(&alone.into()).is_err_and(|error| !is_unsatisfiable(&error)) {
                 for keyword in keywords {
                     if object.remove(*keyword).is_some() {
                         *taken.entry(keyword).or_default() += 1;
@@ -107,13 +154,6 @@ fn without_inexpressible(schema: &mut Value, made: &dyn Fn(&Value) -> Result<Mat
     taken.into_iter().map(|(keyword, times)| format!("{keyword} is left out in {times} places")).collect()
 }
 
-/// Whether the least that a number may be is more than the most.
-fn contradicts(object: &Map<String, Value>) -> bool {
-    let [low, above, high, below] = BOUNDS_OF_NUMBERS.map(|keyword| object.get(keyword).and_then(Value::as_f64));
-    let least = low.into_iter().chain(above).fold(f64::NEG_INFINITY, f64::max);
-    high.into_iter().chain(below).any(|most| most < least)
-}
-
 /// Takes a keyword out of a schema and all schemas in it, and tells whether it was there. What stands under the name of a
 /// property or a definition is a schema, not a keyword.
 fn without(schema: &mut Value, keyword: &str) -> bool {
@@ -121,76 +161,23 @@ fn without(schema: &mut Value, keyword: &str) -> bool {
     each_schema(schema, &mut |object| {
         if object.remove(keyword).is_some() {
             found = true;
+            // What it allowed must not be forbidden now.
             if keyword == "patternProperties" {
-                // What the patterns allowed must not be forbidden now.
                 object.remove("additionalProperties");
-                object.remove("unevaluatedProperties");
+            }
+            if ["patternProperties", "oneOf", "anyOf", "if", "allOf"].contains(&keyword) {
+                for other in ["unevaluatedProperties", "unevaluatedItems", "then", "else"] {
+                    object.remove(other);
+                }
             }
         }
     });
     found
 }
 
-/// The schema with bounds of lengths and counts written as the grammar's compiler wants them: 2 for 2.0.
-fn with_whole_bounds(schema: &Value) -> Value {
-    const BOUNDS: [&str; 8] = [
-        "minLength",
-        "maxLength",
-        "minItems",
-        "maxItems",
-        "minProperties",
-        "maxProperties",
-        "minContains",
-        "maxContains",
-    ];
-    let mut schema = schema.clone();
-    each_schema(&mut schema, &mut |object| {
-        for bound in BOUNDS {
-            if let Some(value) = object.get_mut(bound)
-                && let Some(number) =
-                    value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number))
-            {
-                *value = Value::from(number as u64);
-            }
-        }
-    });
-    schema
-}
-
-/// A dynamic reference means what a plain one does where only one schema has the anchor that it names.
-fn with_plain_references(schema: &mut Value) {
-    let mut anchors: BTreeMap<String, usize> = BTreeMap::new();
-    let mut recursive = 0;
-    each_schema(schema, &mut |object| {
-        recursive += usize::from(object.contains_key("$recursiveAnchor"));
-        if let Some(Value::String(anchor)) = object.get("$dynamicAnchor") {
-            *anchors.entry(format!("#{anchor}")).or_default() += 1;
-        }
-    });
-    let mut root = true;
-    each_schema(schema, &mut |object| {
-        let alone = |reference: &Value| reference.as_str().is_some_and(|reference| anchors.get(reference) == Some(&1));
-        if let Some(reference) = object.get("$dynamicRef").filter(|reference| alone(reference)).cloned() {
-            object.remove("$dynamicRef");
-            object.entry("$ref").or_insert(reference);
-        }
-        if let Some(anchor) = object.get("$dynamicAnchor").filter(|_| !object.contains_key("$anchor")).cloned() {
-            object.remove("$dynamicAnchor");
-            object.insert("$anchor".to_owned(), anchor);
-        }
-        // The one anchor must be that of the whole, which `#` means.
-        let only_the_whole = recursive == 1 && std::mem::take(&mut root) && object.remove("$recursiveAnchor").is_some();
-        recursive = if only_the_whole { 0 } else { recursive };
-        if recursive == 0
-            && let Some(reference) = object.remove("$recursiveRef")
-        {
-            object.entry("$ref").or_insert(reference);
-        }
-    });
-}
-
-/// Writes patterns as the grammar takes them, those of names among them. Returns what is said of those that allow more then.
-fn with_patterns(schema: &mut Value) -> Vec<String> {
+/// Writes patterns as the grammar takes them, those of names among them. `lasts` tells of a schema of texts whether its
+/// grammar keeps within its limits. Returns what is said of patterns that allow more then.
+fn with_patterns(schema: &mut Value, lasts: &dyn Fn(&Value) -> bool) -> Vec<String> {
     let mut widened = 0;
     let mut said = |pattern: &str| {
         let (said, wider) = for_grammar(pattern);
@@ -200,13 +187,22 @@ fn with_patterns(schema: &mut Value) -> Vec<String> {
     each_schema(schema, &mut |object| {
         if let Some(Value::String(pattern)) = object.get("pattern") {
             let mut parts: Vec<Value> = all_of(pattern).iter().map(|part| said(part).into()).collect();
-            object.insert("pattern".to_owned(), parts.pop().unwrap_or_default());
-            let parts = parts.into_iter().map(|part| json!({"pattern": part}));
-            if let Value::Array(all) = object.entry("allOf").or_insert(Value::Array(Vec::new())) {
-                all.extend(parts);
-                if all.is_empty() {
-                    object.remove("allOf");
+            let last = parts.pop().unwrap_or_default();
+            let parts: Vec<Value> = parts.into_iter().map(|part| json!({"pattern": part})).collect();
+            // Several patterns at once may be more than the grammar's compiler follows.
+            let most = object.get("maxLength").cloned().unwrap_or(Value::from(100));
+            if parts.is_empty() || lasts(&json!({"type": "string", "maxLength": most, "pattern": last, "allOf": parts}))
+            {
+                if let Value::Array(all) = object.entry("allOf").or_insert(Value::Array(Vec::new())) {
+                    all.extend(parts);
+                    if all.is_empty() {
+                        object.remove("allOf");
+                    }
                 }
+                object.insert("pattern".to_owned(), last);
+            } else {
+                let pattern = said(pattern);
+                object.insert("pattern".to_owned(), pattern.into());
             }
         }
         with_pattern_of_names(object);
@@ -245,11 +241,12 @@ fn with_pattern_of_names(object: &mut Map<String, Value>) {
 pub(super) fn each_schema(schema: &mut Value, visit: &mut dyn FnMut(&mut Map<String, Value>)) {
     const NAMED: [&str; 6] =
         ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"];
-    const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
+    // A definition may be called `default`, and what is only a note takes no harm. One that is called `enum` is no list.
+    let is_data = |key: &str, value: &Value| key == "const" || (key == "enum" && value.is_array());
     match schema {
         Value::Object(object) => {
             visit(object);
-            for (key, value) in object.iter_mut().filter(|(key, _)| !DATA.contains(&key.as_str())) {
+            for (key, value) in object.iter_mut().filter(|(key, value)| !is_data(key, value)) {
                 match value {
                     Value::Object(named) if NAMED.contains(&key.as_str()) => {
                         named.values_mut().for_each(|value| each_schema(value, visit));
@@ -294,53 +291,24 @@ mod tests {
             "propertyNames": {"pattern": "^[a-z]+$"},
             "items": {"propertyNames": {"pattern": "^[a-z]+$"}, "additionalProperties": {"type": "integer"}},
             "contains": {"properties": {"a": true}, "propertyNames": {"pattern": "^b"}, "additionalProperties": false},
-            "examples": [{"pattern": "(?=a)"}]
+            "components": {"schemas": {"default": {"pattern": "^(?!x)a$"}}}, "const": [{"pattern": "(?=a)"}]
         });
-        assert_eq!(with_patterns(&mut schema), ["pattern is widened in 1 places"]);
+        assert_eq!(with_patterns(&mut schema, &|_| true), ["pattern is widened in 2 places"]);
         let expected = json!({
             "properties": {"pattern": {"pattern": "^[a-z]+$"},
                            "p": {"pattern": r"^[a-z\d]+$", "allOf": [{"pattern": r"^(?:.*\d)"}, {"pattern": "^(?:.*a)"}]}},
             "patternProperties": {"^[a-z]+$": true}, "additionalProperties": false,
             "items": {"patternProperties": {"^[a-z]+$": {"type": "integer"}}, "additionalProperties": false},
             "contains": {"properties": {"a": true}, "propertyNames": {"pattern": "^b"}, "additionalProperties": false},
-            "examples": [{"pattern": "(?=a)"}]
+            "components": {"schemas": {"default": {"pattern": "^a$"}}}, "const": [{"pattern": "(?=a)"}]
         });
         assert_eq!(schema, expected);
         let mut one = json!({"patternProperties": {"^(?!x)a": {"type": "string"}, "^a": {"type": "integer"}}});
         let before = one.clone();
-        with_patterns(&mut one);
+        with_patterns(&mut one, &|_| true);
         assert_eq!(one, before, "two patterns that would become one stay");
-    }
-
-    #[test]
-    fn bounds_that_no_number_keeps_are_told_apart() {
-        let object = |schema: Value| schema.as_object().cloned().expect("an object");
-        assert!(contradicts(&object(json!({"minimum": 5, "maximum": 3}))));
-        assert!(contradicts(&object(json!({"exclusiveMinimum": 5, "minimum": 0, "exclusiveMaximum": 4.5}))));
-        assert!(!contradicts(&object(json!({"minimum": 3, "maximum": 3, "exclusiveMaximum": true}))));
-        assert!(!contradicts(&object(json!({"minimum": 3}))));
-    }
-
-    #[test]
-    fn a_dynamic_reference_to_the_only_anchor_is_a_plain_one() {
-        let plain = |mut schema: Value| {
-            with_plain_references(&mut schema);
-            schema
-        };
-        assert_eq!(
-            plain(json!({"$dynamicAnchor": "n", "items": {"$dynamicRef": "#n"}})),
-            json!({"items": {"$ref": "#n"}, "$anchor": "n"})
-        );
-        assert_eq!(
-            plain(json!({"$recursiveAnchor": true, "items": {"$recursiveRef": "#"}})),
-            json!({"items": {"$ref": "#"}})
-        );
-        for several in [
-            json!({"$defs": {"a": {"$anchor": "a", "$dynamicAnchor": "n"}, "b": {"$anchor": "b", "$dynamicAnchor": "n"}},
-                   "$dynamicRef": "#n"}),
-            json!({"$defs": {"a": {"$recursiveAnchor": true}}, "items": {"$recursiveRef": "#"}}),
-        ] {
-            assert_eq!(plain(several.clone()), several);
-        }
+        let mut many = json!({"pattern": r"^(?=.*\d)[a-z\d]+$"});
+        assert_eq!(with_patterns(&mut many, &|_| false), ["pattern is widened in 1 places"]);
+        assert_eq!(many, json!({"pattern": r"^[a-z\d]+$"}), "what is too much at once is looked for by the check");
     }
 }

@@ -36,6 +36,8 @@ struct Answers {
     valid: usize,
     /// Answers for which nothing was left that is allowed.
     stuck: usize,
+    /// Answers whose grammar reached one of its limits.
+    limited: usize,
     /// `valid / finished`; null where none finished.
     valid_share: Option<f64>,
     /// Finished answers that are wrong.
@@ -145,8 +147,9 @@ impl Measuring<'_> {
     fn row(&mut self, row: &FormRow, model: &mut LanguageModel, stop: &AtomicBool) -> Result<Option<String>> {
         let place = |reason: String| Place { place: row.place.clone(), reason };
         let start = self.clock.now();
-        let (form, held, constraint) = match made(row, model, self.args) {
+        let (form, held, constraint) = match made(row, model, self.args, stop) {
             Ok(made) => made,
+            Err(_) if stop.load(Ordering::Relaxed) => return Ok(None),
             Err(error) => {
                 let reason = format!("{error:#}");
                 let told = format!("refused: {reason}");
@@ -165,8 +168,8 @@ impl Measuring<'_> {
             constraint: Some(Arc::new(constraint)),
             ..GenerateOptions::default()
         };
-        let answer = generate(model, &prompt, &options, &self.clock, stop);
-        if answer.as_ref().is_ok_and(|answer| answer.stop == Stop::Cancelled) {
+        let answer = generate(model, &prompt, &options, &self.clock, stop)?;
+        if answer.stop == Stop::Cancelled {
             return Ok(None);
         }
         self.found.schemas += 1;
@@ -174,15 +177,6 @@ impl Measuring<'_> {
         if !left_out.is_empty() {
             self.found.left_out.push(place(left_out));
         }
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                let reason = format!("{error:#}");
-                let told = format!("unfinished: {reason}");
-                self.found.unfinished.push(place(reason));
-                return Ok(Some(told));
-            }
-        };
         let steps = steps(&answer);
         if steps > 0 {
             self.times.with.push(rate(&answer));
@@ -198,9 +192,13 @@ impl Measuring<'_> {
         found.forced_tokens += answer.forced_tokens;
         let tokens = answer.tokens.len();
         if answer.stop != Stop::EndOfTurn {
-            let stuck = answer.stop == Stop::Stuck;
-            found.stuck += usize::from(stuck);
-            let why = if stuck { "nothing is left that is allowed" } else { "the tokens came to an end" };
+            found.stuck += usize::from(answer.stop == Stop::Stuck);
+            found.limited += usize::from(answer.stop == Stop::Limit);
+            let why = match answer.stop {
+                Stop::Stuck => "nothing is left that is allowed",
+                Stop::Limit => answer.limit.as_deref().unwrap_or("the grammar reached a limit"),
+                _ => "the tokens came to an end",
+            };
             found.unfinished.push(place(format!("{why}; the answer so far: {}", answer.text)));
             return Ok(Some(format!("unfinished after {tokens} tokens: {why}")));
         }
@@ -234,10 +232,15 @@ impl Measuring<'_> {
 }
 
 /// The form of a row, made ready for the model.
-fn made<'a>(row: &'a FormRow, model: &LanguageModel, args: &ContractArgs) -> Result<(&'a Form, Held, Constraint)> {
+fn made<'a>(
+    row: &'a FormRow,
+    model: &LanguageModel,
+    args: &ContractArgs,
+    stop: &AtomicBool,
+) -> Result<(&'a Form, Held, Constraint)> {
     let form = row.form.as_ref().map_err(|reason| usage(reason.clone()))?;
     let held = form.held(&ContractOptions { formats: args.formats, ..ContractOptions::default() })?;
-    let constraint = model.constraint(held.grammar())?;
+    let constraint = model.constraint_unless(held.grammar(), stop)?;
     Ok((form, held, constraint))
 }
 
@@ -290,7 +293,7 @@ fn text(found: &Answers) -> String {
     let mut lines = vec![
         format!(
             "{}: {} schemas, {} refused; {} answers finished ({} of them closed where their tokens came to an end), {} of them \
-             valid ({}); {} stuck",
+             valid ({}); {} stuck, {} whose grammar reached a limit",
             found.model,
             found.schemas,
             found.refused.len(),
@@ -298,7 +301,8 @@ fn text(found: &Answers) -> String {
             found.closed_early,
             found.valid,
             percent(found.valid_share),
-            found.stuck
+            found.stuck,
+            found.limited
         ),
         format!("{} tokens, {} of them forced by the grammar", found.tokens, found.forced_tokens),
         format!(
