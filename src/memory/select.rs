@@ -23,16 +23,16 @@ pub struct Limits {
 /// Of `hits`, best first, those that reach the gate, in the order of maximal marginal relevance (Carbonell and Goldstein, "The
 /// Use of MMR, Diversity-Based Reranking", 1998): next comes what is most relevant less what it repeats of those taken. The
 /// first is the retriever's first. A passage that does not fit into the budget is left out, and a shorter one may take its
-/// room. `tokens` counts a passage's tokens; each taken passage comes with its own.
+/// room. `tokens` counts what some passages add to the prompt together; that of those taken is returned with them.
 pub fn select(
     retriever: &Retriever,
     hits: &[Hit],
     limits: Limits,
-    tokens: &mut dyn FnMut(&Hit) -> usize,
-) -> Vec<(Hit, usize)> {
+    tokens: &mut dyn FnMut(&[Hit]) -> usize,
+) -> (Vec<Hit>, usize) {
     let mut open: Vec<(Hit, f64)> =
         hits.iter().filter(|hit| hit.relevance >= limits.gate).map(|hit| (*hit, 0.0_f64)).collect();
-    let (mut taken, mut room): (Vec<(Hit, usize)>, usize) = (Vec::new(), limits.token_budget);
+    let (mut taken, mut used): (Vec<Hit>, usize) = (Vec::new(), 0);
     while taken.len() < limits.top_k && !open.is_empty() {
         let worth = |(hit, repeats): &(Hit, f64)| LAMBDA * hit.relevance - (1.0 - LAMBDA) * repeats;
         let next = if taken.is_empty() {
@@ -43,16 +43,17 @@ pub fn select(
             (1..open.len()).fold(0, first_best)
         };
         let (hit, _) = open.remove(next);
-        let cost = tokens(&hit);
-        if cost > room {
+        taken.push(hit);
+        let with_it = tokens(&taken);
+        if with_it > limits.token_budget {
+            taken.pop();
             continue;
         }
-        room -= cost;
-        taken.push((hit, cost));
+        used = with_it;
         for (other, repeats) in &mut open {
             *repeats = repeats.max(retriever.similarity(other.place, hit.place));
         }
         open.retain(|(_, repeats)| *repeats <= SAME);
     }
-    taken
+    (taken, used)
 }
