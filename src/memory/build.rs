@@ -159,7 +159,9 @@ fn index(
     parts: &MemoryParts,
     note: &mut dyn FnMut(&str),
 ) -> Result<Retriever> {
-    let folder = parts.indexes.as_ref().map(|folder| super::index_folder(folder, &task.dir.join(what)));
+    // What is joined is no file: only the task's folder can be made absolute.
+    let dir = std::fs::canonicalize(&task.dir).unwrap_or_else(|_| task.dir.clone());
+    let folder = parts.indexes.as_ref().map(|folder| super::index_folder(folder, &dir.join(what)));
     let kept = folder.as_deref().map(|folder| Kept { folder, fresh: false });
     let source = Source {
         fingerprint: fingerprint(articles),

@@ -42,7 +42,8 @@ impl Judgements {
     pub fn read(queries: &Path, qrels: &Path) -> Result<Self> {
         let mut problems = Problems::default();
         let queries = read_queries(queries, &mut problems)?;
-        let grades = read_grades(qrels, &mut problems)?;
+        let ids: HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
+        let grades = read_grades(qrels, &ids, &mut problems)?;
         let mut found = Self::of(queries, grades);
         found.problems = problems.into_list();
         Ok(found)
@@ -106,7 +107,12 @@ fn none(file: &Path, what: &str, problems: Problems) -> crate::error::Error {
     usage(format!("{} has no {what} that can be read:{}", file.display(), shown.concat()))
 }
 
-fn read_grades(file: &Path, problems: &mut Problems) -> Result<HashMap<String, BTreeMap<String, u32>>> {
+/// Reads judgements. A first line without a number is a header, unless it names one of the queries.
+fn read_grades(
+    file: &Path,
+    ids: &HashSet<&str>,
+    problems: &mut Problems,
+) -> Result<HashMap<String, BTreeMap<String, u32>>> {
     files::check(file).map_err(|error| usage(format!("the judgements: {error:#}")))?;
     let mut reader = BufReader::new(files::open(file)?);
     let mut grades: HashMap<String, BTreeMap<String, u32>> = HashMap::new();
@@ -160,8 +166,7 @@ fn read_grades(file: &Path, problems: &mut Problems) -> Result<HashMap<String, B
             Ok(number) if number.fract() == 0.0 => {
                 problems.push(file, Some(line), format!("the grade {grade} is higher than {HIGHEST_GRADE}"));
             }
-            // The names of columns.
-            Err(_) if line == 1 && !grade.chars().any(|c| c.is_ascii_digit()) => {}
+            Err(_) if line == 1 && !ids.contains(query) => {}
             _ => problems.push(file, Some(line), format!("the grade {grade:?} is not a whole number")),
         }
     }

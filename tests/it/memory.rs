@@ -111,6 +111,7 @@ fn a_query_without_a_word_of_the_corpus_finds_nothing_by_words() {
     ));
     for row in found["retrievers"].as_array().unwrap() {
         assert_eq!((&row["recall@10"], &row["mrr@10"]), (&0.0.into(), &0.0.into()), "{row}");
+        assert!(row["ndcg@10"].as_f64().unwrap().is_sign_positive(), "{row}");
     }
 }
 

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A claim is supported from this score on.
 const SUPPORTED: f64 = 0.5;
 
-/// What is left of a claim's support where one of its numbers or codes is in no passage or stands for another, where its
-/// sentence is contradicted, and where none of its names is in any passage.
+/// What is left of a claim's support where one of its numbers or codes is in no passage, where its sentence is contradicted,
+/// and where none of its names is in any passage.
 const DOUBTED: f64 = 0.5;
 
 /// Sentences of all passages that are looked at, at most; of longer passages evenly spaced ones are.
@@ -37,12 +37,12 @@ const MOST_KNOWN: usize = 40_000;
 /// Both are asked of the same window: words that are scattered over a passage support little. A claim's score is the
 /// support of its best window,
 ///
-/// - halved where a number or code of the claim is in no passage, or where the nearest sentence has others in its place,
+/// - halved where a number or code of the claim is in no passage,
 /// - halved where a word of the claim is negated in it and not in the nearest sentence, or the other way round,
 /// - and reduced by up to a half by the share of its names that no passage holds.
 ///
-/// A claim is supported from a score of 0.5 on, where all of its numbers, codes and names are found, and nothing is replaced or
-/// contradicted.
+/// A claim is supported from a score of 0.5 on, where all of its numbers, codes and names are found, the sentence that is nearest
+/// but for numbers has no others in their place, and nothing is contradicted.
 pub struct Support {
     embed: Arc<dyn Embed>,
     /// Vectors of the sentences of passages met before: the same passages are put beside many questions.
@@ -175,7 +175,7 @@ impl Sources<'_> {
             }
         }
         let known = |word: &String| self.content.contains(word);
-        let codes_known = claim.codes.iter().all(known) && numbers.agrees;
+        let codes_known = claim.codes.iter().all(known);
         let names_known = claim.names.iter().filter(|name| known(name)).count();
         let share = names_known as f64 / claim.names.len().max(1) as f64;
         let names = if claim.names.is_empty() { 1.0 } else { DOUBTED + (1.0 - DOUBTED) * share };
@@ -183,7 +183,11 @@ impl Sources<'_> {
         let score = (best.0 * names * halved(!codes_known) * halved(!polarity.agrees)).clamp(0.0, 1.0);
         Claim {
             text: stated.text.clone(),
-            supported: score >= SUPPORTED && codes_known && names_known == claim.names.len() && polarity.agrees,
+            supported: score >= SUPPORTED
+                && codes_known
+                && names_known == claim.names.len()
+                && polarity.agrees
+                && numbers.agrees,
             passage: best.1.and_then(|index| self.passages.get(index)).map(|passage| passage.id.clone()),
             score,
         }
