@@ -202,7 +202,7 @@ fn the_time_of_a_recall_is_booked_on_its_parts() {
 fn an_index_of_few_articles_is_kept_too() {
     let (bag, folder) = (bag(), tempfile::tempdir().expect("folder"));
     let parts = MemoryParts { indexes: Some(folder.path().to_owned()), ..parts(Some(bag.clone())) };
-    let mut build = || {
+    let build = || {
         let start = bag.0.now();
         build(&spec(MemoryKind::Dynamic), &task(), &parts, &mut |note| panic!("{note}")).expect("a memory");
         bag.0.since(start)
