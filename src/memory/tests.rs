@@ -287,6 +287,8 @@ fn what_repeats_a_taken_passage_gives_way_to_what_adds_to_it() {
         article("a", "reset password portal account user"),
         article("b", "reset password portal account guest"),
         article("c", "tokens expire password"),
+        // The candidates' last, from which scores are scaled.
+        article("d", "zebra crossing"),
     ];
     let spec = MemorySpec { top_k: 2, gate: Some(0.1), retriever: RetrieverKind::Dense, ..spec(MemoryKind::Salience) };
     let found = recall(&spec, &task, "reset password portal tokens");
