@@ -6,7 +6,7 @@
 
 use routergym_local::clock::Clock;
 use routergym_local::error::{Context, Result};
-use routergym_local::memory::{Embed, Encoder, Kept, Retriever, RetrieverKind, Source, open_index};
+use routergym_local::memory::{Embed, Encoder, Kept, Opened, Retriever, RetrieverKind, Source, open_index};
 use routergym_local::record::peak_memory;
 use routergym_local::task::Article;
 use std::fmt::Write as _;
@@ -60,15 +60,16 @@ fn main() -> Result<()> {
     let kinds = [RetrieverKind::Bm25, RetrieverKind::Dense, RetrieverKind::Hybrid];
     let kept = folder.as_deref().map(|folder| Kept { folder, fresh: false });
     let start = clock.now();
-    let (index, opening) = open_index(&source, &kinds[..2], encoder, kept, &clock, &mut |_| ())?;
+    let (index, opening) = open_index(&source, &kinds[..2], encoder, kept, &clock, &mut |_, _| ())?;
+    let sum = |of: &dyn Fn(&Opened) -> f64| opening.parts.iter().map(of).sum::<f64>();
     writeln!(
         out,
         "{} passages in {:.2} s: loading {:.3} s, reading and indexing words {:.2} s, vectors {:.2} s",
         index.len(),
         clock.since(start).0,
-        opening.load_s.0,
-        opening.lexical_s.0,
-        opening.dense_s.0
+        sum(&|part| part.load_s.0),
+        sum(&|part| if part.is_of_vectors() { 0.0 } else { part.build_s.0 }),
+        sum(&|part| if part.is_of_vectors() { part.build_s.0 } else { 0.0 })
     )?;
     for kind in &kinds[..2] {
         let retriever = Retriever::new(*kind, Arc::clone(&index), Some(Arc::new(Noise)));

@@ -331,7 +331,9 @@ fn recollect(
     let parts = MemoryParts {
         embed: Some(Arc::clone(embed)),
         encoder_sha256: encoder_sha256.to_owned(),
-        count_tokens: Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4)),
+        count_tokens: Arc::new(move |messages| {
+            counter.prompt_tokens(messages).unwrap_or_else(|| memory::about_tokens(messages))
+        }),
         indexes: index_store(),
         clock: clock.clone(),
     };

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::clock::{Clock, Component, Spans};
 use crate::error::{Error, UsageError};
+use crate::nn::chat::Message;
 use crate::nn::{Cancel, Constraint, GenerateOptions, Generated, Grammar, LanguageModel, Prompt, Stop, Token};
 use crate::units::Seconds;
 use std::ops::ControlFlow;
@@ -374,7 +375,9 @@ impl Engine for LocalEngine {
         Ok(generated.into_iter().map(completion).collect())
     }
 
-    fn count_tokens(&self, text: &str) -> Option<usize> {
-        self.model.lock().ok()?.tokenize(text).ok().map(|ids| ids.len())
+    fn prompt_tokens(&self, messages: &[Message]) -> Option<usize> {
+        let model = self.model.lock().ok()?;
+        let prompt = model.render(messages).ok()?;
+        model.tokenize(&prompt).ok().map(|ids| ids.len())
     }
 }

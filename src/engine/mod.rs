@@ -286,8 +286,8 @@ pub trait Engine: Send + Sync {
     }
     /// Answers one request.
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>>;
-    /// How many tokens a text has, where the engine can tell.
-    fn count_tokens(&self, text: &str) -> Option<usize>;
+    /// How many tokens a conversation has as the model reads it, where the engine can tell.
+    fn prompt_tokens(&self, messages: &[Message]) -> Option<usize>;
     /// Makes ready for requests with a grammar, and says what of it the engine cannot hold an answer to. A grammar that can
     /// never be satisfied is an error.
     fn prepare(&self, grammar: &Grammar) -> Result<Vec<String>, Box<EngineError>> {

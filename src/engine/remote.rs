@@ -11,6 +11,7 @@ use super::{Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Requ
 use crate::clock::{Clock, Component, Moment, Spans};
 use crate::error::{Context, Result};
 use crate::net::Network;
+use crate::nn::chat::Message;
 use crate::nn::{Grammar, Rule};
 use backon::BackoffBuilder;
 use serde_json::Value;
@@ -264,7 +265,7 @@ impl Engine for RemoteEngine {
         })
     }
 
-    fn count_tokens(&self, _text: &str) -> Option<usize> {
+    fn prompt_tokens(&self, _messages: &[Message]) -> Option<usize> {
         None
     }
 

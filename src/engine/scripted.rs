@@ -5,6 +5,7 @@ use super::{
     TokenLogprob, Usage, UsageSource,
 };
 use crate::clock::{Clock, Component, Spans};
+use crate::nn::chat::Message;
 use crate::units::Seconds;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -147,15 +148,14 @@ impl Engine for ScriptedEngine {
         })
     }
 
-    fn count_tokens(&self, text: &str) -> Option<usize> {
-        Some(words(text) as usize)
+    fn prompt_tokens(&self, messages: &[Message]) -> Option<usize> {
+        Some(messages.iter().map(|message| words(&message.content) as usize).sum())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::chat::Message;
 
     #[test]
     fn a_script_is_played_in_order_on_the_fake_clock_and_remembers_its_requests() {

@@ -3,6 +3,7 @@
 use super::chunk::ENCODER_WORDS;
 use super::gate;
 use super::index::{Encoder, Kept, Source};
+use super::prompt::Added;
 use super::recall::{Dynamic, Episodic, Fixed, Nothing, Salience};
 use super::retriever::{Retriever, RetrieverKind, open_index};
 use super::select::{CANDIDATES_PER_PASSAGE, Limits};
@@ -16,8 +17,8 @@ use std::sync::Arc;
 
 /// Queries of the train split that the gate is fitted on, at most; they are taken evenly from the whole split.
 const FIT_LIMIT: usize = 512;
-/// From so many articles or solved samples on, an index is kept on disk: fewer are embedded in seconds.
-const KEPT_FROM: usize = 512;
+/// Seconds between notes on the progress of embedding.
+const NOTE_EVERY_S: f64 = 5.0;
 
 /// How the memory is to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,9 +43,9 @@ pub struct MemoryParts {
     pub embed: Option<Arc<dyn Embed>>,
     /// SHA-256 of the encoder's weights.
     pub encoder_sha256: String,
-    /// Counts tokens with the model's own tokenizer.
+    /// Counts the tokens of a conversation with the model's own template and tokenizer.
     pub count_tokens: CountTokens,
-    /// The folder below which large indexes are kept; `None` keeps none.
+    /// The folder below which indexes are kept; `None` keeps none.
     pub indexes: Option<PathBuf>,
     /// The clock.
     pub clock: Clock,
@@ -57,21 +58,24 @@ pub fn build(
     parts: &MemoryParts,
     note: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Memory>> {
-    let count_tokens = Arc::clone(&parts.count_tokens);
+    let added = Added::new(Arc::clone(&parts.count_tokens));
     Ok(match spec.kind {
         MemoryKind::None => Box::new(Nothing),
         MemoryKind::Static => {
-            let text = task.static_memory.clone().ok_or_else(|| {
+            let written = task.static_memory.clone();
+            let made = || (!task.articles.is_empty()).then(|| overview(&task.articles));
+            let is_data = written.is_none();
+            let text = written.or_else(made).ok_or_else(|| {
                 usage(format!(
                     "the static memory needs a text, and task {} has none; name one as `static` under [knowledge] in \
                      task.toml, or choose another memory",
                     task.name
                 ))
             })?;
-            Box::new(Fixed { tokens: count_tokens(&text), text })
+            Box::new(Fixed::new(text, is_data, &added))
         }
         MemoryKind::Dynamic => {
-            Box::new(Dynamic { retriever: knowledge(spec, task, parts, note)?, top_k: spec.top_k, count_tokens })
+            Box::new(Dynamic { retriever: knowledge(spec, task, parts, note)?, top_k: spec.top_k, added })
         }
         MemoryKind::Salience => {
             let retriever = knowledge(spec, task, parts, note)?;
@@ -80,10 +84,15 @@ pub fn build(
                 None => fit_gate(&retriever, task, spec.top_k)?.unwrap_or_else(|| gate::default(spec.retriever)),
             };
             let limits = Limits { top_k: spec.top_k, token_budget: spec.token_budget, gate };
-            Box::new(Salience { retriever, limits, count_tokens })
+            Box::new(Salience { retriever, limits, added })
         }
-        MemoryKind::Episodic => episodic(spec, task, parts, note)?,
+        MemoryKind::Episodic => episodic(spec, task, parts, added, note)?,
     })
+}
+
+/// The static memory of a task that names none: what there is to know about, in one line each.
+fn overview(articles: &[Article]) -> String {
+    articles.iter().map(|article| format!("{}: {}", article.id, article.title)).collect::<Vec<_>>().join("\n")
 }
 
 /// The retriever over the task's articles.
@@ -105,6 +114,7 @@ fn episodic(
     spec: &MemorySpec,
     task: &Task,
     parts: &MemoryParts,
+    added: Added,
     note: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Memory>> {
     check(spec)?;
@@ -127,13 +137,7 @@ fn episodic(
     let articles: Vec<Article> = solved.iter().map(whole).collect();
     let retriever = index(spec.retriever, &articles, "solved", task, parts, note)
         .with_context(|| format!("indexing the solved samples of task {}", task.name))?;
-    Ok(Box::new(Episodic {
-        retriever,
-        solved,
-        top_k: spec.top_k,
-        token_budget: spec.token_budget,
-        count_tokens: Arc::clone(&parts.count_tokens),
-    }))
+    Ok(Box::new(Episodic { retriever, solved, top_k: spec.top_k, token_budget: spec.token_budget, added }))
 }
 
 fn check(spec: &MemorySpec) -> Result<()> {
@@ -155,8 +159,9 @@ fn index(
     parts: &MemoryParts,
     note: &mut dyn FnMut(&str),
 ) -> Result<Retriever> {
-    let indexes = parts.indexes.as_ref().filter(|_| articles.len() >= KEPT_FROM);
-    let folder = indexes.map(|folder| super::index_folder(folder, &task.dir.join(what)));
+    // What is joined is no file: only the task's folder can be made absolute.
+    let dir = std::fs::canonicalize(&task.dir).unwrap_or_else(|_| task.dir.clone());
+    let folder = parts.indexes.as_ref().map(|folder| super::index_folder(folder, &dir.join(what)));
     let kept = folder.as_deref().map(|folder| Kept { folder, fresh: false });
     let source = Source {
         fingerprint: fingerprint(articles),
@@ -164,7 +169,14 @@ fn index(
         most_words: if what == "solved" { usize::MAX } else { ENCODER_WORDS },
     };
     let encoder = parts.embed.as_deref().map(|embed| Encoder { embed, sha256: &parts.encoder_sha256 });
-    let (index, opening) = open_index(&source, &[kind], encoder, kept, &parts.clock, &mut |_| ())?;
+    let mut last = parts.clock.now();
+    let mut tell = |done: usize, all: usize| {
+        if parts.clock.since(last).0 >= NOTE_EVERY_S {
+            last = parts.clock.now();
+            note(&format!("{done} of {all} passages are embedded"));
+        }
+    };
+    let (index, opening) = open_index(&source, &[kind], encoder, kept, &parts.clock, &mut tell)?;
     opening.notes.iter().for_each(|text| note(text));
     Ok(Retriever::new(kind, index, parts.embed.clone()))
 }

@@ -1,7 +1,6 @@
 //! Articles cut into passages, and passages into windows that fit the sentence encoder.
 
-use super::terms::unspaced;
-use super::text::sentences;
+use super::text::{is_unspaced, sentences};
 
 /// Words of a piece at most, where it must fit the sentence encoder, which reads 256 word pieces: English has about 1.3 of
 /// them a word.
@@ -198,7 +197,7 @@ struct Size {
 
 impl Size {
     fn add(&mut self, c: char) {
-        if unspaced(c) {
+        if is_unspaced(c) {
             self.unspaced += 1;
         } else {
             self.spaced += 1;

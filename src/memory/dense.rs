@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
 /// Passages whose windows are embedded together.
-const BLOCK: usize = 512;
+const BLOCK: usize = 128;
 /// Vectors that one task of the thread pool compares at least.
 const GRAIN: usize = 4096;
 
@@ -39,13 +39,14 @@ pub(super) struct Built {
 }
 
 impl Vectors {
-    /// Embeds every window of the passages that is not among `known`. `tell` hears how many passages are done.
+    /// Embeds every window of the passages that is not among `known`. `progress` sees what
+    /// there is so far, and hears how many passages are done.
     pub(super) fn build(
         titles: &Strings,
         texts: &Strings,
         known: &Self,
         embed: &dyn Embed,
-        tell: &mut dyn FnMut(usize),
+        progress: &mut dyn FnMut(&Self, usize),
     ) -> Result<(Self, Built)> {
         let places: HashMap<WindowHash, usize> =
             known.hashes.iter().enumerate().map(|(at, &hash)| (hash, at)).collect();
@@ -83,7 +84,7 @@ impl Vectors {
                 total += windows.len();
                 vectors.ends.push(u32::try_from(total).context("the passages have too many windows")?);
             }
-            tell(end);
+            progress(&vectors, end);
         }
         Ok((vectors, built))
     }
@@ -179,7 +180,7 @@ mod tests {
         let encoder = Letters(Mutex::new(Vec::new()));
         let titles: Strings = texts.iter().map(|_| "").collect();
         let texts: Strings = texts.iter().copied().collect();
-        let (vectors, built) = Vectors::build(&titles, &texts, known, &encoder, &mut |_| ()).expect("built");
+        let (vectors, built) = Vectors::build(&titles, &texts, known, &encoder, &mut |_, _| ()).expect("built");
         (vectors, built, encoder.0.into_inner().expect("free"))
     }
 

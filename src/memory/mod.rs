@@ -5,7 +5,7 @@
 //! and these into an order (`fusion`). Salience takes what reaches a gate (`gate`), repeats nothing and fits (`select`). The
 //! memories (`recall`) book embedding, searching, gating and assembling as spans of their own.
 //!
-//! Passages are data: they never become part of the system message, whatever they say.
+//! What comes from articles and samples is data: it never becomes part of the system message, whatever it says (`prompt`).
 
 mod build;
 mod chunk;
@@ -14,6 +14,7 @@ mod fusion;
 mod gate;
 mod index;
 mod lexical;
+mod prompt;
 mod recall;
 mod retriever;
 mod select;
@@ -29,19 +30,21 @@ pub use build::{MemoryParts, MemorySpec, build, fit_gate};
 pub use chunk::ENCODER_WORDS;
 pub(crate) use chunk::windows;
 pub use gate::default as default_gate;
-pub use index::{Encoder, Index, Kept, Opening, Source, index_folder};
+pub use index::{Encoder, Index, Kept, Opened, Opening, Source, index_folder};
+pub use prompt::{about_tokens, beside, knowledge, user_text};
 pub use retriever::{Hit, Retriever, RetrieverKind, open_index};
 pub use select::{CANDIDATES_PER_PASSAGE, Limits, select};
 
 use crate::clock::{Clock, Spans};
 use crate::error::Result;
 use crate::nn::SentenceEncoder;
+use crate::nn::chat::Message;
 use crate::task::Query;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Counts the tokens of a text.
-pub type CountTokens = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+/// Counts the tokens of a conversation, as the small model reads it.
+pub type CountTokens = Arc<dyn Fn(&[Message]) -> usize + Send + Sync>;
 
 /// Turns texts into unit-length vectors. What memories, groundedness and classifiers need of a sentence encoder.
 pub trait Embed: Send + Sync {
@@ -61,7 +64,7 @@ impl Embed for SentenceEncoder {
 pub enum MemoryKind {
     /// No context.
     None,
-    /// A fixed text in the system prompt.
+    /// A fixed text, the same for every query.
     Static,
     /// The top-k retrieved passages.
     Dynamic,
@@ -129,17 +132,26 @@ pub struct Retrieval {
     pub candidates: usize,
     /// The relevance that a passage had to reach, where there was a gate.
     pub gate: Option<f64>,
-    /// Tokens that the memory adds to the prompt, counted with the tokenizer of the small model. They are among the input
-    /// tokens that every call is billed for.
+    /// Tokens that the memory adds to the prompt: those of the small model's prompt with it less those of the same prompt
+    /// without. They are among the input tokens that every call is billed for.
     pub tokens: usize,
+}
+
+/// A text that is the same for every query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FixedText<'a> {
+    /// The task's author wrote it: it may stand in the system message.
+    System(&'a str),
+    /// It was made of articles: it stands in the first user message.
+    Data(&'a str),
 }
 
 /// A memory: gives context for a query. It never sees the target.
 pub trait Memory: Send + Sync {
     /// Its kind.
     fn kind(&self) -> MemoryKind;
-    /// Text for the system prompt, the same for every query.
-    fn fixed_text(&self) -> Option<&str> {
+    /// Text that is the same for every query.
+    fn fixed_text(&self) -> Option<FixedText<'_>> {
         None
     }
     /// The relevance that a passage must reach, where there is a gate.

@@ -1,8 +1,9 @@
 //! The memories.
 
+use super::prompt::Added;
 use super::retriever::{Hit, Retriever};
 use super::select::{CANDIDATES_PER_PASSAGE, Limits, select};
-use super::{CountTokens, Example, Memory, MemoryKind, Retrieval};
+use super::{Example, FixedText, Memory, MemoryKind, Retrieval};
 use crate::clock::{Clock, Component, Spans};
 use crate::error::{Context, Result};
 use crate::task::Query;
@@ -23,7 +24,21 @@ impl Memory for Nothing {
 /// A fixed text for every query.
 pub(super) struct Fixed {
     pub(super) text: String,
+    /// Whether it was made of articles.
+    pub(super) is_data: bool,
     pub(super) tokens: usize,
+}
+
+impl Fixed {
+    pub(super) fn new(text: String, is_data: bool, added: &Added) -> Self {
+        let mut fixed = Self { text, is_data, tokens: 0 };
+        fixed.tokens = added.by_fixed(fixed.shown());
+        fixed
+    }
+
+    fn shown(&self) -> FixedText<'_> {
+        if self.is_data { FixedText::Data(&self.text) } else { FixedText::System(&self.text) }
+    }
 }
 
 impl Memory for Fixed {
@@ -31,8 +46,8 @@ impl Memory for Fixed {
         MemoryKind::Static
     }
 
-    fn fixed_text(&self) -> Option<&str> {
-        Some(&self.text)
+    fn fixed_text(&self) -> Option<FixedText<'_>> {
+        Some(self.shown())
     }
 
     fn recall(&self, _query: &Query, _clock: &Clock, _spans: &mut Spans) -> Result<Retrieval> {
@@ -44,7 +59,7 @@ impl Memory for Fixed {
 pub(super) struct Dynamic {
     pub(super) retriever: Retriever,
     pub(super) top_k: usize,
-    pub(super) count_tokens: CountTokens,
+    pub(super) added: Added,
 }
 
 impl Memory for Dynamic {
@@ -55,9 +70,9 @@ impl Memory for Dynamic {
     fn recall(&self, query: &Query, clock: &Clock, spans: &mut Spans) -> Result<Retrieval> {
         let hits = search(&self.retriever, query, self.top_k, clock, spans)?;
         Ok(spans.time(clock, Component::Assemble, || {
-            let passages: Vec<_> = hits.iter().map(|hit| self.retriever.passage(hit)).collect();
-            let tokens = passages.iter().map(|passage| (self.count_tokens)(&passage.in_prompt())).sum();
-            Retrieval { candidates: hits.len(), tokens, passages, ..Retrieval::default() }
+            let mut found = with_passages(&self.retriever, &hits);
+            (found.candidates, found.tokens) = (hits.len(), self.added.by(&found));
+            found
         }))
     }
 }
@@ -66,7 +81,7 @@ impl Memory for Dynamic {
 pub(super) struct Salience {
     pub(super) retriever: Retriever,
     pub(super) limits: Limits,
-    pub(super) count_tokens: CountTokens,
+    pub(super) added: Added,
 }
 
 impl Memory for Salience {
@@ -81,16 +96,15 @@ impl Memory for Salience {
     fn recall(&self, query: &Query, clock: &Clock, spans: &mut Spans) -> Result<Retrieval> {
         let wanted = self.limits.top_k.saturating_mul(CANDIDATES_PER_PASSAGE);
         let hits = search(&self.retriever, query, wanted, clock, spans)?;
-        let taken = spans.time(clock, Component::Gate, || {
-            let mut tokens = |hit: &Hit| (self.count_tokens)(&self.retriever.passage(hit).in_prompt());
+        let (taken, tokens) = spans.time(clock, Component::Gate, || {
+            let mut tokens = |hits: &[Hit]| self.added.by(&with_passages(&self.retriever, hits));
             select(&self.retriever, &hits, self.limits, &mut tokens)
         });
         Ok(spans.time(clock, Component::Assemble, || Retrieval {
-            passages: taken.iter().map(|(hit, _)| self.retriever.passage(hit)).collect(),
             candidates: hits.len(),
             gate: Some(self.limits.gate),
-            tokens: taken.iter().map(|(_, tokens)| tokens).sum(),
-            ..Retrieval::default()
+            tokens,
+            ..with_passages(&self.retriever, &taken)
         }))
     }
 }
@@ -102,7 +116,7 @@ pub(super) struct Episodic {
     pub(super) solved: Vec<Example>,
     pub(super) top_k: usize,
     pub(super) token_budget: usize,
-    pub(super) count_tokens: CountTokens,
+    pub(super) added: Added,
 }
 
 impl Memory for Episodic {
@@ -115,21 +129,21 @@ impl Memory for Episodic {
         let hits = search(&self.retriever, query, self.top_k.saturating_add(COPIES), clock, spans)?;
         Ok(spans.time(clock, Component::Assemble, || {
             let asked = plain(&query.input);
-            let mut room = self.token_budget;
-            let mut examples: Vec<Example> = Vec::new();
+            let mut found = Retrieval { candidates: hits.len(), ..Retrieval::default() };
             for example in hits.iter().filter_map(|hit| self.solved.get(hit.place)) {
-                if examples.len() == self.top_k || plain(&example.input) == asked {
+                if found.examples.len() == self.top_k || plain(&example.input) == asked {
                     continue;
                 }
-                let tokens = (self.count_tokens)(&example.input) + (self.count_tokens)(&example.answer);
-                if tokens <= room {
-                    room -= tokens;
-                    examples.push(example.clone());
+                // The most alike stands last, next to the query.
+                found.examples.insert(0, example.clone());
+                let tokens = self.added.by(&found);
+                if tokens <= self.token_budget {
+                    found.tokens = tokens;
+                } else {
+                    found.examples.remove(0);
                 }
             }
-            // The most alike stands last, next to the query.
-            examples.reverse();
-            Retrieval { candidates: hits.len(), tokens: self.token_budget - room, examples, ..Retrieval::default() }
+            found
         }))
     }
 }
@@ -140,6 +154,10 @@ const COPIES: usize = 8;
 /// A text without what makes copies look different: case and blanks.
 fn plain(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+fn with_passages(retriever: &Retriever, hits: &[Hit]) -> Retrieval {
+    Retrieval { passages: hits.iter().map(|hit| retriever.passage(hit)).collect(), ..Retrieval::default() }
 }
 
 fn search(retriever: &Retriever, query: &Query, k: usize, clock: &Clock, spans: &mut Spans) -> Result<Vec<Hit>> {

@@ -1,7 +1,7 @@
 //! The retrievers: which scores of an index make the order of its passages.
 
 use super::fusion::{reciprocal_ranks, sum, top};
-use super::index::{Encoder, Index, Kept, Opening, Source, open};
+use super::index::{Encoder, Index, Kept, Opened, Opening, Source, WORDS, open};
 use super::terms::{Analysis, tokens};
 use super::{Embed, Passage};
 use crate::clock::Clock;
@@ -45,6 +45,15 @@ impl RetrieverKind {
         matches!(self, Self::Dense | Self::Hybrid | Self::HybridRrf)
     }
 
+    /// Whether it searches in this part of an index.
+    #[must_use]
+    pub fn needs(self, part: &Opened) -> bool {
+        match part.name.strip_prefix(WORDS) {
+            Some(analysis) => self.analysis().is_some_and(|own| own.name() == analysis),
+            None => !part.is_of_vectors() || self.embeds(),
+        }
+    }
+
     fn analysis(self) -> Option<Analysis> {
         match self {
             Self::Bm25 => Some(Analysis::Plain),
@@ -54,14 +63,15 @@ impl RetrieverKind {
     }
 }
 
-/// Opens an index with everything that `kinds` search in. `tell` hears how many passages are embedded.
+/// Opens an index with everything that `kinds` search in. `tell` hears how many passages are embedded,
+/// and how many there are.
 pub fn open_index(
     source: &Source<'_>,
     kinds: &[RetrieverKind],
     encoder: Option<Encoder<'_>>,
     kept: Option<Kept<'_>>,
     clock: &Clock,
-    tell: &mut dyn FnMut(usize),
+    tell: &mut dyn FnMut(usize, usize),
 ) -> Result<(Arc<Index>, Opening)> {
     let lexical: Vec<Analysis> = [Analysis::Plain, Analysis::English]
         .into_iter()
@@ -125,11 +135,12 @@ impl Retriever {
         Ok(vectors.into_iter().map(Some).collect())
     }
 
-    /// The `k` best passages for a query, best first; of equals the earlier one.
+    /// The `k` best passages for a query, best first; of equals the earlier one. By words alone, a passage without any of the
+    /// query's was not found.
     pub fn search(&self, query: &str, vector: Option<&[f32]>, k: usize) -> Result<Vec<Hit>> {
         let (scores, relevance) = self.scores(query, vector)?;
         let hit = |place: usize| Hit { place, score: scores[place], relevance: relevance[place] };
-        Ok(top(&scores, k).into_iter().map(hit).collect())
+        Ok(top(&scores, k).into_iter().filter(|&place| self.found(scores[place])).map(hit).collect())
     }
 
     /// The `k` best articles for a query, best first, each by its best passage.
@@ -141,7 +152,7 @@ impl Retriever {
             let mut seen = BTreeSet::new();
             let best: Vec<Hit> = places
                 .iter()
-                .filter(|&&place| seen.insert(self.index.id(place)))
+                .filter(|&&place| self.found(scores[place]) && seen.insert(self.index.id(place)))
                 .map(|&place| Hit { place, score: scores[place], relevance: relevance[place] })
                 .take(k)
                 .collect();
@@ -150,6 +161,10 @@ impl Retriever {
             }
             depth = depth.saturating_mul(4);
         }
+    }
+
+    fn found(&self, score: f64) -> bool {
+        self.kind.embeds() || score > 0.0
     }
 
     /// Every passage's score and relevance.

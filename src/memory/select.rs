@@ -2,7 +2,7 @@
 
 use super::retriever::{Hit, Retriever};
 
-/// How much relevance counts against repetition, 0 to 1, in maximal marginal relevance.
+/// How much a score counts against repetition, 0 to 1, in maximal marginal relevance.
 const LAMBDA: f64 = 0.7;
 /// Two passages that are more alike than this say the same; only one is taken.
 const SAME: f64 = 0.95;
@@ -21,20 +21,23 @@ pub struct Limits {
 }
 
 /// Of `hits`, best first, those that reach the gate, in the order of maximal marginal relevance (Carbonell and Goldstein, "The
-/// Use of MMR, Diversity-Based Reranking", 1998): next comes what is most relevant less what it repeats of those taken. The
+/// Use of MMR, Diversity-Based Reranking", 1998): next comes what has the highest score, from 0 for the last of `hits` to 1 for
+/// the first, less what it repeats of those taken. The
 /// first is the retriever's first. A passage that does not fit into the budget is left out, and a shorter one may take its
-/// room. `tokens` counts a passage's tokens; each taken passage comes with its own.
+/// room. `tokens` counts what some passages add to the prompt together; that of those taken is returned with them.
 pub fn select(
     retriever: &Retriever,
     hits: &[Hit],
     limits: Limits,
-    tokens: &mut dyn FnMut(&Hit) -> usize,
-) -> Vec<(Hit, usize)> {
+    tokens: &mut dyn FnMut(&[Hit]) -> usize,
+) -> (Vec<Hit>, usize) {
+    let (highest, lowest) = (hits.first().map_or(0.0, |hit| hit.score), hits.last().map_or(0.0, |hit| hit.score));
+    let scaled = |hit: &Hit| (hit.score - lowest) / (highest - lowest).max(f64::MIN_POSITIVE);
     let mut open: Vec<(Hit, f64)> =
         hits.iter().filter(|hit| hit.relevance >= limits.gate).map(|hit| (*hit, 0.0_f64)).collect();
-    let (mut taken, mut room): (Vec<(Hit, usize)>, usize) = (Vec::new(), limits.token_budget);
+    let (mut taken, mut used): (Vec<Hit>, usize) = (Vec::new(), 0);
     while taken.len() < limits.top_k && !open.is_empty() {
-        let worth = |(hit, repeats): &(Hit, f64)| LAMBDA * hit.relevance - (1.0 - LAMBDA) * repeats;
+        let worth = |(hit, repeats): &(Hit, f64)| LAMBDA * scaled(hit) - (1.0 - LAMBDA) * repeats;
         let next = if taken.is_empty() {
             0
         } else {
@@ -43,16 +46,17 @@ pub fn select(
             (1..open.len()).fold(0, first_best)
         };
         let (hit, _) = open.remove(next);
-        let cost = tokens(&hit);
-        if cost > room {
+        taken.push(hit);
+        let with_it = tokens(&taken);
+        if with_it > limits.token_budget {
+            taken.pop();
             continue;
         }
-        room -= cost;
-        taken.push((hit, cost));
+        used = with_it;
         for (other, repeats) in &mut open {
             *repeats = repeats.max(retriever.similarity(other.place, hit.place));
         }
         open.retain(|(_, repeats)| *repeats <= SAME);
     }
-    taken
+    (taken, used)
 }

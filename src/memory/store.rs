@@ -16,7 +16,7 @@ use std::path::Path;
 /// Read on a machine of the other byte order, it is another number.
 const MAGIC: u64 = 0x5247_4d45_4d49_4458;
 /// Raised with every change of what a part holds, or of how texts are cut and analysed.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 /// Bytes that one thread reads and sums at a time.
 const PIECE: usize = 4 << 20;
 /// Arrays of a part at most.

@@ -1,6 +1,6 @@
 //! How text becomes the terms that the lexical index counts.
 
-use super::text::words;
+use super::text::{is_unspaced, pairs, scripts, words};
 use rust_stemmers::{Algorithm, Stemmer};
 use serde::{Deserialize, Serialize};
 
@@ -52,46 +52,16 @@ pub(super) fn stemmer() -> Stemmer {
     Stemmer::create(Algorithm::English)
 }
 
-/// The lower-cased words of a text. Scripts without blanks between words (Han, Hiragana, Katakana, Thai) give every pair of
-/// neighbouring characters, as Lucene's CJK analyser does: whole sentences would never match.
+/// The lower-cased words of a text. Scripts without blanks between words give every pair of neighbouring characters: whole
+/// sentences would never match.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = String> {
-    words(text).flat_map(|word| if word.chars().any(unspaced) { pairs(&word) } else { vec![word] })
-}
-
-fn pairs(word: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut spaced = String::new();
-    let mut run: Vec<char> = Vec::new();
-    let flush = |run: &mut Vec<char>, found: &mut Vec<String>| {
-        match run.as_slice() {
-            [] => {}
-            [one] => found.push(one.to_string()),
-            many => found.extend(many.windows(2).map(|pair| pair.iter().collect::<String>())),
+    words(text).flat_map(|word| {
+        if !word.chars().any(is_unspaced) {
+            return vec![word];
         }
-        run.clear();
-    };
-    for c in word.chars() {
-        if unspaced(c) {
-            if !spaced.is_empty() {
-                found.push(std::mem::take(&mut spaced));
-            }
-            run.push(c);
-        } else {
-            flush(&mut run, &mut found);
-            spaced.push(c);
-        }
-    }
-    flush(&mut run, &mut found);
-    if !spaced.is_empty() {
-        found.push(spaced);
-    }
-    found
-}
-
-/// Whether a character belongs to a script that puts no blanks between words.
-pub(super) fn unspaced(c: char) -> bool {
-    matches!(c, '\u{0e00}'..='\u{0e7f}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
-        | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+        let parts = scripts(&word);
+        parts.flat_map(|part| if part.chars().all(is_unspaced) { pairs(part) } else { vec![part.to_owned()] }).collect()
+    })
 }
 
 #[cfg(test)]
@@ -118,5 +88,10 @@ mod tests {
     #[test]
     fn scripts_without_blanks_give_pairs_of_characters() {
         assert_eq!(terms(Analysis::English, "東京駅でWiFi5 猫"), ["東京", "京駅", "駅で", "wifi5", "猫"]);
+        for text in ["ສະບາຍດີ", "ភាសាខ្មែរ", "မြန်မာ", "ภาษาไทย"]
+        {
+            let found = terms(Analysis::English, text);
+            assert!(found.len() > 1 && found.iter().all(|term| term.chars().count() <= 2), "{found:?}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! Words and sentences.
 
+use std::borrow::Cow;
+use unicode_normalization_alignments::UnicodeNormalization;
+
 /// Abbreviations that end in a dot inside a sentence, whatever follows.
 const ABBREVIATIONS: [&str; 21] = [
     "mr", "mrs", "ms", "dr", "prof", "st", "vs", "approx", "ca", "cf", "fig", "dept", "ext", "tel", "incl", "min",
@@ -11,7 +14,39 @@ const BEFORE_NUMBERS: [&str; 6] = ["no", "nos", "nr", "p", "v", "art"];
 
 /// Lower-cased runs of letters and digits, in order.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).map(str::to_lowercase)
+    let text = composed(text);
+    let runs = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty());
+    runs.map(str::to_lowercase).collect::<Vec<_>>().into_iter()
+}
+
+/// A text in Unicode's normal form KC: what looks the same is written with the same characters.
+pub(crate) fn composed(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfkc().map(|(c, _)| c).collect()) }
+}
+
+/// Whether a character belongs to a script that puts no blanks between words: Thai, Lao, Myanmar, Khmer, kana, Han.
+pub(crate) fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
+        | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// The parts of a run in scripts with and without blanks: "2024年" is a number and a word.
+pub(crate) fn scripts(run: &str) -> impl Iterator<Item = &str> {
+    let mut rest = run;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let kind = is_unspaced(first);
+        let end = rest.find(|c| is_unspaced(c) != kind).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(end);
+        rest = after;
+        Some(part)
+    })
+}
+
+/// Pairs of neighbouring characters, the words of a script without blanks, as Lucene's CJK analyser has them.
+pub(crate) fn pairs(text: &str) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    chars.windows(chars.len().min(2)).map(|pair| pair.iter().collect()).collect()
 }
 
 /// The sentences of a text, white space collapsed, list markers and heading marks removed.
@@ -147,6 +182,11 @@ mod tests {
     #[test]
     fn words_are_lower_cased_runs_of_letters_and_digits() {
         assert_eq!(words("VPN-Client v2: Straße!").collect::<Vec<_>>(), ["vpn", "client", "v2", "straße"]);
+    }
+
+    #[test]
+    fn what_looks_the_same_is_the_same_word() {
+        assert_eq!(words("Cafe\u{301} ﬁle").collect::<Vec<_>>(), ["café", "file"]);
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use super::statistics::{PairedDifference, mean, mean_difference_interval, paired
 use super::summary::CellTrials;
 use crate::clock::Component;
 use crate::contract::ContractMode;
-use crate::memory::MemoryKind;
+use crate::memory::{MemoryKind, Retrieval};
 use crate::record::TrialRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -16,12 +16,15 @@ const RECALL: [Component; 4] = [Component::Embed, Component::Search, Component::
 /// What the memory of one policy put beside its queries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryUse {
-    /// Mean number of passages beside a query; null without scored trials.
+    /// Mean number of passages beside a query; null without scored trials, and for memories that search for none.
     pub passages: Option<f64>,
-    /// Mean tokens of those passages, by the small model's own tokenizer.
+    /// Mean number of solved samples beside a query; null but for the episodic memory.
+    #[serde(default)]
+    pub examples: Option<f64>,
+    /// Mean tokens that the memory adds to the prompt, by the small model's own tokenizer.
     pub passage_tokens: Option<f64>,
-    /// Scored trials whose query got no passage.
-    pub without_passage: usize,
+    /// Scored trials whose query got neither passage nor solved sample; null for memories that search for none.
+    pub without_passage: Option<usize>,
     /// What finding them took, mean milliseconds for each query.
     pub recall_ms: Option<f64>,
 }
@@ -79,10 +82,16 @@ impl MemoryInteraction {
 /// What the memory put beside the queries of scored trials.
 pub(super) fn memory_use(scored: &[&TrialRecord]) -> MemoryUse {
     let average = |of: &dyn Fn(&TrialRecord) -> f64| mean(&scored.iter().map(|r| of(r)).collect::<Vec<_>>()).ok();
+    let of_kinds = |kinds: &[MemoryKind]| scored.first().is_some_and(|record| kinds.contains(&record.memory));
+    let (articles, samples) =
+        (of_kinds(&[MemoryKind::Dynamic, MemoryKind::Salience]), of_kinds(&[MemoryKind::Episodic]));
+    let is_empty = |retrieval: &Retrieval| retrieval.passages.is_empty() && retrieval.examples.is_empty();
+    let empty = scored.iter().filter(|record| is_empty(&record.trial.retrieval)).count();
     MemoryUse {
-        passages: average(&|record| record.trial.retrieval.passages.len() as f64),
+        passages: average(&|record| record.trial.retrieval.passages.len() as f64).filter(|_| articles),
+        examples: average(&|record| record.trial.retrieval.examples.len() as f64).filter(|_| samples),
         passage_tokens: average(&|record| record.trial.retrieval.tokens as f64),
-        without_passage: scored.iter().filter(|record| record.trial.retrieval.passages.is_empty()).count(),
+        without_passage: (articles || samples).then_some(empty),
         recall_ms: average(&|record| RECALL.map(|part| record.trial.spans.get(part).0).iter().sum::<f64>() * 1e3),
     }
 }
@@ -171,6 +180,7 @@ fn difference(pairs: Vec<(f64, f64)>) -> Option<MeanDifference> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Example;
     use crate::metrics::{example, summarise};
     use crate::record::RunHeader;
     use crate::router::RouterKind;
@@ -228,6 +238,28 @@ mod tests {
             };
             assert_eq!(one.difference.value.signum() * f64::from(u8::from(one.difference.value != 0.0)), expected);
             assert_eq!(one.is_shown(), involved.is_some(), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn solved_samples_are_counted_as_found_and_a_memory_that_searches_for_nothing_has_no_counts() {
+        let used = |memory: MemoryKind, samples: usize| {
+            let (mut header, mut trials) = example::run();
+            let sample = Example { id: "t".into(), input: "i".into(), answer: "a".into() };
+            header.cells.iter_mut().for_each(|cell| cell.memory = memory);
+            for record in &mut trials {
+                record.memory = memory;
+                record.trial.retrieval = Retrieval { examples: vec![sample.clone(); samples], ..Retrieval::default() };
+            }
+            let used = summarise(&header, &trials).policies[0].memory_use.clone();
+            (used.passages, used.examples, used.without_passage)
+        };
+        assert_eq!(used(MemoryKind::Episodic, 2), (None, Some(2.0), Some(0)));
+        let (_, none, empty) = used(MemoryKind::Episodic, 0);
+        assert!(none == Some(0.0) && empty > Some(0));
+        assert_eq!(used(MemoryKind::Dynamic, 0), (Some(0.0), None, empty));
+        for memory in [MemoryKind::None, MemoryKind::Static] {
+            assert_eq!(used(memory, 0), (None, None, None));
         }
     }
 

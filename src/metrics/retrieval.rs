@@ -52,7 +52,8 @@ pub fn mean_retrieval(scores: &[RetrievalScores]) -> Option<RetrievalScores> {
 }
 
 fn discounted(gains: &[u32]) -> f64 {
-    gains.iter().enumerate().map(|(place, &gain)| f64::from(gain) / (place as f64 + 2.0).log2()).sum()
+    // A sum of nothing would be -0.
+    gains.iter().enumerate().fold(0.0, |sum, (place, &gain)| sum + f64::from(gain) / (place as f64 + 2.0).log2())
 }
 
 #[cfg(test)]

@@ -192,8 +192,8 @@ fn latency(summary: &Summary) -> Table {
 fn memory(summary: &Summary) -> Table {
     let columns = vec![
         Column::new("policy", Align::Left, None),
-        Column::new("passages", Align::Right, None),
-        Column::new("their tokens", Align::Right, None),
+        Column::new("found", Align::Right, None),
+        Column::new("tokens", Align::Right, None),
         Column::new("none found", Align::Right, None),
         Column::new("recall", Align::Right, Some("ms")),
         Column::new("grounded", Align::Right, None),
@@ -216,9 +216,9 @@ fn memory(summary: &Summary) -> Table {
             let effect = summary.memory_effects.iter().find(|effect| effect.cell == policy.cell);
             vec![
                 policy_cell(policy),
-                number(used.passages),
+                number(used.passages.or(used.examples)),
                 number(used.passage_tokens),
-                Cell::new(format!("{} of {}", used.without_passage, policy.n)),
+                Cell::new(used.without_passage.map_or_else(|| "–".into(), |none| format!("{none} of {}", policy.n))),
                 number(used.recall_ms),
                 figure_cell(&policy.intervals.groundedness, Format::Share, policy.n),
                 accuracy_beside(effect.and_then(|effect| effect.accuracy.as_ref())),
@@ -228,7 +228,8 @@ fn memory(summary: &Summary) -> Table {
         })
         .collect();
     let mut notes = vec![
-        "Means over scored trials. Beside none: the same policy with no memory, over the same samples, where it was run \
+        "Means over scored trials. Found are passages, by the episodic memory solved samples; tokens are what the memory adds \
+         to a prompt. Beside none: the same policy with no memory, over the same samples, where it was run \
          (`--memory none,…`); tokens are those of all prompts of a trial."
             .to_owned(),
     ];

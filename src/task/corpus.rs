@@ -2,7 +2,7 @@
 
 use super::Article;
 use super::files::{self, Fingerprint};
-use super::knowledge::{collect, split_title};
+use super::knowledge::{collect, id_of, split_title};
 use super::problem::{Problem, Problems};
 use super::rows::{self, Row};
 use crate::error::{Context, Result, usage};
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 const LARGEST_TEXT: u64 = 16 << 20;
 /// Articles at most.
 const MOST_ARTICLES: usize = 4_000_000;
+/// An id may not be longer, in bytes: every passage of the article carries it.
+const LONGEST_ID: usize = 1024;
 /// Names under which rows may carry their id, as they are looked for.
 const IDS: [&str; 2] = ["_id", "id"];
 
@@ -88,12 +90,11 @@ impl Corpus {
                     problems.push(folder, None, "holds no .md or .txt file");
                 }
                 for file in found {
-                    let name = file.strip_prefix(folder).unwrap_or(&file).with_extension("");
-                    reader.text(&file, &name, &mut problems);
+                    reader.text(&file, id_of(folder, &file), &mut problems);
                 }
             }
             Self::Text(file) => {
-                reader.text(file, Path::new(file.file_stem().unwrap_or_default()), &mut problems);
+                reader.text(file, id_of(file.parent().unwrap_or(file), file), &mut problems);
             }
             Self::Rows(file) => reader.rows(file, &mut problems),
         }
@@ -141,9 +142,9 @@ struct Reader {
 }
 
 impl Reader {
-    /// A text file; its id is its path within the corpus without the ending.
-    fn text(&mut self, file: &Path, name: &Path, problems: &mut Problems) {
-        let Some(id) = name.to_str().map(|name| name.replace('\\', "/")) else {
+    /// A text file.
+    fn text(&mut self, file: &Path, id: Option<String>, problems: &mut Problems) {
+        let Some(id) = id else {
             return problems.push(file, None, "the file's name is not valid UTF-8; rename it");
         };
         let Some(content) = files::read_text(file, LARGEST_TEXT, problems) else { return };
@@ -154,7 +155,7 @@ impl Reader {
         if text.is_empty() {
             return problems.push(file, None, "the article has no text below its title");
         }
-        self.add(Article { title: title.unwrap_or_default(), id, text }, file, None, problems);
+        self.add(Article::new(id, title.unwrap_or_default(), text), file, None, problems);
     }
 
     fn rows(&mut self, file: &Path, problems: &mut Problems) {
@@ -195,8 +196,11 @@ fn article(row: &Row) -> Result<Article, String> {
         id = id.or(row.name(name)?);
     }
     let id = id.ok_or_else(|| row.missing("", IDS[0]))?;
+    if id.len() > LONGEST_ID {
+        return Err(format!("the id has {} bytes; at most {LONGEST_ID} are possible", id.len()));
+    }
     let text = row.text("text")?.ok_or_else(|| row.missing("", "text"))?;
-    Ok(Article { id, title: row.name("title")?.unwrap_or_default(), text })
+    Ok(Article::new(id, row.name("title")?.unwrap_or_default(), text))
 }
 
 /// The names of a table's columns; none where it cannot be read, which is told when its rows are read.
@@ -295,6 +299,16 @@ mod tests {
     }
 
     #[test]
+    fn rows_after_a_line_that_is_too_long_are_read() {
+        let row = |id: &str, text: &str| format!("{{\"_id\": {id:?}, \"text\": {text:?}}}\n");
+        let rows = row("a", "one") + &row("b", &"x".repeat(9 << 20)) + &row("c", "three");
+        let folder = corpus(&[("rows.jsonl", rows.as_bytes())]);
+        let (articles, problems) = read(&folder.path().join("rows.jsonl"));
+        assert_eq!(articles, [triple("a", "", "one"), triple("c", "", "three")]);
+        assert_eq!(problems, [":2: the line is longer than 8 MiB and is left out"]);
+    }
+
+    #[test]
     fn a_corpus_without_a_good_article_is_an_error_that_says_why() {
         let folder = corpus(&[("rows.csv", b"id,body\na,b\n"), ("sub/keep.pdf", b"")]);
         for (path, said) in [
@@ -306,6 +320,21 @@ mod tests {
         }
         assert!(Corpus::at(&folder.path().join("none")).is_err());
         assert!(Corpus::at(&folder.path().join("sub/keep.pdf")).is_err());
+    }
+
+    #[test]
+    fn a_long_title_goes_on_in_the_text_and_a_row_with_a_long_id_is_left_out() {
+        let long = "word ".repeat(100);
+        let row = |id: &str| format!("{{\"_id\": {id:?}, \"title\": {long:?}, \"text\": \"end\"}}\n");
+        let rows = row("a") + &row(&"x".repeat(2000));
+        let folder = corpus(&[("a.md", format!("# {long}\nend").as_bytes()), ("rows.jsonl", rows.as_bytes())]);
+        for name in ["a.md", "rows.jsonl"] {
+            let (articles, problems) = read(&folder.path().join(name));
+            let (_, title, text) = &articles[0];
+            assert!(title.len() <= 200 && title.ends_with("word"), "{title:?}");
+            assert_eq!(format!("{title} {}", text.replace("\n\n", " ")), format!("{long}end"));
+            assert_eq!((articles.len(), problems.len()), (1, usize::from(name == "rows.jsonl")), "{problems:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use std::path::Path;
 /// A line of judgements may not be longer, in bytes.
 const LONGEST_LINE: u64 = 64 << 10;
 
+/// The highest grade; known sets have grades up to 4.
+const HIGHEST_GRADE: f64 = 65_535.0;
+
 /// Queries, and for each the articles that were judged with their grades, above 0 where they are relevant.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgements {
@@ -39,7 +42,8 @@ impl Judgements {
     pub fn read(queries: &Path, qrels: &Path) -> Result<Self> {
         let mut problems = Problems::default();
         let queries = read_queries(queries, &mut problems)?;
-        let grades = read_grades(qrels, &mut problems)?;
+        let ids: HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
+        let grades = read_grades(qrels, &ids, &mut problems)?;
         let mut found = Self::of(queries, grades);
         found.problems = problems.into_list();
         Ok(found)
@@ -103,7 +107,12 @@ fn none(file: &Path, what: &str, problems: Problems) -> crate::error::Error {
     usage(format!("{} has no {what} that can be read:{}", file.display(), shown.concat()))
 }
 
-fn read_grades(file: &Path, problems: &mut Problems) -> Result<HashMap<String, BTreeMap<String, u32>>> {
+/// Reads judgements. A first line without a number is a header, unless it names one of the queries.
+fn read_grades(
+    file: &Path,
+    ids: &HashSet<&str>,
+    problems: &mut Problems,
+) -> Result<HashMap<String, BTreeMap<String, u32>>> {
     files::check(file).map_err(|error| usage(format!("the judgements: {error:#}")))?;
     let mut reader = BufReader::new(files::open(file)?);
     let mut grades: HashMap<String, BTreeMap<String, u32>> = HashMap::new();
@@ -115,8 +124,9 @@ fn read_grades(file: &Path, problems: &mut Problems) -> Result<HashMap<String, B
             break;
         }
         if bytes.len() as u64 > LONGEST_LINE {
-            problems.push(file, Some(line), "the line is longer than 64 KiB; the rest of the file is not read");
-            break;
+            problems.push(file, Some(line), "the line is longer than 64 KiB and is left out");
+            rows::skip_line(&mut reader, &bytes).with_context(|| format!("reading {}", file.display()))?;
+            continue;
         }
         let Ok(text) = std::str::from_utf8(&bytes) else {
             problems.push(file, Some(line), "the line is not valid UTF-8; save the file as UTF-8");
@@ -142,11 +152,21 @@ fn read_grades(file: &Path, problems: &mut Problems) -> Result<HashMap<String, B
             }
         };
         match grade.parse::<f64>() {
-            Ok(grade) if grade.fract() == 0.0 && grade.abs() <= f64::from(u16::MAX) => {
+            Ok(number) if number.fract() == 0.0 && number.abs() <= HIGHEST_GRADE => {
                 // Some sets mark spam with a negative grade: not relevant.
-                grades.entry(query.to_owned()).or_default().insert(article.to_owned(), grade.max(0.0) as u32);
+                let number = number.max(0.0) as u32;
+                let known = *grades.entry(query.to_owned()).or_default().entry(article.to_owned()).or_insert(number);
+                if known != number {
+                    let reason = format!(
+                        "{query:?} and {article:?} had the grade {known} before; the first grade is kept, not {number}"
+                    );
+                    problems.push(file, Some(line), reason);
+                }
             }
-            Err(_) if line == 1 => {}
+            Ok(number) if number.fract() == 0.0 => {
+                problems.push(file, Some(line), format!("the grade {grade} is higher than {HIGHEST_GRADE}"));
+            }
+            Err(_) if line == 1 && !ids.contains(query) => {}
             _ => problems.push(file, Some(line), format!("the grade {grade:?} is not a whole number")),
         }
     }
@@ -207,6 +227,26 @@ mod tests {
             let error = read(queries, qrels.as_bytes()).expect_err("nothing there");
             assert_eq!(crate::error::ExitStatus::of(&error), crate::error::ExitStatus::Usage);
             assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_second_grade_a_grade_out_of_range_and_a_long_line_are_told_and_the_rest_is_read() {
+        let long = "x".repeat(70_000);
+        let qrels = format!("q1\td1\t1x\nq1\td1\t1\nq1\td1\t0\nq1\td1\t1\n{long}\nq1\td2\t99999\nq2\td2\t1\n");
+        let found = read(QUERIES, qrels.as_bytes()).expect("read");
+        assert_eq!(found.queries.len(), 2);
+        assert_eq!(found.queries[0].grades.values().collect::<Vec<_>>(), [&1]);
+        let told: Vec<String> =
+            found.problems.iter().skip(2).map(|p| format!("{}: {}", p.line.unwrap_or(0), p.reason)).collect();
+        assert_eq!(told.len(), 4, "{told:?}");
+        for (told, said) in told.iter().zip([
+            "1: the grade \"1x\" is not a whole number",
+            "3: \"q1\" and \"d1\" had the grade 1 before",
+            "5: the line is longer than 64 KiB",
+            "6: the grade 99999 is higher than 65535",
+        ]) {
+            assert!(told.starts_with(said), "{told}");
         }
     }
 

@@ -13,13 +13,14 @@ const MOST_FILES: usize = 100_000;
 /// Folders within folders at most.
 const DEEPEST: usize = 8;
 
-/// Reads every `.md` and `.txt` file of a folder and the folders in it, sorted by id.
+/// Reads every `.md` and `.txt` file of a folder and the folders in it, sorted by id: the path within the folder without the
+/// ending.
 pub(super) fn read(folder: &Path, fingerprint: &mut Fingerprint, problems: &mut Problems) -> Vec<Article> {
     let mut found = Vec::new();
     collect(folder, 0, &mut found, problems);
     let mut by_id: BTreeMap<String, PathBuf> = BTreeMap::new();
     for file in found {
-        let Some(id) = file.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned) else {
+        let Some(id) = id_of(folder, &file) else {
             problems.push(&file, None, "the file's name is not valid UTF-8; rename it");
             continue;
         };
@@ -43,9 +44,15 @@ pub(super) fn read(folder: &Path, fingerprint: &mut Fingerprint, problems: &mut 
             problems.push(&file, None, "the article has no text below its title");
             continue;
         }
-        articles.push(Article { title: title.unwrap_or_else(|| id.clone()), id, text });
+        articles.push(Article::new(id.clone(), title.unwrap_or(id), text));
     }
     articles
+}
+
+/// The id of the article in a file of a folder: its path there without the ending; `None` where that is not valid UTF-8.
+pub(super) fn id_of(folder: &Path, file: &Path) -> Option<String> {
+    let name = file.strip_prefix(folder).unwrap_or(file).with_extension("");
+    name.to_str().map(|name| if cfg!(windows) { name.replace('\\', "/") } else { name.to_owned() })
 }
 
 pub(super) fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, problems: &mut Problems) {
@@ -98,11 +105,6 @@ pub(super) fn split_title(content: &str) -> (Option<String>, String) {
         start += line.len();
     }
     (None, content.trim().to_owned())
-}
-
-/// The static memory of a task that names none: what there is to know about, in one line each.
-pub(super) fn overview(articles: &[Article]) -> String {
-    articles.iter().map(|article| format!("{}: {}", article.id, article.title)).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ fn read_knowledge(
     };
     let complete = problems.total() == before;
     let static_memory = match &given.static_text {
-        None => Some(knowledge::overview(&articles)),
+        None => None,
         Some(path) => {
             let file = dir.join(path);
             let text = files::read_text(&file, LARGEST_TEXT, problems);

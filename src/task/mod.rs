@@ -116,12 +116,25 @@ pub struct Label {
 /// One article of the task's knowledge base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Article {
-    /// The file's stem, or the id of its row.
+    /// Its file's path within the folder without the ending, or the id of its row.
     pub id: String,
     /// The first heading, or the title of its row; the id where there is none.
     pub title: String,
     /// The text below the title.
     pub text: String,
+}
+
+/// Characters of a title at most: every passage of the article carries it.
+const LONGEST_TITLE: usize = 200;
+
+impl Article {
+    /// An article. What of its title is too long goes on in its text.
+    fn new(id: String, title: String, text: String) -> Self {
+        let Some((end, _)) = title.char_indices().nth(LONGEST_TITLE) else { return Self { id, title, text } };
+        let (fits, _) = title.split_at(end);
+        let (fits, rest) = title.split_at(fits.rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(end));
+        Self { id, title: fits.trim_end().to_owned(), text: format!("{}\n\n{text}", rest.trim()) }
+    }
 }
 
 /// A specialist: who answers a domain in the hybrid-specialist strategy.

@@ -186,7 +186,12 @@ fn read_json_lines(
             Err(error) => return problems.push(file, Some(line), format!("cannot be read further: {error}")),
         }
         if bytes.len() as u64 > LONGEST_LINE {
-            return problems.push(file, Some(line), "the line is longer than 8 MiB; the rest of the file is not read");
+            problems.push(file, Some(line), "the line is longer than 8 MiB and is left out");
+            number += 1;
+            match skip_line(&mut reader, &bytes) {
+                Ok(()) => continue,
+                Err(error) => return problems.push(file, Some(line), format!("cannot be read further: {error}")),
+            }
         }
         if line == 1 && (bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])) {
             return problems.push(file, Some(1), "is UTF-16; save it as UTF-8");
@@ -216,6 +221,11 @@ fn read_json_lines(
     for (key, column) in unseen.into_iter().filter(|_| number > 0) {
         problems.push(file, None, format!("no row has a key {}{}", quoted(column), named_by(key)));
     }
+}
+
+/// Goes to the end of a line of which `read` was read.
+pub(super) fn skip_line(reader: &mut impl BufRead, read: &[u8]) -> std::io::Result<()> {
+    if read.ends_with(b"\n") { Ok(()) } else { reader.skip_until(b'\n').map(drop) }
 }
 
 impl Row {

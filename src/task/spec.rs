@@ -120,7 +120,8 @@ pub struct KnowledgeSpec {
     pub folder: Option<PathBuf>,
     /// A file with a row for each article, `_id` (or `id`), `title` (may be absent) and `text`: `.jsonl`, `.csv` or `.tsv`.
     pub file: Option<PathBuf>,
-    /// Text of the static memory; where it is missing, the list of article ids and titles.
+    /// A file with the text of the static memory, which becomes part of the system message; where it is missing, the ids and
+    /// titles of the articles stand in the first user message.
     #[serde(rename = "static")]
     pub static_text: Option<PathBuf>,
 }

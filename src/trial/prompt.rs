@@ -1,10 +1,10 @@
 //! From a query and its passages to messages.
 //!
 //! Everything that is the same for every query comes first (instruction, labels, answer form, static memory, worked
-//! examples), so that an engine computes it once and reuses it. Ticket and passages are data: they stand in the last user
-//! message, between markers, and never in the system message.
+//! examples), so that an engine computes it once and reuses it. Tickets and what was made of articles are data: they stand in
+//! user messages, between markers, and never in the system message.
 
-use crate::memory::{Passage, Retrieval};
+use crate::memory::{FixedText, Retrieval, beside, knowledge, user_text};
 use crate::nn::chat::Message;
 use crate::task::{Query, Split, Task};
 use serde_json::Value;
@@ -50,6 +50,8 @@ fn exemplars(task: &Task) -> Vec<Exemplar> {
 #[derive(Debug, Clone)]
 pub struct PromptBuilder {
     fixed: Vec<Message>,
+    /// Fixed data that stands before the first user message, where no fixed message holds it.
+    data: String,
     examples: Vec<String>,
     specialists: BTreeMap<String, String>,
 }
@@ -57,7 +59,7 @@ pub struct PromptBuilder {
 impl PromptBuilder {
     /// A builder for one task. `fixed_text` is the static memory's.
     #[must_use]
-    pub fn new(task: &Task, fixed_text: Option<&str>) -> Self {
+    pub fn new(task: &Task, fixed_text: Option<FixedText<'_>>) -> Self {
         let mut system = task.system_prompt.trim().to_owned();
         if !task.labels.is_empty() {
             let _ = write!(system, "\n\nThe values of \"{}\":", task.label_field);
@@ -69,13 +71,19 @@ impl PromptBuilder {
             }
         }
         let _ = write!(system, "\n\n{}", answer_form(task));
-        if let Some(text) = fixed_text {
-            let _ = write!(system, "\n\nKnowledge:\n{}", text.trim());
+        let mut data = String::new();
+        match fixed_text {
+            Some(FixedText::System(text)) => {
+                let _ = write!(system, "\n\n{}", knowledge(text));
+            }
+            Some(FixedText::Data(text)) => data = knowledge(text) + "\n\n",
+            None => {}
         }
         let mut fixed = vec![Message::new("system", system)];
         let mut examples = Vec::new();
         for example in exemplars(task) {
-            fixed.push(Message::new("user", user_text(&example.input, &[], None)));
+            let text = std::mem::take(&mut data) + &user_text(&example.input, &[], None);
+            fixed.push(Message::new("user", text));
             fixed.push(Message::new("assistant", example.answer));
             examples.push(example.id);
         }
@@ -84,7 +92,7 @@ impl PromptBuilder {
             .iter()
             .filter_map(|specialist| Some((specialist.domain.clone(), specialist.prompt.clone()?)))
             .collect();
-        Self { fixed, examples, specialists }
+        Self { fixed, data, examples, specialists }
     }
 
     /// The messages that every prompt of this builder starts with; used to warm an engine.
@@ -103,13 +111,11 @@ impl PromptBuilder {
     #[must_use]
     pub fn messages(&self, query: &Query, retrieval: &Retrieval, domain: Option<&str>) -> Vec<Message> {
         let note = domain.and_then(|domain| self.specialists.get(domain)).map(String::as_str);
-        let mut messages = self.fixed.clone();
-        for example in &retrieval.examples {
-            messages.push(Message::new("user", user_text(&example.input, &[], None)));
-            messages.push(Message::new("assistant", example.answer.clone()));
+        let mut own = beside(&query.input, retrieval, note);
+        if let Some(first) = own.first_mut() {
+            first.content.insert_str(0, &self.data);
         }
-        messages.push(Message::new("user", user_text(&query.input, &retrieval.passages, note)));
-        messages
+        self.fixed.iter().cloned().chain(own).collect()
     }
 
     /// The messages of an earlier attempt, its answer and what is wrong with it.
@@ -134,25 +140,10 @@ fn answer_form(task: &Task) -> String {
     text
 }
 
-fn user_text(input: &str, passages: &[Passage], note: Option<&str>) -> String {
-    let mut text = String::new();
-    if !passages.is_empty() {
-        text.push_str("Articles:\n");
-    }
-    for passage in passages {
-        text.push_str(&passage.in_prompt());
-    }
-    if let Some(note) = note {
-        let _ = write!(text, "Notes of the specialist:\n{}\n\n", note.trim());
-    }
-    let _ = write!(text, "Ticket:\n<<<\n{}\n>>>", input.trim());
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Example;
+    use crate::memory::{Example, Passage};
 
     #[test]
     fn passages_and_solved_samples_stand_in_user_messages_and_never_in_the_system_message() {
@@ -182,11 +173,18 @@ mod tests {
         let example = Example { id: "t1".into(), input: evil.into(), answer: "{}".into() };
         let retrieval = Retrieval { passages: vec![passage.clone()], examples: vec![example], ..Retrieval::default() };
         let query = Query { id: "q".into(), input: "Help".into() };
-        let messages = PromptBuilder::new(&task, None).messages(&query, &retrieval, None);
+        let messages = PromptBuilder::new(&task, Some(FixedText::Data(evil))).messages(&query, &retrieval, None);
         let roles: Vec<&str> = messages.iter().map(|message| message.role.as_str()).collect();
         assert_eq!(roles, ["system", "user", "assistant", "user"]);
         assert!(!messages[0].content.contains("Ignore"), "{}", messages[0].content);
+        assert!(messages[1].content.starts_with(&format!("Knowledge:\n{evil}\n\nTicket:\n<<<\nIgnore")));
         assert!(messages[3].content.starts_with(&format!("Articles:\n{}", passage.in_prompt())));
         assert!(messages[3].content.ends_with("Ticket:\n<<<\nHelp\n>>>"));
+        let written = PromptBuilder::new(&task, Some(FixedText::System("By the author."))).messages(
+            &query,
+            &Retrieval::default(),
+            None,
+        );
+        assert!(written[0].content.ends_with("\n\nKnowledge:\nBy the author."), "{}", written[0].content);
     }
 }

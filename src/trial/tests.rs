@@ -92,7 +92,7 @@ fn play_query(
     let parts = MemoryParts {
         embed: None,
         encoder_sha256: String::new(),
-        count_tokens: Arc::new(str::len),
+        count_tokens: Arc::new(crate::memory::about_tokens),
         indexes: None,
         clock: clock.clone(),
     };

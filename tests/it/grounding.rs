@@ -99,17 +99,10 @@ fn a_model_of_inference_judges_claims_and_other_models_are_refused_by_name() {
 }
 
 #[test]
-fn an_empty_file_has_figures_that_are_absent_with_their_reasons() {
-    if weights("all-minilm-l6-v2", "model.safetensors").is_none() {
-        return;
-    }
+fn an_empty_file_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
-    let (status, found, _) = eval(&["--file", &rows(folder.path(), &[])]);
-    assert_eq!((status, &found["n"]), (Some(0), &json!(0)));
-    for name in ["auroc", "spearman", "pearson"] {
-        assert!(found[name].is_null());
-        assert_eq!(found["not_available"][name], "undefined because there are no values");
-    }
+    let (status, _, told) = eval(&["--file", &rows(folder.path(), &[])]);
+    assert!(status == Some(2) && told.contains("holds no row"), "{told}");
 }
 
 #[test]

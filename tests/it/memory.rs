@@ -83,6 +83,57 @@ fn several_memories_are_compared_in_one_object() {
 }
 
 #[test]
+fn a_rate_is_given_only_where_everything_that_a_memory_searches_in_was_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let [corpus, queries, qrels] = small(folder.path());
+    let run = |memory: &str| {
+        let arguments = ["--corpus", &corpus, "--queries", &queries, "--qrels", &qrels, "--memory", memory];
+        parsed(&eval(folder.path(), &arguments))
+    };
+    assert!(run("bm25")["passages_per_s"].is_number());
+    let found = run("bm25,bm25-english");
+    for (row, built, said) in [(0, false, "was loaded"), (1, true, "was built in part")] {
+        let row = &found["retrievers"][row];
+        assert_eq!((&row["index"]["built"], &row["passages_per_s"]), (&built.into(), &Value::Null), "{row}");
+        assert!(row["passages_per_s_reason"].as_str().unwrap().contains(said), "{row}");
+    }
+}
+
+#[test]
+fn a_query_without_a_word_of_the_corpus_finds_nothing_by_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let [corpus, queries, qrels] = small(folder.path());
+    fs::write(&queries, "{\"_id\": \"q1\", \"text\": \"zebra\"}\n").unwrap();
+    fs::write(&qrels, "q1\td1\t1\n").unwrap();
+    let found = parsed(&eval(
+        folder.path(),
+        &["--corpus", &corpus, "--queries", &queries, "--qrels", &qrels, "--memory", "bm25,bm25-english"],
+    ));
+    for row in found["retrievers"].as_array().unwrap() {
+        assert_eq!((&row["recall@10"], &row["mrr@10"]), (&0.0.into(), &0.0.into()), "{row}");
+        assert!(row["ndcg@10"].as_f64().unwrap().is_sign_positive(), "{row}");
+    }
+}
+
+#[test]
+fn a_word_is_found_however_its_accents_are_written_and_in_scripts_without_blanks() {
+    let folder = tempfile::tempdir().unwrap();
+    let [corpus, queries, qrels] = small(folder.path());
+    let rows = |texts: &[&str]| {
+        let row = |(n, text): (usize, &&str)| serde_json::json!({"_id": n.to_string(), "text": text}).to_string();
+        texts.iter().enumerate().map(row).collect::<Vec<_>>().join("\n")
+    };
+    fs::write(&corpus, rows(&["Other things.", "Das Caf\u{e9} schließt.", "ພາສາລາວແມ່ນພາສາ", "ភាសាខ្មែរជាភាសា"])).unwrap();
+    fs::write(&queries, rows(&["unasked", "cafe\u{301}", "ລາວ", "ខ្មែរ"])).unwrap();
+    fs::write(&qrels, "1\t1\t1\n2\t2\t1\n3\t3\t1\n").unwrap();
+    let found = parsed(&eval(
+        folder.path(),
+        &["--corpus", &corpus, "--queries", &queries, "--qrels", &qrels, "--memory", "bm25"],
+    ));
+    assert_eq!((&found["queries"], &found["mrr@10"]), (&3.into(), &1.0.into()), "{found}");
+}
+
+#[test]
 fn salience_over_words_alone_takes_nothing_where_nothing_is_relevant_enough() {
     let folder = tempfile::tempdir().unwrap();
     let [corpus, queries, qrels] = small(folder.path());
@@ -173,12 +224,19 @@ fn input_that_leaves_nothing_to_judge_is_wrong_usage_and_says_why() {
     fs::create_dir(place("empty")).unwrap();
     write_files(
         folder.path(),
-        &[("other.tsv", "a\tb\t1\n"), ("bad.jsonl", "{\"_id\": \"d1\"}\nnot json\n"), ("none.tsv", "")],
+        &[
+            ("other.tsv", "a\tb\t1\n"),
+            ("bad.jsonl", "{\"_id\": \"d1\"}\nnot json\n"),
+            ("none.tsv", ""),
+            ("wrong.tsv", "q1\td1\t0.5\nq1\td2\t0\n"),
+        ],
     );
+    let wrong = place("wrong.tsv");
     let (empty, other, bad, none) = (place("empty"), place("other.tsv"), place("bad.jsonl"), place("none.tsv"));
     for (corpus, queries, qrels, said) in [
         (&empty, &queries, &qrels, "holds no .md or .txt file"),
         (&corpus, &queries, &other, "no query has a relevant passage"),
+        (&corpus, &queries, &wrong, "wrong.tsv:1: the grade \"0.5\" is not a whole number"),
         (&bad, &queries, &qrels, "bad.jsonl:1: no key \"text\""),
         (&corpus, &bad, &qrels, "bad.jsonl:2: the line is not JSON"),
         (&corpus, &queries, &none, "has no judgement"),

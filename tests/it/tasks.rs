@@ -116,8 +116,20 @@ fn a_right_task_loads_whole() {
     assert_eq!(task.examples_per_label, 1);
     let titles: Vec<_> = task.articles.iter().map(|article| (article.id.as_str(), article.title.as_str())).collect();
     assert_eq!(titles, [("disk", "disk"), ("login", "Sign in")]);
-    assert_eq!(task.static_memory.as_deref(), Some("disk: disk\nlogin: Sign in"));
+    assert_eq!(task.static_memory, None, "titles are not the author's instructions");
     assert_eq!(load(&folder.path().join("task.toml")).unwrap().sha256, task.sha256);
+}
+
+#[test]
+fn an_articles_id_is_its_path_without_the_ending() {
+    let folder = Folder::new();
+    for place in ["kb/vpn", "kb/mail"] {
+        std::fs::create_dir(folder.path().join(place)).unwrap();
+        folder.write(&format!("{place}/setup.md"), "# Set up\n\nDo it.\n");
+    }
+    let task = load(folder.path()).unwrap();
+    let ids: Vec<_> = task.articles.iter().map(|article| article.id.as_str()).collect();
+    assert_eq!(ids, ["disk", "login", "mail/setup", "vpn/setup"]);
 }
 
 #[test]

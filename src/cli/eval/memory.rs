@@ -5,7 +5,8 @@ use super::super::{Common, output, threads};
 use crate::clock::Clock;
 use crate::error::{Context, ExitStatus, Result, bail, usage};
 use crate::memory::{
-    self, ENCODER_WORDS, Embed, Encoder, Index, Kept, Limits, MemoryKind, Opening, Retriever, RetrieverKind, Source,
+    self, ENCODER_WORDS, Embed, Encoder, Index, Kept, Limits, MemoryKind, Opened, Opening, Retriever, RetrieverKind,
+    Source,
 };
 use crate::metrics::statistics::quantile;
 use crate::metrics::{RetrievalScores, mean_retrieval, retrieval};
@@ -151,7 +152,9 @@ pub(in crate::cli) fn run(args: &MemoryArgs, network: Network, common: &Common) 
         let embed = encoder.as_ref().map(|(embed, _)| Arc::clone(embed));
         let retriever = Retriever::new(memory.retriever(args), Arc::clone(&index), embed);
         let judged = judge(args, memory, &retriever, &input, &clock)?;
-        results.push(report(memory, &judged, &index, &input, &opening));
+        let kind = retriever.kind();
+        let parts: Vec<&Opened> = opening.parts.iter().filter(|part| kind.needs(part)).collect();
+        results.push(report(memory, &judged, &index, &input, &parts));
     }
     let shared = json!({
         "corpus_sha256": fingerprint, "encoder": encoder.as_ref().map(|_| ENCODER),
@@ -197,10 +200,14 @@ impl Input {
             _ => return Err(usage("--corpus, --queries and --qrels belong together; or name a task with --task")),
         };
         if input.judgements.queries.is_empty() {
+            let problems = &input.judgements.problems;
+            let shown: Vec<String> = problems.iter().take(20).map(|problem| format!("\n  {problem}")).collect();
             return Err(usage(format!(
                 "no query has a relevant passage: {} queries without one, {} judged queries without a text; do the ids of \
-                 the queries and of the judgements belong together?",
-                input.judgements.unjudged, input.judgements.unknown
+                 the queries and of the judgements belong together?{}",
+                input.judgements.unjudged,
+                input.judgements.unknown,
+                shown.concat()
             )));
         }
         if args.limit > 0 {
@@ -253,10 +260,10 @@ fn open(
     let kept = folder.as_deref().map(|folder| Kept { folder, fresh: args.rebuild });
     let encoder = encoder.map(|(embed, sha256)| Encoder { embed: &**embed, sha256 });
     let mut last = clock.now();
-    let mut tell = |done: usize| {
+    let mut tell = |done: usize, all: usize| {
         if clock.since(last).0 >= NOTE_EVERY_S {
             last = clock.now();
-            note(&format!("{done} passages are embedded"));
+            note(&format!("{done} of {all} passages are embedded"));
         }
     };
     let (index, opening) = memory::open_index(&source, kinds, encoder, kept, clock, &mut tell)?;
@@ -310,10 +317,10 @@ fn judge(args: &MemoryArgs, memory: Judge, retriever: &Retriever, input: &Input,
                 let hits = retriever.search(query, vector, DEPTH * memory::CANDIDATES_PER_PASSAGE)?;
                 // No budget: no model takes part whose tokens would count.
                 let limits = Limits { top_k: DEPTH, token_budget: usize::MAX, gate: salience.gate };
-                let taken = memory::select(retriever, &hits, limits, &mut |_| 0);
+                let (taken, _) = memory::select(retriever, &hits, limits, &mut |_| 0);
                 salience.passages += taken.len();
                 salience.empty += usize::from(taken.is_empty());
-                taken.into_iter().map(|(hit, _)| hit).collect()
+                taken
             }
         };
         let end = clock.now();
@@ -328,7 +335,8 @@ fn judge(args: &MemoryArgs, memory: Judge, retriever: &Retriever, input: &Input,
     Ok(judged)
 }
 
-fn report(memory: Judge, judged: &Judged, index: &Index, input: &Input, opening: &Opening) -> Map<String, Value> {
+/// The figures of one memory; `parts` are those of the index that it searches in.
+fn report(memory: Judge, judged: &Judged, index: &Index, input: &Input, parts: &[&Opened]) -> Map<String, Value> {
     let Judgements { unjudged, unknown, .. } = input.judgements;
     let ids: BTreeSet<&str> = index.article_ids().collect();
     let judged_ids: BTreeSet<&str> = input
@@ -341,12 +349,17 @@ fn report(memory: Judge, judged: &Judged, index: &Index, input: &Input, opening:
     let mean = mean_retrieval(&judged.scores);
     let figure = |of: fn(&RetrievalScores) -> f64| mean.as_ref().map(of);
     let ms = |times: &[f64], q: f64| quantile(times, q).ok();
-    let took = opening.lexical_s.0 + opening.dense_s.0;
-    let built = opening.built && opening.reused == 0 && took > 0.0;
-    let rate = built.then(|| index.len() as f64 / took);
-    let reason = (!built).then_some(match opening.reused {
-        0 => "the index was loaded, not built; --rebuild builds it",
-        _ => "the index was built in part; --rebuild builds it anew",
+    let seconds = |of: &dyn Fn(&Opened) -> f64| parts.iter().map(|part| of(part)).sum::<f64>();
+    let windows = |of: fn(&Opened) -> usize| parts.iter().map(|part| of(part)).sum::<usize>();
+    let dense_s = seconds(&|part| if part.is_of_vectors() { part.build_s.0 } else { 0.0 });
+    let took = seconds(&|part| part.build_s.0);
+    let built = parts.iter().any(|part| part.built);
+    let whole = parts.iter().all(|part| part.built && part.reused == 0) && took > 0.0;
+    let rate = whole.then(|| index.len() as f64 / took);
+    let reason = (!whole).then_some(if built {
+        "the index was built in part; --rebuild builds it anew"
+    } else {
+        "the index was loaded, not built; --rebuild builds it"
     });
     let object = json!({
         "retriever": memory.name(),
@@ -364,8 +377,9 @@ fn report(memory: Judge, judged: &Judged, index: &Index, input: &Input, opening:
         "passages_per_s": rate,
         "passages_per_s_reason": reason,
         "index": {
-            "load_s": opening.load_s.0, "lexical_s": opening.lexical_s.0, "dense_s": opening.dense_s.0,
-            "embedded_windows": opening.embedded, "reused_windows": opening.reused, "built": opening.built,
+            "load_s": seconds(&|part| part.load_s.0), "lexical_s": took - dense_s, "dense_s": dense_s,
+            "embedded_windows": windows(|part| part.embedded), "reused_windows": windows(|part| part.reused),
+            "built": built,
         },
         "queries_without_relevant": unjudged,
         "queries_without_text": unknown,
@@ -433,7 +447,7 @@ fn text(all: &Value) -> String {
             salience["empty_share"].as_f64().unwrap_or_default() * 100.0,
         ));
     }
-    if let Some(reason) = first["passages_per_s_reason"].as_str() {
+    if let Some(reason) = rows.iter().find_map(|row| row["passages_per_s_reason"].as_str()) {
         lines.push(format!("passages/s: n/a, {reason}"));
     }
     lines.join("\n")

@@ -131,7 +131,9 @@ impl ModelArgs {
             embed,
             // A task's knowledge is embedded anew: no index is kept.
             encoder_sha256: String::new(),
-            count_tokens: Arc::new(move |text: &str| counter.count_tokens(text).unwrap_or(text.len() / 4)),
+            count_tokens: Arc::new(move |messages| {
+                counter.prompt_tokens(messages).unwrap_or_else(|| memory::about_tokens(messages))
+            }),
             indexes: None,
             clock: clock.clone(),
         };

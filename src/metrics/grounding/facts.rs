@@ -1,5 +1,6 @@
 //! What a sentence says, as far as words tell: content words, codes, names, and what is negated.
 
+use crate::memory::text::{composed, is_unspaced, pairs, scripts};
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -28,6 +29,38 @@ const REACH: usize = 3;
 /// the end.
 const STEM: usize = 6;
 
+/// Numbers that are written as words; "one" is rather a pronoun.
+const NUMBER_WORDS: [(&str, &str); 28] = [
+    ("zero", "0"),
+    ("two", "2"),
+    ("three", "3"),
+    ("four", "4"),
+    ("five", "5"),
+    ("six", "6"),
+    ("seven", "7"),
+    ("eight", "8"),
+    ("nine", "9"),
+    ("ten", "10"),
+    ("eleven", "11"),
+    ("twelve", "12"),
+    ("thirteen", "13"),
+    ("fourteen", "14"),
+    ("fifteen", "15"),
+    ("sixteen", "16"),
+    ("seventeen", "17"),
+    ("eighteen", "18"),
+    ("nineteen", "19"),
+    ("twenty", "20"),
+    ("thirty", "30"),
+    ("forty", "40"),
+    ("fifty", "50"),
+    ("sixty", "60"),
+    ("seventy", "70"),
+    ("eighty", "80"),
+    ("ninety", "90"),
+    ("hundred", "100"),
+];
+
 /// Marks of citations and of items within a line, which are no numbers of the text: "[2]", "such as 1) …".
 static MARKS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]|(?:^|\s)\d{1,2}\)(?:\s|$)").expect("a regular expression")
@@ -49,7 +82,8 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads a text; of running text pass one sentence, so that a negation ends with it.
     pub(super) fn of(text: &str) -> Self {
-        let text = MARKS.replace_all(text, " ");
+        let text = composed(text);
+        let text = MARKS.replace_all(&text, " ");
         let mut facts = Self::default();
         // Words left in which a negator still looks for its object.
         let mut negating = 0;
@@ -72,10 +106,12 @@ impl Facts {
             }
             let word = singular(&lower);
             let word = if word.chars().any(|c| c.is_ascii_digit()) {
-                // "1,000" and "1000" are one number.
-                let code = word.replace(',', "");
+                let code = number(&word);
                 facts.codes.insert(code.clone());
                 code
+            } else if let Some((_, digits)) = NUMBER_WORDS.iter().find(|(name, _)| *name == lower) {
+                // It answers for the digits, but nobody is held to it: "two ways" may be a count of what a passage lists.
+                (*digits).to_owned()
             } else {
                 let stem: String = word.chars().take(STEM).collect();
                 if position > 0 && raw.chars().next().is_some_and(char::is_uppercase) {
@@ -90,6 +126,12 @@ impl Facts {
             facts.content.insert(word);
         }
         facts
+    }
+
+    /// Whether the other sentence has numbers in the place of ours: each has one that the other lacks.
+    pub(super) fn replaces_codes_of(&self, other: &Self) -> bool {
+        let lacks = |a: &Self, b: &Self| a.codes.iter().any(|code| !b.content.contains(code));
+        lacks(self, other) && lacks(other, self)
     }
 
     /// Whether a word that both sentences use is negated in one alone.
@@ -118,29 +160,17 @@ fn tokens(text: &str) -> impl Iterator<Item = (&str, bool)> {
     })
 }
 
-/// Letters of scripts that put no spaces between words: Thai, Lao, Khmer, kana and Chinese characters.
-fn is_unspaced(c: char) -> bool {
-    matches!(c, '\u{e00}'..='\u{eff}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}'
-        | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{2fa1f}')
-}
-
-/// The parts of a run in scripts with and without spaces: "2024年" is a number and a word.
-fn scripts(run: &str) -> impl Iterator<Item = &str> {
-    let mut rest = run;
-    std::iter::from_fn(move || {
-        let first = rest.chars().next()?;
-        let kind = is_unspaced(first);
-        let end = rest.find(|c| is_unspaced(c) != kind).unwrap_or(rest.len());
-        let (part, after) = rest.split_at(end);
-        rest = after;
-        Some(part)
-    })
-}
-
-/// Pairs of neighbouring characters, the words of a script without spaces.
-fn pairs(text: &str) -> Vec<String> {
-    let chars: Vec<char> = text.chars().collect();
-    chars.windows(chars.len().min(2)).map(|pair| pair.iter().collect()).collect()
+/// A number in one way of writing: "1,000" is "1000", and "1.50" is "1.5". Three digits after a dot may be thousands.
+fn number(word: &str) -> String {
+    let plain = word.replace(',', "");
+    match plain.split_once('.') {
+        Some((whole, digits))
+            if digits.len() != 3 && whole.bytes().chain(digits.bytes()).all(|byte| byte.is_ascii_digit()) =>
+        {
+            plain.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => plain,
+    }
 }
 
 /// The word without a possessive or plural ending.
@@ -178,6 +208,18 @@ mod tests {
     fn words_are_compared_by_stem() {
         assert_eq!(Facts::of("released").content, Facts::of("release").content);
         assert_eq!(Facts::of("Verträge").content, Facts::of("Verträgen").content);
+    }
+
+    #[test]
+    fn numbers_are_compared_however_they_are_written() {
+        for (one, other) in [("5", "five"), ("1.5", "1.50"), ("1,000", "1000"), ("３", "3")] {
+            assert_eq!(Facts::of(one).content, Facts::of(other).content, "{one}");
+        }
+        assert_ne!(Facts::of("1.000").content, Facts::of("1").content);
+        assert!(Facts::of("five").codes.is_empty());
+        let lunch = Facts::of("Lunch costs 20 dollars.");
+        assert!(Facts::of("Lunch costs 40 dollars.").replaces_codes_of(&lunch));
+        assert!(!Facts::of("Lunch costs 20 dollars at 12:00.").replaces_codes_of(&lunch));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! - [`Grounding::score`], for ranking: the mean of the claims' supports, each weighed by the square root of its number of
 //!   content words. A long sentence holds more of the answer than a short one, and less than its length says.
 //!
-//! Without passages or without claims neither is applicable; both are absent then, never zero.
+//! A sentence of more than 128 words is several claims. Without passages or without claims neither is applicable; both are absent then, never zero.
 
 pub mod abstention;
 mod agreement;
@@ -35,6 +35,9 @@ use serde::{Deserialize, Serialize};
 
 /// Claims of one answer that are judged at most; of a longer answer evenly spaced ones are.
 pub const MOST_CLAIMS: usize = 500;
+
+/// Words of a claim at most; a longer sentence is judged in parts.
+const MOST_WORDS: usize = 128;
 
 /// The judgement of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,12 +74,22 @@ fn claims(answer: &str) -> (Vec<Stated>, usize) {
         .filter(|sentence| {
             !is_question(sentence) && !abstention::is_courtesy(sentence) && !abstention::states_lack(sentence)
         })
+        .flat_map(parts)
         .map(|text| Stated { facts: Facts::of(&text), text })
         .filter(|stated| !stated.facts.content.is_empty())
         .collect();
     let found = stated.len();
     let kept = stated.into_iter().enumerate().filter(|(i, _)| is_taken(*i, found, MOST_CLAIMS));
     (kept.map(|(_, stated)| stated).collect(), found)
+}
+
+/// A sentence that is too long in parts, each judged as a claim of its own.
+fn parts(sentence: String) -> Vec<String> {
+    if sentence.split(' ').nth(MOST_WORDS).is_none() {
+        return vec![sentence];
+    }
+    let words: Vec<&str> = sentence.split(' ').collect();
+    words.chunks(MOST_WORDS).map(|part| part.join(" ")).collect()
 }
 
 /// Whether the element `i` of `n` is one of the `most` that are evenly spaced; all are where there are no more.

@@ -12,6 +12,9 @@ const SUPPORTED: f64 = 0.5;
 /// Premises that an answer's claims are held against, at most; of more, evenly spaced ones are.
 const MOST_PREMISES: usize = 200;
 
+/// Pairs of a claim and a premise at most that are read of one answer: of one with many claims fewer premises are.
+const MOST_PAIRS: usize = 4_000;
+
 /// Judges pairs of texts.
 pub trait Entail: Send + Sync {
     /// For each pair of a premise and a hypothesis the probability, 0..1, that the hypothesis follows.
@@ -28,6 +31,24 @@ impl Entail for Entailment {
 /// passage that is longer than the model reads, from one of its pieces.
 pub struct Nli(pub Arc<dyn Entail>);
 
+impl Nli {
+    fn judge(&self, claim: &str, premises: &[(&Passage, String)]) -> Result<Claim> {
+        let pairs: Vec<(&str, &str)> = premises.iter().map(|(_, premise)| (premise.as_str(), claim)).collect();
+        let probabilities = self.0.entail(&pairs)?;
+        if probabilities.len() != pairs.len() {
+            bail!("judging entailment: {} probabilities came back for {} pairs", probabilities.len(), pairs.len());
+        }
+        let mut best = (0.0, None);
+        for (&probability, (passage, _)) in probabilities.iter().zip(premises) {
+            if probability > best.0 {
+                best = (probability, Some(passage.id.clone()));
+            }
+        }
+        let (score, passage) = best;
+        Ok(Claim { text: claim.to_owned(), supported: score >= SUPPORTED, passage, score })
+    }
+}
+
 impl Scorer for Nli {
     fn name(&self) -> &'static str {
         "nli"
@@ -43,31 +64,10 @@ impl Scorer for Nli {
         if stated.is_empty() || premises.is_empty() {
             return Ok(None);
         }
-        let all = premises.len();
-        let taken = premises.into_iter().enumerate().filter(|(i, _)| is_taken(*i, all, MOST_PREMISES));
+        let (all, most) = (premises.len(), MOST_PREMISES.min(MOST_PAIRS / stated.len()));
+        let taken = premises.into_iter().enumerate().filter(|(i, _)| is_taken(*i, all, most));
         let premises: Vec<(&Passage, String)> = taken.map(|(_, premise)| premise).collect();
-        let pairs: Vec<(&str, &str)> = stated
-            .iter()
-            .flat_map(|stated| premises.iter().map(|(_, premise)| (premise.as_str(), stated.text.as_str())))
-            .collect();
-        let probabilities = self.0.entail(&pairs)?;
-        if probabilities.len() != pairs.len() {
-            bail!("judging entailment: {} probabilities came back for {} pairs", probabilities.len(), pairs.len());
-        }
-        let judged = stated
-            .iter()
-            .zip(probabilities.chunks_exact(premises.len()))
-            .map(|(stated, probabilities)| {
-                let mut best = (0.0, None);
-                for (&probability, (passage, _)) in probabilities.iter().zip(&premises) {
-                    if probability > best.0 {
-                        best = (probability, Some(passage.id.clone()));
-                    }
-                }
-                let (score, passage) = best;
-                Claim { text: stated.text.clone(), supported: score >= SUPPORTED, passage, score }
-            })
-            .collect();
+        let judged = stated.iter().map(|stated| self.judge(&stated.text, &premises)).collect::<Result<_>>()?;
         Ok(Some(whole(&stated, judged, found)))
     }
 }
@@ -75,6 +75,7 @@ impl Scorer for Nli {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A hypothesis follows where its first word stands in the premise.
     struct FirstWord;
@@ -111,15 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn many_passages_are_bounded() {
-        struct Counted;
+    fn many_passages_and_claims_are_bounded() {
+        struct Counted(AtomicUsize);
         impl Entail for Counted {
             fn entail(&self, pairs: &[(&str, &str)]) -> Result<Vec<f64>> {
-                assert!(pairs.len() <= MOST_PREMISES);
+                self.0.fetch_add(pairs.len(), Ordering::Relaxed);
                 Ok(vec![1.0; pairs.len()])
             }
         }
         let passages: Vec<Passage> = (0..1000).map(|n| passage(&n.to_string(), "Cats sleep.")).collect();
-        assert!(Nli(Arc::new(Counted)).score("Cats sleep.", &passages).expect("judged").is_some());
+        for (claims, pairs) in [(1, MOST_PREMISES), (100, MOST_PAIRS), (1000, MOST_PAIRS)] {
+            let counted = Arc::new(Counted(AtomicUsize::new(0)));
+            let answer = "Cats sleep. ".repeat(claims);
+            assert!(Nli(Arc::<Counted>::clone(&counted)).score(&answer, &passages).expect("judged").is_some());
+            assert_eq!(counted.0.load(Ordering::Relaxed), pairs);
+        }
     }
 }

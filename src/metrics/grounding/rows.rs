@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Bytes of one line at most.
 const LONGEST_LINE: u64 = 8 << 20;
+/// Bytes of all rows at most.
+const MOST_BYTES: u64 = 1 << 30;
 /// Rows at most.
 const MOST_ROWS: usize = 200_000;
 /// Problems that are told one by one.
@@ -58,11 +60,15 @@ enum WrittenContext {
 
 /// Reads a file of rows. All rows are read before anything is judged: an error lists the first lines that are wrong.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    read_up_to(path, MOST_BYTES)
+}
+
+fn read_up_to(path: &Path, most_bytes: u64) -> Result<Vec<Row>> {
     let shown = path.display().to_string();
     let file = files::open(path).map_err(|error| usage(format!("{error:#}")))?;
     let mut reader = BufReader::new(file);
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
-    let mut wrong = 0;
+    let (mut wrong, mut bytes) = (0, 0);
     let mut line = Vec::new();
     for number in 1_usize.. {
         line.clear();
@@ -71,6 +77,10 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
             break;
         }
         let place = format!("{shown}:{number}");
+        bytes += line.len() as u64;
+        if bytes > most_bytes {
+            return Err(usage(format!("{place}: the rows have more than {most_bytes} bytes; split the file")));
+        }
         if line.len() as u64 > LONGEST_LINE {
             wrong += 1;
             problems.push(format!("{place}: the line is longer than {} MiB", LONGEST_LINE >> 20));
@@ -90,6 +100,9 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
                 }
             }
         }
+    }
+    if problems.is_empty() && rows.is_empty() {
+        return Err(usage(format!("{shown} holds no row: there is nothing to judge")));
     }
     if problems.is_empty() {
         return Ok(rows);
@@ -150,7 +163,20 @@ mod tests {
         assert_eq!((ids, rows[0].label, rows[0].answerable), (vec!["1", "x", "d"], Some(1.0), Some(false)));
         assert_eq!((rows[1].contexts.len(), rows[1].label, rows[1].answerable), (0, None, None));
         assert!(rows[1].place.ends_with("rows.jsonl:3"));
-        assert!(read(b"").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_without_rows_and_one_with_too_many_bytes_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        for (text, most, told) in
+            [("\n", 100, "holds no row"), ("\n{\"contexts\"", 5, "rows.jsonl:2: the rows have more")]
+        {
+            fs::write(&path, text).unwrap();
+            let error = read_up_to(&path, most).unwrap_err();
+            assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
+            assert!(format!("{error:#}").contains(told), "{error:#}");
+        }
     }
 
     #[test]

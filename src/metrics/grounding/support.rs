@@ -20,6 +20,9 @@ const DOUBTED: f64 = 0.5;
 /// Sentences of all passages that are looked at, at most; of longer passages evenly spaced ones are.
 const MOST_SENTENCES: usize = 20_000;
 
+/// Pairs of a claim and a sentence that are compared, at most: with many claims fewer sentences are looked at.
+const MOST_PAIRS: usize = 4_000_000;
+
 /// Sentences whose vectors are kept, at most.
 const MOST_KNOWN: usize = 40_000;
 
@@ -38,7 +41,8 @@ const MOST_KNOWN: usize = 40_000;
 /// - halved where a word of the claim is negated in it and not in the nearest sentence, or the other way round,
 /// - and reduced by up to a half by the share of its names that no passage holds.
 ///
-/// A claim is supported from a score of 0.5 on, where all of its numbers and codes are found and nothing is contradicted.
+/// A claim is supported from a score of 0.5 on, where all of its numbers, codes and names are found, the sentence that is nearest
+/// but for numbers has no others in their place, and nothing is contradicted.
 pub struct Support {
     embed: Arc<dyn Embed>,
     /// Vectors of the sentences of passages met before: the same passages are put beside many questions.
@@ -61,10 +65,10 @@ impl Support {
             parts.extend(texts);
             parts.extend(sentences(&passage.title).into_iter().map(|text| (index, false, text)));
         }
-        let all = parts.len();
-        if all > MOST_SENTENCES {
+        let (all, most) = (parts.len(), MOST_SENTENCES.min(MOST_PAIRS / stated.len().max(1)));
+        if all > most {
             // What is left has no neighbours.
-            let taken = parts.into_iter().enumerate().filter(|(i, _)| is_taken(*i, all, MOST_SENTENCES));
+            let taken = parts.into_iter().enumerate().filter(|(i, _)| is_taken(*i, all, most));
             parts = taken.map(|(_, (index, _, text))| (index, false, text)).collect();
         }
         let claims: Vec<&str> = stated.iter().map(|stated| stated.text.as_str()).collect();
@@ -149,20 +153,22 @@ impl Sources<'_> {
     fn judge(&self, stated: &Stated, vector: &[f32]) -> Claim {
         let claim = &stated.facts;
         let cosines: Vec<f64> = self.sentences.iter().map(|sentence| dot(vector, &sentence.vector)).collect();
+        let topic = claim.content.difference(&claim.codes).cloned().collect();
         let mut best: (f64, Option<usize>) = (0.0, None);
-        // The nearest single sentence, and whether it agrees; of equally near ones, one that agrees.
-        let mut nearest = (f64::NEG_INFINITY, true);
+        let (mut polarity, mut numbers) = (Nearest::default(), Nearest::default());
         for (i, sentence) in self.sentences.iter().enumerate() {
-            let alone = support(cosines[i], claim, |word| sentence.facts.content.contains(word));
-            if alone >= nearest.0 {
-                let agrees = !claim.contradicts(&sentence.facts);
-                nearest = (alone, agrees || (alone == nearest.0 && nearest.1));
+            let holds = |word: &str| sentence.facts.content.contains(word);
+            let alone = support(cosines[i], &claim.content, holds);
+            polarity.meet(alone, || !claim.contradicts(&sentence.facts));
+            if !claim.codes.is_empty() {
+                // What the claim is about decides which sentence's numbers must be its own.
+                numbers.meet(support(cosines[i], &topic, holds), || !claim.replaces_codes_of(&sentence.facts));
             }
             let mut score = alone;
             if let Some(length) = sentence.length_with_next.filter(|length| *length > 0.0) {
                 let next = &self.sentences[i + 1].facts.content;
                 let holds = |word: &str| sentence.facts.content.contains(word) || next.contains(word);
-                score = score.max(support((cosines[i] + cosines[i + 1]) / length, claim, holds));
+                score = score.max(support((cosines[i] + cosines[i + 1]) / length, &claim.content, holds));
             }
             if score > best.0 {
                 best = (score, Some(sentence.passage));
@@ -170,22 +176,47 @@ impl Sources<'_> {
         }
         let known = |word: &String| self.content.contains(word);
         let codes_known = claim.codes.iter().all(known);
-        let names_known =
-            claim.names.iter().filter(|name| known(name)).count() as f64 / claim.names.len().max(1) as f64;
-        let names = if claim.names.is_empty() { 1.0 } else { DOUBTED + (1.0 - DOUBTED) * names_known };
+        let names_known = claim.names.iter().filter(|name| known(name)).count();
+        let share = names_known as f64 / claim.names.len().max(1) as f64;
+        let names = if claim.names.is_empty() { 1.0 } else { DOUBTED + (1.0 - DOUBTED) * share };
         let halved = |doubtful: bool| if doubtful { DOUBTED } else { 1.0 };
-        let score = (best.0 * names * halved(!codes_known) * halved(!nearest.1)).clamp(0.0, 1.0);
+        let score = (best.0 * names * halved(!codes_known) * halved(!polarity.agrees)).clamp(0.0, 1.0);
         Claim {
             text: stated.text.clone(),
-            supported: score >= SUPPORTED && codes_known && nearest.1,
+            supported: score >= SUPPORTED
+                && codes_known
+                && names_known == claim.names.len()
+                && polarity.agrees
+                && numbers.agrees,
             passage: best.1.and_then(|index| self.passages.get(index)).map(|passage| passage.id.clone()),
             score,
         }
     }
 }
 
-/// The mean of a cosine and the share of a claim's content words that a window holds.
-fn support(cosine: f64, claim: &Facts, holds: impl Fn(&str) -> bool) -> f64 {
-    let held = claim.content.iter().filter(|word| holds(word)).count() as f64 / claim.content.len().max(1) as f64;
+/// The nearest single sentence, and whether it agrees; of equally near ones, one that agrees.
+struct Nearest {
+    support: f64,
+    agrees: bool,
+}
+
+impl Default for Nearest {
+    fn default() -> Self {
+        Self { support: f64::NEG_INFINITY, agrees: true }
+    }
+}
+
+impl Nearest {
+    fn meet(&mut self, support: f64, agrees: impl FnOnce() -> bool) {
+        if support >= self.support {
+            self.agrees = agrees() || (support == self.support && self.agrees);
+            self.support = support;
+        }
+    }
+}
+
+/// The mean of a cosine and the share of some words of a claim that a window holds.
+fn support(cosine: f64, words: &BTreeSet<String>, holds: impl Fn(&str) -> bool) -> f64 {
+    let held = words.iter().filter(|word| holds(word)).count() as f64 / words.len().max(1) as f64;
     cosine.clamp(0.0, 1.0).midpoint(held)
 }

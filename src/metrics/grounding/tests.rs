@@ -46,6 +46,29 @@ fn claims_are_supported_by_words_numbers_names_and_polarity_together() {
 }
 
 #[test]
+fn a_name_that_no_passage_knows_and_a_number_in_the_place_of_another_are_not_supported() {
+    let supported = |answer: &str, text: &str| {
+        let found = grounding(answer, &[passage("a", text)]).unwrap();
+        found.claims.iter().map(|claim| claim.supported).collect::<Vec<_>>()
+    };
+    let acme = "Alice Miller from Germany founded the Acme Corporation in Paris.";
+    assert_eq!(supported(acme, acme), [true]);
+    assert_eq!(supported(&acme.replace("Paris", "Berlin"), acme), [false]);
+    let prices = "Lunch costs 20 dollars. Dinner costs 40 dollars.";
+    assert_eq!(supported(prices, prices), [true, true]);
+    assert_eq!(supported("Lunch costs 40 dollars. Dinner costs 20 dollars.", prices), [false, false]);
+    assert_eq!(supported("The fee is 5 dollars for members.", "The fee is five dollars for members."), [true]);
+    assert_eq!(supported("It has 1.50 million people.", "It has 1.5 million people."), [true]);
+}
+
+#[test]
+fn a_sentence_without_end_is_judged_in_parts() {
+    let answer = "pump red ".repeat(80_000);
+    let found = grounding(&answer, &[passage("a", "The pump is red.")]).unwrap();
+    assert_eq!((found.claims.len(), found.found), (MOST_CLAIMS, 160_000 / MOST_WORDS));
+}
+
+#[test]
 fn the_score_falls_with_what_is_not_in_the_passages() {
     let score = |answer: &str| grounding(answer, &[passage("kb-1", RESET), passage("kb-9", RULES)]).unwrap().score;
     assert!(score(RESET) > 0.999, "{}", score(RESET));
