@@ -81,26 +81,26 @@ impl Redaction {
         concealed
     }
 
-    /// The text with the values in the place of their placeholders. In JSON a value is written as JSON writes it.
+    /// The text with the values in the place of their placeholders. Within a string of JSON a value is written as JSON writes
+    /// it.
     #[must_use]
     pub fn restore(&self, text: &str) -> String {
         let values: HashMap<&str, &str> =
             self.placeholders.iter().map(|(value, p)| (p.as_str(), value.as_str())).collect();
-        let json = text.trim_start().starts_with(['{', '[', '`']);
         let Some(pattern) = PLACEHOLDER.as_ref().filter(|_| !values.is_empty()) else { return text.to_owned() };
-        let value_of = |groups: &regex::Captures<'_>| {
-            let placeholder = groups.get(0).map_or("", |found| found.as_str());
-            let value = values.get(placeholder).copied().unwrap_or(placeholder);
-            let quoted = serde_json::to_string(value).unwrap_or_default();
-            if json {
-                quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or(value).to_owned()
-            } else {
-                value.to_owned()
-            }
-        };
         let mut restored = text.to_owned();
         // A value that was replaced late may hold the placeholder of one that was replaced before it.
         for _ in 0..ROUNDS {
+            let strings = JsonStrings::of(&restored);
+            let value_of = |groups: &regex::Captures<'_>| {
+                let (start, placeholder) = groups.get(0).map_or((0, ""), |found| (found.start(), found.as_str()));
+                let value = values.get(placeholder).copied().unwrap_or(placeholder);
+                let quoted = serde_json::to_string(value).unwrap_or_default();
+                match quoted.get(1..quoted.len().saturating_sub(1)) {
+                    Some(escaped) if strings.hold(start) => escaped.to_owned(),
+                    _ => value.to_owned(),
+                }
+            };
             let next = pattern.replace_all(&restored, value_of).into_owned();
             if next == restored {
                 break;
@@ -142,9 +142,45 @@ impl Redaction {
     }
 }
 
+/// The strings of a text that is JSON, or JSON in a fence.
+struct JsonStrings {
+    /// Where the quotes stand that begin and end them, in turn.
+    quotes: Vec<usize>,
+}
+
+impl JsonStrings {
+    fn of(text: &str) -> Self {
+        let begins = text.trim_start();
+        let json = begins.starts_with(['{', '[']) || begins.starts_with("```");
+        let mut quotes = Vec::new();
+        let mut escaped = false;
+        for (place, byte) in text.bytes().enumerate().filter(|_| json) {
+            if byte == b'"' && !escaped {
+                quotes.push(place);
+            }
+            escaped = byte == b'\\' && !escaped;
+        }
+        Self { quotes }
+    }
+
+    fn hold(&self, place: usize) -> bool {
+        !self.quotes.partition_point(|&quote| quote < place).is_multiple_of(2)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_within_a_string_of_json_a_value_is_escaped() {
+        for text in ["`password: aB3$x\\", "[note] password=a\\b9!x \"quoted\"", "{password: aB3$x\\"] {
+            let mut redaction = Redaction::of([text]);
+            let redacted = redaction.redact(text, |_| true);
+            assert!(redacted.contains("[PASSWORD_1]"), "{redacted}");
+            assert_eq!(redaction.restore(&redacted), text);
+        }
+    }
 
     #[test]
     fn a_value_has_one_placeholder_in_all_texts_and_returns_into_the_answer() {

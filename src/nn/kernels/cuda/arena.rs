@@ -18,8 +18,8 @@ pub(super) struct Arena {
 
 #[derive(Debug)]
 enum Mode {
-    /// Counts what is asked for.
-    Counting { used: [usize; 2] },
+    /// Counts what is asked for: now, and at most.
+    Counting { used: [usize; 2], most: [usize; 2] },
     /// Gives out places.
     Giving { arena: Arena, used: [usize; 2] },
 }
@@ -30,11 +30,13 @@ thread_local! {
 
 /// Runs something and counts the memory it asks for.
 pub(super) fn measured(device: &Device, run: impl FnOnce() -> Result<()>) -> Result<Arena> {
-    MODE.set(Some(Mode::Counting { used: [0; 2] }));
+    MODE.set(Some(Mode::Counting { used: [0; 2], most: [0; 2] }));
     let ran = run();
     let mode = MODE.take();
     ran?;
-    let Some(Mode::Counting { used: [numbers, bytes] }) = mode else { bail!("the memory of a step was not counted") };
+    let Some(Mode::Counting { most: [numbers, bytes], .. }) = mode else {
+        bail!("the memory of a step was not counted")
+    };
     // Nothing is as good as one: an empty tensor has no address.
     let numbers = Tensor::zeros(numbers.max(1), DType::F32, device)?;
     Ok(Arena { places: [numbers, Tensor::zeros(bytes.max(1), DType::U8, device)?] })
@@ -48,6 +50,22 @@ pub(super) fn within<T>(arena: &Arena, run: impl FnOnce() -> T) -> T {
     ran
 }
 
+/// Runs something whose tensors are not needed afterwards: their places are given out again. What was launched before reads them
+/// first, since launches keep their order.
+pub(super) fn scratch<T>(run: impl FnOnce() -> T) -> T {
+    let used = || {
+        MODE.with_borrow(|mode| mode.as_ref().map(|(Mode::Counting { used, .. } | Mode::Giving { used, .. })| *used))
+    };
+    let before = used();
+    let ran = run();
+    MODE.with_borrow_mut(|mode| {
+        if let (Some(before), Some(Mode::Counting { used, .. } | Mode::Giving { used, .. })) = (before, mode) {
+            *used = before;
+        }
+    });
+    ran
+}
+
 /// A place in the arena that is in use, where one is.
 pub(super) fn take(shape: &Shape, kind: DType) -> Result<Option<Tensor>> {
     MODE.with_borrow_mut(|mode| {
@@ -58,11 +76,14 @@ pub(super) fn take(shape: &Shape, kind: DType) -> Result<Option<Tensor>> {
             _ => return Ok(None),
         };
         let (count, step) = (shape.elem_count(), ALIGNED / kind.size_in_bytes());
-        let (Mode::Counting { used } | Mode::Giving { used, .. }) = mode;
+        let (Mode::Counting { used, .. } | Mode::Giving { used, .. }) = mode;
         let start = used[which];
         used[which] += count.next_multiple_of(step);
         match mode {
-            Mode::Counting { .. } => Ok(None),
+            Mode::Counting { used, most } => {
+                most[which] = most[which].max(used[which]);
+                Ok(None)
+            }
             Mode::Giving { arena, .. } => Ok(Some(arena.places[which].narrow(0, start, count)?.reshape(shape)?)),
         }
     })

@@ -2,7 +2,7 @@
 
 use super::rounded::{self, filled};
 use super::step::{SPAN, Step};
-use super::{address, cuda, launch, unfilled};
+use super::{address, arena, cuda, launch, unfilled};
 use crate::error::{Context, Result, bail, ensure};
 use crate::nn::ops::{Attention, Part};
 use candle_core::cuda::CudaDevice;
@@ -131,6 +131,13 @@ impl Rows<'_> {
 
     /// Every row alone, its positions split over the GPU.
     fn attend(&self, place: &Place) -> Result<()> {
+        // Rounded in blocks of 32, which must not cross heads, and only where these rows are all there are.
+        let whole = place.rows == self.step.row_count() && self.a.head_dim.is_multiple_of(32);
+        let rounded = if whole { rounded::place(self.mixed)? } else { 0 };
+        arena::scratch(|| self.attend_split(place, rounded))
+    }
+
+    fn attend_split(&self, place: &Place, rounded: u64) -> Result<()> {
         let a = self.a;
         let spans = self.step.spans(a.window);
         let group = a.heads / a.kv_heads;
@@ -161,9 +168,6 @@ impl Rows<'_> {
             &span
         );
         let to = address::<f32>(self.mixed)? + (place.first * a.heads * a.head_dim * size_of::<f32>()) as u64;
-        // Rounded in blocks of 32, which must not cross heads, and only where these rows are all there are.
-        let whole = place.rows == self.step.row_count() && a.head_dim.is_multiple_of(32);
-        let rounded = if whole { rounded::place(self.mixed)? } else { 0 };
         let (count, dim, filled) = (spans as i32, a.head_dim as i32, filled(a.heads * a.head_dim) as i32);
         let (grid, shared) = ((a.heads as u32, place.rows as u32, 1), (spans * size_of::<f32>()) as u32);
         launch!(self.device, "merge", grid, 128, shared, &sums, &weights, &to, &rounded, &count, &dim, &filled);
