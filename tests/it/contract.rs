@@ -324,10 +324,8 @@ fn what_the_grammar_cannot_follow_is_left_to_the_check_and_no_call_fails_for_it(
         (0..10).map(|j| json!({"properties": {format!("k{i}"): {"const": j}}, "required": [format!("k{i}")]})).collect()
     };
     for (schema, left_out) in [
-        (
-            member(json!({"type": "string", "pattern": "^(?=.*[A-Z])(?=.*[a-z])(?=.*\\d)(?=.*[!@#$%]).{8,16}$"})),
-            "widened",
-        ),
+        // The few tokens of this model need few states for it, so that it need not be widened here.
+        (member(json!({"type": "string", "pattern": "^(?=.*[A-Z])(?=.*[a-z])(?=.*\\d)(?=.*[!@#$%]).{8,16}$"})), ""),
         (json!({"allOf": (0..8).map(|i| json!({"oneOf": forms(i)})).collect::<Vec<_>>()}), "oneOf"),
         (member(json!({"type": "string", "maxLength": 1_000_000_000_000_u64})), ""),
         (
