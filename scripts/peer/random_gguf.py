@@ -10,6 +10,7 @@ import struct
 import sys
 
 import numpy as np
+from gguf_header import ALIGNMENT, Header, entry
 
 # Type: weights of a block, its bytes, where its half-precision scales stand.
 BLOCKS = {
@@ -22,9 +23,6 @@ BLOCKS = {
     13: (256, 176, [0, 2]),
     14: (256, 210, [208]),
 }
-SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-STRING, ARRAY = 8, 9
-ALIGNMENT = 32
 
 
 def main() -> None:
@@ -34,57 +32,19 @@ def main() -> None:
     for change in changes:
         old, new = change.split("=")
         (numbers if old.isdigit() else values)[old] = int(new)
-    place = 8
-
-    def number(form: str) -> int:
-        nonlocal place
-        size = struct.calcsize(form)
-        place += size
-        return struct.unpack(form, data[place - size : place])[0]
-
-    def text() -> str:
-        nonlocal place
-        length = number("<Q")
-        place += length
-        return data[place - length : place].decode()
-
-    def skip(kind: int) -> None:
-        nonlocal place
-        if kind == STRING:
-            text()
-        elif kind == ARRAY:
-            inner, count = number("<I"), number("<Q")
-            if inner in SIZES:
-                place += SIZES[inner] * count
-            else:
-                for _ in range(count):
-                    skip(inner)
-        else:
-            place += SIZES[kind]
-
-    tensors, keys = number("<Q"), number("<Q")
-    header = bytearray(data)
-    for _ in range(keys):
-        key, kind = text(), number("<I")
-        if key in values:
-            header[place : place + 4] = struct.pack("<I", values[key])
-        skip(kind)
-    infos_start, infos = place, []
-    for _ in range(tensors):
-        name, count = text(), number("<I")
-        shape = [number("<Q") for _ in range(count)]
-        kind = number("<I")
-        number("<Q")
-        infos.append((name, [numbers.get(str(size), size) for size in shape], kind))
+    header = Header(data)
+    metadata = bytearray(data[: header.end])
+    for key, value in values.items():
+        metadata[header.keys[key] : header.keys[key] + 4] = struct.pack("<I", value)
+    infos = [(name, [numbers.get(str(size), size) for size in shape], kind) for name, shape, kind, _ in header.tensors]
     random = np.random.default_rng(1)
     with open(out, "wb") as file:
-        file.write(header[:infos_start])
+        file.write(metadata)
         offset, sizes = 0, []
         for name, shape, kind in infos:
             weights, size, _ = BLOCKS.get(kind, (1, 4, []))
             sizes.append(int(np.prod(shape)) // weights * size)
-            file.write(struct.pack("<Q", len(name)) + name.encode() + struct.pack("<I", len(shape)))
-            file.write(struct.pack(f"<{len(shape)}QIQ", *shape, kind, offset))
+            file.write(entry(name, shape, kind, offset))
             offset += -(-sizes[-1] // ALIGNMENT) * ALIGNMENT
         file.write(bytes(-file.tell() % ALIGNMENT))
         for (_, _, kind), size in zip(infos, sizes):

@@ -4,13 +4,12 @@ For comparing what devices compute with what the file's weights give without any
 Q6_K, F16 and F32. Needs NumPy.
 """
 
-import struct
 import sys
 
 import numpy as np
+from gguf_header import ALIGNMENT, Header, entry
 
-F32, ARRAY, STRING, ALIGNMENT = 0, 9, 8, 32
-SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+F32 = 0
 # Type: weights of a block and its bytes.
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 8: (32, 34), 14: (256, 210)}
 
@@ -45,55 +44,18 @@ def weights(kind: int, data: bytes) -> np.ndarray:
 def main() -> None:
     source, out = sys.argv[1:]
     data = open(source, "rb").read()
-    place = 8
-
-    def number(form: str) -> int:
-        nonlocal place
-        place += struct.calcsize(form)
-        return struct.unpack_from(form, data, place - struct.calcsize(form))[0]
-
-    def text() -> bytes:
-        nonlocal place
-        length = number("<Q")
-        place += length
-        return data[place - length : place]
-
-    def skip(kind: int) -> None:
-        nonlocal place
-        if kind == STRING:
-            text()
-        elif kind == ARRAY:
-            inner, count = number("<I"), number("<Q")
-            if inner in SIZES:
-                place += SIZES[inner] * count
-            else:
-                for _ in range(count):
-                    skip(inner)
-        else:
-            place += SIZES[kind]
-
-    tensors, keys = number("<Q"), number("<Q")
-    for _ in range(keys):
-        text()
-        skip(number("<I"))
-    header, infos = data[:place], []
-    for _ in range(tensors):
-        name, count = text(), number("<I")
-        shape = [number("<Q") for _ in range(count)]
-        infos.append((name, shape, number("<I"), number("<Q")))
-    start = -(-place // ALIGNMENT) * ALIGNMENT
+    header = Header(data)
     with open(out, "wb") as file:
-        file.write(header)
+        file.write(data[: header.end])
         offset = 0
-        for name, shape, _, _ in infos:
-            file.write(struct.pack("<Q", len(name)) + name + struct.pack("<I", len(shape)))
-            file.write(struct.pack(f"<{len(shape)}QIQ", *shape, F32, offset))
+        for name, shape, _, _ in header.tensors:
+            file.write(entry(name, shape, F32, offset))
             offset += -(-4 * int(np.prod(shape)) // ALIGNMENT) * ALIGNMENT
         file.write(bytes(-file.tell() % ALIGNMENT))
-        for _, shape, kind, at in infos:
+        for _, shape, kind, at in header.tensors:
             per_block, size = BLOCKS[kind]
             length = int(np.prod(shape)) // per_block * size
-            values = weights(kind, data[start + at : start + at + length])
+            values = weights(kind, data[header.weights + at : header.weights + at + length])
             single = values.astype("<f4").tobytes()
             file.write(single + bytes(-len(single) % ALIGNMENT))
 

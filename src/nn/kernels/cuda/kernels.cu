@@ -404,6 +404,18 @@ extern "C" __global__ void add_norm(const float *x, const float *y, const float 
     }
 }
 
+// The highest of a warp's numbers and its id, the lowest id among equals, for all of its threads.
+__device__ void best_of_warp(float &value, int &id) {
+    for (int step = 16; step > 0; step /= 2) {
+        const float other = __shfl_xor_sync(0xffffffff, value, step);
+        const int other_id = __shfl_xor_sync(0xffffffff, id, step);
+        if (other > value || (other == value && other_id < id)) {
+            value = other;
+            id = other_id;
+        }
+    }
+}
+
 // Of rows of logits: the highest, the sum of exponentials of the distances to it, how many are no numbers, and the `count`
 // highest of them (ids and logits), the highest first, the lowest id first among equals: [rows, 3 + 2 count] numbers.
 // Grid: rows; 1024 threads. Shared: none.
@@ -445,14 +457,7 @@ extern "C" __global__ void leaders(const float *logits, float *out, int columns,
     for (int k = 0; k < count; k++) {
         float value = mine;
         int id = mine_id;
-        for (int step = 16; step > 0; step /= 2) {
-            const float other = __shfl_xor_sync(0xffffffff, value, step);
-            const int other_id = __shfl_xor_sync(0xffffffff, id, step);
-            if (other > value || (other == value && other_id < id)) {
-                value = other;
-                id = other_id;
-            }
-        }
+        best_of_warp(value, id);
         if (thread % 32 == 0) {
             value_of[thread / 32] = value;
             id_of[thread / 32] = id;
@@ -461,14 +466,7 @@ extern "C" __global__ void leaders(const float *logits, float *out, int columns,
         if (thread < 32) {
             value = value_of[thread];
             id = id_of[thread];
-            for (int step = 16; step > 0; step /= 2) {
-                const float other = __shfl_xor_sync(0xffffffff, value, step);
-                const int other_id = __shfl_xor_sync(0xffffffff, id, step);
-                if (other > value || (other == value && other_id < id)) {
-                    value = other;
-                    id = other_id;
-                }
-            }
+            best_of_warp(value, id);
             if (thread == 0) {
                 value_of[0] = value;
                 id_of[0] = id;
