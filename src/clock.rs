@@ -16,6 +16,8 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     Real(Instant),
+    /// Real time, and what was skipped, in nanoseconds.
+    Skipping(Instant, Arc<AtomicU64>),
     Fake(Arc<AtomicU64>),
 }
 
@@ -31,6 +33,14 @@ impl Clock {
         Self(Source::Real(Instant::now()))
     }
 
+    /// The machine's monotonic clock, which [`Clock::advance`] moves forward too: for the times of a recording, which nobody
+    /// waits for.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
+    pub fn skipping() -> Self {
+        Self(Source::Skipping(Instant::now(), Arc::new(AtomicU64::new(0))))
+    }
+
     /// A clock that moves only by [`Clock::advance`].
     #[must_use]
     pub fn fake() -> Self {
@@ -41,7 +51,10 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::Real(origin) => Moment(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+            Source::Real(origin) => Moment(nanos_since(origin)),
+            Source::Skipping(origin, skipped) => {
+                Moment(nanos_since(origin).saturating_add(skipped.load(Ordering::SeqCst)))
+            }
             Source::Fake(nanos) => Moment(nanos.load(Ordering::SeqCst)),
         }
     }
@@ -52,12 +65,16 @@ impl Clock {
         self.now().since(start)
     }
 
-    /// Moves a fake clock forward; a real clock is not moved.
+    /// Moves a fake or a skipping clock forward; a real clock is not moved.
     pub fn advance(&self, by: Seconds) {
-        if let Source::Fake(nanos) = &self.0 {
+        if let Source::Fake(nanos) | Source::Skipping(_, nanos) = &self.0 {
             nanos.fetch_add((by.0 * 1e9) as u64, Ordering::SeqCst);
         }
     }
+}
+
+fn nanos_since(origin: &Instant) -> u64 {
+    u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Moment {
@@ -117,6 +134,8 @@ pub enum Component {
     Decode,
     /// Compiling a grammar, and asking it which tokens may come next.
     Constrain,
+    /// Waiting for our own limits of the rate of remote calls.
+    Queue,
     /// A remote call from connecting to the last byte, the endpoint's own compute included.
     Network,
     /// Extracting and validating the answer.
@@ -127,7 +146,7 @@ pub enum Component {
 
 impl Component {
     /// Every component, in the order of the flow.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Embed,
         Self::Search,
         Self::Gate,
@@ -138,6 +157,7 @@ impl Component {
         Self::Prefill,
         Self::Decode,
         Self::Constrain,
+        Self::Queue,
         Self::Network,
         Self::Contract,
         Self::Scoring,
@@ -157,6 +177,7 @@ impl Component {
             Self::Prefill => "prefill",
             Self::Decode => "decode",
             Self::Constrain => "constrain",
+            Self::Queue => "queue",
             Self::Network => "network",
             Self::Contract => "contract",
             Self::Scoring => "scoring",
@@ -217,6 +238,17 @@ mod tests {
         spans.time(&clock, Component::Decode, || clock.advance(Seconds(0.5)));
         assert_eq!(spans.get(Component::Decode), Seconds(1.5));
         assert_eq!(spans.total(), clock.since(start));
+    }
+
+    #[test]
+    fn a_skipping_clock_goes_on_by_itself_and_by_what_is_skipped() {
+        let clock = Clock::skipping();
+        let start = clock.now();
+        clock.advance(Seconds(1000.0));
+        let passed = clock.since(start).0;
+        assert!((1000.0..1010.0).contains(&passed), "{passed}");
+        assert!(clock.now() >= start);
+        Clock::real().advance(Seconds(1000.0));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::setup::{self, Resolved};
 use super::{Common, interrupt, output, report as report_verb, threads};
 use crate::clock::{self, Clock};
 use crate::contract::ContractMode;
+use crate::engine::Api;
 use crate::error::{Context, Error, ExitStatus, Interrupted, Result, anyhow, usage};
 use crate::grid::{self, Finish};
 use crate::memory::{MemoryKind, RetrieverKind};
@@ -36,16 +37,28 @@ pub(super) struct BenchArgs {
     /// The small model: a manifest's name or a path [default: qwen2.5-coder-0.5b-instruct]
     #[arg(long, env = "ROUTERGYM_SLM")]
     pub(super) slm: Option<String>,
-    /// The large model: an endpoint's URL, or a model for a stand-in on this machine [default: OPENAI_BASE_URL or
-    /// OPENAI_API_KEY where set, else a stand-in with qwen2.5-coder-1.5b-instruct]
+    /// The large model: an endpoint's URL, the name of an [[llm]] of --config, or a model for a stand-in on this machine
+    /// [default: OPENAI_BASE_URL or OPENAI_API_KEY where set, else a stand-in with qwen2.5-coder-1.5b-instruct]
     #[arg(long, env = "ROUTERGYM_LLM")]
     pub(super) llm: Option<String>,
     /// The model to ask the endpoint for
     #[arg(long, env = "ROUTERGYM_LLM_MODEL")]
     pub(super) llm_model: Option<String>,
-    /// Name of the environment variable that holds the endpoint's key
-    #[arg(long, default_value = "OPENAI_API_KEY", env = "ROUTERGYM_LLM_KEY_ENV")]
-    pub(super) llm_key_env: String,
+    /// What the endpoint speaks [default: what its address tells]
+    #[arg(long, value_enum, env = "ROUTERGYM_LLM_API")]
+    pub(super) llm_api: Option<Api>,
+    /// Name of the environment variable that holds the endpoint's key [default: OPENAI_API_KEY, or ANTHROPIC_API_KEY]
+    #[arg(long, env = "ROUTERGYM_LLM_KEY_ENV")]
+    pub(super) llm_key_env: Option<String>,
+    /// Certificates in PEM form that the endpoint's may come from, beside those that the system trusts
+    #[arg(long, value_name = "FILE", env = "ROUTERGYM_CA_FILE")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// Write every exchange with the LLM to a new file, keys removed
+    #[arg(long, value_name = "FILE", env = "ROUTERGYM_RECORD_CASSETTE", conflicts_with = "cassette")]
+    pub(super) record_cassette: Option<PathBuf>,
+    /// Take the LLM's answers, with their times, from such a file; no endpoint is called
+    #[arg(long, value_name = "FILE", env = "ROUTERGYM_CASSETTE")]
+    pub(super) cassette: Option<PathBuf>,
     /// The smallest pair that is real: SmolLM2-135M as the SLM, Qwen2.5-Coder-0.5B as the stand-in LLM
     #[arg(long, env = "ROUTERGYM_SMALL", value_parser = FalseyValueParser::new())]
     pub(super) small: bool,
@@ -129,6 +142,12 @@ pub(super) struct BenchArgs {
     /// Row of the price table for the LLM's tokens [default: the endpoint's model; for the stand-in gpt-4.1]
     #[arg(long, value_name = "ROW", env = "ROUTERGYM_PRICE")]
     pub(super) price: Option<String>,
+    /// Rows of prices that stand above the program's table: TOML as models/prices.toml, or LiteLLM's JSON
+    #[arg(long, value_name = "FILE", env = "ROUTERGYM_PRICES")]
+    pub(super) prices: Option<PathBuf>,
+    /// Dollars that calls of the LLM may cost in this run: it stops before they would cost more [default: no limit]
+    #[arg(long, value_name = "USD", env = "ROUTERGYM_MAX_COST_USD")]
+    pub(super) max_cost_usd: Option<f64>,
     /// What an hour of this machine costs, in dollars [default: a named row of the price table]
     #[arg(long, value_name = "USD", env = "ROUTERGYM_HARDWARE_USD_PER_HOUR")]
     pub(super) hardware_usd_per_hour: Option<f64>,
@@ -167,7 +186,8 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
     // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
     let weights = obtain(&resolved, quiet)?;
     let stop = interrupt::flag("the trial in work is left out, finished ones are kept")?;
-    let clock = Clock::real();
+    // Nobody waits for what was recorded, and the run's times are those of the recording.
+    let clock = if args.cassette.is_some() { Clock::skipping() } else { Clock::real() };
     let bench = prepare(&resolved, &weights, &device, quiet, &stop, &clock)?;
     let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut writer = RunWriter::create(&folder, RunHeader { id, ..bench.header.clone() })?;

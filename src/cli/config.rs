@@ -1,19 +1,28 @@
 //! The configuration file: one table for each verb, its keys the verb's long flags with `_` for `-`.
 //!
-//! Its values become the flags' defaults, so that a flag and an environment variable stand above it.
+//! `[[llm]]` tables beside them are endpoints, for `--llm NAME`. Its values become the flags' defaults, so that a flag and an environment variable stand above it.
 
+use crate::engine::{LlmSpec, read_llms};
 use crate::error::{Result, usage};
 use clap::Command;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// The tables of endpoints, which are no flags.
+const LLM: &str = "llm";
 
 /// The command with the defaults that the file named by `--config` (or `ROUTERGYM_CONFIG`) gives.
 pub(super) fn with_defaults(command: Command, arguments: &[OsString]) -> Result<Command> {
     let Some(path) = named_file(arguments) else { return Ok(command) };
     let text = std::fs::read_to_string(&path)
         .map_err(|error| usage(format!("cannot read the configuration {}: {error}", path.display())))?;
-    let tables: toml::Table =
-        toml::from_str(&text).map_err(|error| usage(format!("{} is not valid TOML: {error}", path.display())))?;
+    // Without the line itself, which a key may stand in by mistake.
+    let tables: toml::Table = toml::from_str(&text).map_err(|error: toml::de::Error| {
+        usage(format!("{} is not valid TOML: {}", path.display(), error.message()))
+    })?;
+    if tables.contains_key(LLM) {
+        read_llms(&path)?;
+    }
     tables.into_iter().try_fold(command, |command, (key, value)| apply(command, &path, &key, value))
 }
 
@@ -32,8 +41,16 @@ fn named_file(arguments: &[OsString]) -> Option<PathBuf> {
     std::env::var_os("ROUTERGYM_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// The endpoints of the file that `--config` names; none without one.
+pub(super) fn llms() -> Result<Vec<LlmSpec>> {
+    named_file(&std::env::args_os().collect::<Vec<_>>()).map_or_else(|| Ok(Vec::new()), |path| read_llms(&path))
+}
+
 fn apply(command: Command, path: &Path, key: &str, value: toml::Value) -> Result<Command> {
     let place = path.display();
+    if key == LLM {
+        return Ok(command);
+    }
     let toml::Value::Table(keys) = value else {
         // At the top stand the flags that every verb understands.
         if known(&command).iter().any(|flag| flag == key && flag != "config") {

@@ -5,6 +5,7 @@
 mod bench;
 mod config;
 mod doctor;
+mod estimate;
 mod eval;
 mod fit;
 mod interrupt;

@@ -5,11 +5,15 @@ use super::output;
 use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
-use crate::engine::{Engine, EngineError, LocalEngine, RemoteEngine, RemoteOptions, Request, Secret, without_secrets};
+use crate::engine::{
+    Cassette, Engine, EngineError, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request, Timeouts,
+    without_secrets,
+};
 use crate::error::{Context, Error, Interrupted, Result, anyhow, usage};
 use crate::grid::{CellParts, Judge};
 use crate::memory::{self, Embed, Memory, MemoryParts, MemorySpec, Passage, Retrieval};
 use crate::metrics::grounding::{Grounding, Scorer, Support};
+use crate::metrics::{Budget, Budgeted};
 use crate::models::{Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
@@ -18,7 +22,7 @@ use crate::safety::SafetyPolicy;
 use crate::serve::{StandIn, StandInOptions};
 use crate::task::{Label, Query, Specialist, Split, Task};
 use crate::trial::{AnswerFields, Engines, PromptBuilder};
-use crate::units::Seconds;
+use crate::units::{Seconds, Usd};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -171,6 +175,7 @@ pub(super) fn prepare(
         "retriever": args.retriever, "top_k": args.top_k, "token_budget": args.token_budget, "gate": gate,
         "max_tokens": args.max_tokens, "temperature": args.temperature, "prefix_cache": args.prefix_cache,
         "prompt_lookup": args.prompt_lookup,
+        "cassette": args.cassette.as_ref().map(|path| path.display().to_string()), "max_cost_usd": args.max_cost_usd,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
         "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm,
         "grammar_leaves_out": left_out, "answer_schema": task.schema,
@@ -196,7 +201,7 @@ pub(super) fn prepare(
         cells: resolved.cells.clone(),
         slm: engines.slm.info(),
         llm: engines.llm.info(),
-        llm_is_stand_in: stand_in.is_some(),
+        llm_is_stand_in: resolved.is_stand_in(),
         llm_price: resolved.price.clone(),
         hardware_price: Some(resolved.hardware.clone()),
         machine: machine(device.name(), threads),
@@ -262,7 +267,8 @@ impl Loader<'_> {
     }
 }
 
-/// The LLM, always over HTTP: the user's endpoint, or this program's own server as a stand-in.
+/// The LLM, always over HTTP: the user's endpoint, or this program's own server as a stand-in; or what was recorded of one.
+/// Around it stand the recorder and the budget, where they are asked for.
 fn connect(
     resolved: &Resolved,
     threads: usize,
@@ -271,8 +277,10 @@ fn connect(
     quiet: bool,
 ) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
     let args = &resolved.args;
-    let (url, model, stand_in) = match &resolved.llm {
-        Llm::Endpoint { url, model, .. } => (url.clone(), model.clone(), None),
+    let time = Duration::from_secs_f64(args.timeout);
+    let timeouts = Timeouts { total: time, first_byte: time, ..Timeouts::default() };
+    let (options, stand_in) = match &resolved.llm {
+        Llm::Endpoint { spec, .. } => (Some(spec.options(timeouts)?), None),
         Llm::StandIn { model } => {
             if !quiet {
                 output::note(&format!(
@@ -290,19 +298,30 @@ fn connect(
                 stop: Arc::clone(stop),
                 ..StandInOptions::new(model)
             })?;
-            (child.base_url().to_owned(), model.clone(), Some(child))
+            let options = RemoteOptions { timeouts, stand_in: true, ..RemoteOptions::new(child.base_url(), model) };
+            (Some(options), Some(child))
+        }
+        Llm::Cassette { .. } => (None, None),
+    };
+    let mut engine: Arc<dyn Engine> = match (options, &resolved.llm) {
+        (None, Llm::Cassette { path, model, .. }) => {
+            Arc::new(Player::new(Cassette::open(path)?, Some(model), clock.clone())?)
+        }
+        (None, _) => return Err(anyhow!("there is no LLM to connect to; start the run again")),
+        (Some(options), _) => {
+            let secrets = options.secrets();
+            let engine: Arc<dyn Engine> =
+                Arc::new(RemoteEngine::new(options, resolved.network, clock.clone(), Arc::clone(stop))?);
+            match &args.record_cassette {
+                Some(path) => Arc::new(Recorder::create(path, engine, secrets, stand_in.is_some())?),
+                None => engine,
+            }
         }
     };
-    let mut options = RemoteOptions::new(url, model);
-    options.stand_in = stand_in.is_some();
-    if stand_in.is_none() {
-        options.api_key = Secret::from_env(&args.llm_key_env)?;
-        options.api_key_env.clone_from(&args.llm_key_env);
+    if let (Some(most), Some(price)) = (args.max_cost_usd, &resolved.price) {
+        engine = Arc::new(Budgeted::new(engine, price.clone(), Arc::new(Budget::new(Usd(most)))));
     }
-    options.timeouts.total = Duration::from_secs_f64(args.timeout);
-    options.timeouts.first_byte = Duration::from_secs_f64(args.timeout);
-    let engine = RemoteEngine::new(options, resolved.network, clock.clone(), Arc::clone(stop))?;
-    Ok((Arc::new(engine), stand_in))
+    Ok((engine, stand_in))
 }
 
 /// A memory, and the prompts that hold its fixed text.

@@ -1,11 +1,13 @@
 //! What the arguments of `bench` mean: checked against one another and against the task, nothing loaded yet.
 
 use super::bench::{BenchArgs, Collect};
-use crate::engine::shown_address;
+use super::config;
+use super::estimate::{estimate, most_calls};
+use crate::engine::{Cassette, LlmSpec, shown_address};
 use crate::error::{Result, usage};
 use crate::grid;
 use crate::memory::MemoryKind;
-use crate::metrics;
+use crate::metrics::{self, Prices};
 use crate::models::{Kind, Store};
 use crate::net::Network;
 use crate::record::{Cell, HardwarePrice, Price};
@@ -13,20 +15,33 @@ use crate::router::{MOST_REPAIRS, RouterKind, RouterSpec, read_routers};
 use crate::task::{self, Sample, Split, Task};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const DEFAULT_PAIR: (&str, &str) = ("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct");
 const SMALL_PAIR: (&str, &str) = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct");
 const LONGEST_TIMEOUT_S: f64 = 86_400.0;
+const ANTHROPIC: &str = "https://api.anthropic.com";
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Where the LLM is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Llm {
-    /// The user's endpoint.
-    Endpoint { url: String, shown: String, model: String },
+    /// The user's endpoint, and its address as it is shown.
+    Endpoint { spec: Box<LlmSpec>, shown: String },
     /// This program's own server on this machine, with this model.
     StandIn { model: String },
+    /// Recorded answers; `stand_in` says whether those of this program's own server.
+    Cassette { path: PathBuf, model: String, stand_in: bool },
+}
+
+impl Llm {
+    /// The model's name.
+    pub(super) fn model(&self) -> &str {
+        match self {
+            Self::Endpoint { spec, .. } => &spec.model,
+            Self::StandIn { model } | Self::Cassette { model, .. } => model,
+        }
+    }
 }
 
 /// What the user meant. Nothing is loaded yet but the task.
@@ -51,20 +66,24 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     let pair = if args.small { SMALL_PAIR } else { DEFAULT_PAIR };
     let slm = args.slm.clone().unwrap_or_else(|| pair.0.to_owned());
     let llm = choose_llm(args, pair.1)?;
-    let price = choose_price(args, &llm)?;
+    let prices = args.prices.as_deref().map_or_else(Prices::built_in, Prices::with_file)?;
+    let price = choose_price(args, &llm, &prices)?;
+    if args.max_cost_usd.is_some() && price.is_none() {
+        return Err(usage(format!(
+            "--max-cost-usd cannot be held to: {} is not priced; choose a row with --price, or give rows with --prices",
+            llm.model()
+        )));
+    }
     let hardware = match args.hardware_usd_per_hour {
         Some(usd_per_hour) => {
             HardwarePrice { name: "user".into(), usd_per_hour, basis: "given with --hardware-usd-per-hour".into() }
         }
-        None => metrics::lookup_hardware(metrics::DEFAULT_HARDWARE)?,
-    };
-    let llm_name = match &llm {
-        Llm::Endpoint { model, .. } | Llm::StandIn { model } => model,
+        None => prices.lookup_hardware(metrics::DEFAULT_HARDWARE)?,
     };
     // A task without a knowledge base has nothing to retrieve from, whatever the usual default is.
     let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
     let memories = if args.memory.is_empty() { vec![usual] } else { args.memory.clone() };
-    let cells = grid::cells(&routers, &memories, &args.contract, &slm, llm_name, args.seed);
+    let cells = grid::cells(&routers, &memories, &args.contract, &slm, llm.model(), args.seed);
     let resolved = Resolved { task, args: args.clone(), network, slm, llm, price, hardware, routers, cells };
     resolved.check_fitted()?;
     Ok(resolved)
@@ -129,6 +148,9 @@ fn check_ranges(args: &BenchArgs) -> Result<()> {
     if args.hardware_usd_per_hour.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
         return Err(usage("--hardware-usd-per-hour is a number of dollars, 0 or more"));
     }
+    if args.max_cost_usd.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
+        return Err(usage("--max-cost-usd is a number of dollars, 0 or more"));
+    }
     if !(args.timeout > 0.0 && args.timeout <= LONGEST_TIMEOUT_S) {
         return Err(usage(format!("--timeout is a number of seconds above 0 and up to {LONGEST_TIMEOUT_S}, a day")));
     }
@@ -155,13 +177,24 @@ fn check_ranges(args: &BenchArgs) -> Result<()> {
 
 fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(path) = &args.cassette {
+        let (engine, stand_in) = Cassette::open(path)?.engine(args.llm_model.as_deref())?;
+        return Ok(Llm::Cassette { path: path.clone(), model: engine.model, stand_in });
+    }
     let url = match &args.llm {
         Some(named) if is_url(named) => named.clone(),
-        Some(named) => return Ok(Llm::StandIn { model: named.clone() }),
+        Some(named) => match config::llms()?.into_iter().find(|spec| spec.name == *named) {
+            Some(spec) => return endpoint(args, spec),
+            None => return Ok(Llm::StandIn { model: named.clone() }),
+        },
         None if args.small => return Ok(Llm::StandIn { model: stand_in.to_owned() }),
         None => match (environment("OPENAI_BASE_URL"), environment("OPENAI_API_KEY")) {
             (Some(url), _) => url,
             (None, Some(_)) => OPENAI.to_owned(),
+            // Many have this key set for other programs; who names a model of it means it.
+            (None, None) if args.llm_model.is_some() && environment("ANTHROPIC_API_KEY").is_some() => {
+                environment("ANTHROPIC_BASE_URL").unwrap_or_else(|| ANTHROPIC.to_owned())
+            }
             (None, None) => return Ok(Llm::StandIn { model: stand_in.to_owned() }),
         },
     };
@@ -173,7 +206,19 @@ fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
                        this machine with --llm {stand_in}"
         ))
     })?;
-    Ok(Llm::Endpoint { url, shown, model })
+    endpoint(args, LlmSpec::at(url, model))
+}
+
+/// An endpoint, with what the flags say of it above what its table says.
+fn endpoint(args: &BenchArgs, mut spec: LlmSpec) -> Result<Llm> {
+    let shown = shown_address(&spec.url)?;
+    spec.model = args.llm_model.clone().unwrap_or(spec.model);
+    spec.api = args.llm_api.or(spec.api);
+    spec.ca_file = args.ca_file.clone().or(spec.ca_file);
+    if let Some(variable) = &args.llm_key_env {
+        (spec.api_key_env, spec.api_key_file) = (Some(variable.clone()), None);
+    }
+    Ok(Llm::Endpoint { spec: Box::new(spec), shown })
 }
 
 fn is_url(text: &str) -> bool {
@@ -182,11 +227,17 @@ fn is_url(text: &str) -> bool {
 }
 
 /// The price of the LLM's tokens. An endpoint's model without a row is "not priced".
-fn choose_price(args: &BenchArgs, llm: &Llm) -> Result<Option<Price>> {
-    match (&args.price, llm) {
-        (Some(row), _) => metrics::lookup(row).map(Some),
-        (None, Llm::StandIn { .. }) => metrics::lookup(metrics::STAND_IN).map(Some),
-        (None, Llm::Endpoint { model, .. }) => metrics::find(model),
+fn choose_price(args: &BenchArgs, llm: &Llm, prices: &Prices) -> Result<Option<Price>> {
+    let of_table = match llm {
+        Llm::Endpoint { spec, .. } => spec.price.as_ref(),
+        Llm::StandIn { .. } | Llm::Cassette { .. } => None,
+    };
+    match (args.price.as_ref().or(of_table), llm) {
+        (Some(row), _) => prices.lookup(row).map(Some),
+        (None, Llm::StandIn { .. } | Llm::Cassette { stand_in: true, .. }) => {
+            prices.lookup(metrics::STAND_IN).map(Some)
+        }
+        (None, Llm::Endpoint { .. } | Llm::Cassette { .. }) => Ok(prices.find(llm.model())),
     }
 }
 
@@ -199,10 +250,15 @@ impl Resolved {
 
     /// What would be done.
     pub(super) fn plan(&self) -> Value {
+        let estimate = estimate(self);
         json!({
             "task": self.task.name, "split": self.args.split, "samples": self.samples().len(), "slm": self.slm,
-            "llm": self.llm_name(), "llm_is_stand_in": matches!(self.llm, Llm::StandIn { .. }), "price": self.price,
+            "llm": self.llm.model(), "llm_is_stand_in": self.is_stand_in(), "price": self.price,
             "cells": self.cells, "trials": self.samples().len() * self.cells.len(),
+            "llm_calls": {"low": estimate.calls.0, "high": estimate.calls.1},
+            "cost_usd": estimate.usd.map(|(low, high)| json!({"low": low, "high": high})),
+            "cost_usd_reason": estimate.usd.is_none().then_some("not priced"),
+            "max_cost_usd": self.args.max_cost_usd,
         })
     }
 
@@ -215,7 +271,7 @@ impl Resolved {
         }
         match &self.llm {
             Llm::StandIn { model } => store.check_name(model, Kind::Gguf),
-            Llm::Endpoint { .. } => Ok(()),
+            Llm::Endpoint { .. } | Llm::Cassette { .. } => Ok(()),
         }
     }
 
@@ -244,21 +300,9 @@ impl Resolved {
         Ok(())
     }
 
-    fn llm_name(&self) -> &str {
-        match &self.llm {
-            Llm::Endpoint { model, .. } | Llm::StandIn { model } => model,
-        }
-    }
-
-    /// Calls of one trial at most.
-    fn most_calls(&self, router: &RouterSpec) -> usize {
-        let models = match router.kind {
-            RouterKind::SlmOnly | RouterKind::LlmOnly | RouterKind::Random => 1,
-            RouterKind::Cascade => router.models.as_ref().map_or(2, Vec::len),
-            RouterKind::CascadeRouting => router.fitted.as_ref().map_or(2, |fitted| fitted.models.len()),
-            _ => 2,
-        };
-        models * (1 + router.max_repairs.unwrap_or(self.args.max_repairs))
+    /// Whether the LLM is, or was when it was recorded, this program's own stand-in.
+    pub(super) fn is_stand_in(&self) -> bool {
+        matches!(self.llm, Llm::StandIn { .. } | Llm::Cassette { stand_in: true, .. })
     }
 
     /// What would be done, in words.
@@ -266,14 +310,15 @@ impl Resolved {
         let samples = self.samples().len();
         let cells = self.cells.len();
         let llm = match &self.llm {
-            Llm::Endpoint { shown, model, .. } => format!("{model} at {shown}"),
+            Llm::Endpoint { shown, spec } => format!("{} at {shown}", spec.model),
             Llm::StandIn { model } => format!("{model}, a stand-in on this machine"),
+            Llm::Cassette { path, model, .. } => format!("{model}, from the cassette {}", path.display()),
         };
-        let most = self.routers.iter().map(|router| self.most_calls(router)).max().unwrap_or_default();
+        let most = self.routers.iter().map(|router| most_calls(self, router)).max().unwrap_or_default();
         let names: Vec<_> = self.cells.iter().map(|cell| format!("  {}", cell.name)).collect();
         format!(
             "task     {} ({samples} samples of the {} split)\nSLM      {}\nLLM      {llm}\nprice    {}\ncells    {cells}\n{}\n\
-             trials   {}, each with 1 to {most} model calls",
+             trials   {}, each with 1 to {most} model calls\n{}",
             self.task.name,
             self.args.split.name(),
             self.slm,
@@ -282,6 +327,7 @@ impl Resolved {
                 .map_or("not priced".to_owned(), |price| format!("{} as of {}", price.name, price.as_of)),
             names.join("\n"),
             samples * cells,
+            estimate(self),
         )
     }
 }

@@ -1,53 +1,54 @@
-//! Where a remote engine calls, with what key and within what time.
+//! Where a remote engine calls, by which protocol, with what key and within which limits.
 
-use crate::error::{Context, Result, usage};
-use crate::net::is_loopback;
+use super::secret::{Scrubber, Secret};
+use crate::error::{Result, usage};
 use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// A key. It is shown as `***` wherever it is printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// The protocols that a remote engine speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lowercase")]
+pub enum Api {
+    /// OpenAI's chat completions, and all that are compatible with them.
+    OpenAi,
+    /// Anthropic's Messages.
+    Anthropic,
+}
 
-impl Secret {
-    /// Wraps a key; white space around it is not part of it.
-    pub fn new(key: impl AsRef<str>) -> Self {
-        Self(key.as_ref().trim().to_owned())
-    }
-
-    /// The key in an environment variable; `None` when it is not set or empty.
-    pub fn from_env(variable: &str) -> Result<Option<Self>> {
-        match std::env::var(variable) {
-            Ok(value) if value.trim().is_empty() => Ok(None),
-            Ok(value) => Ok(Some(Self::new(value))),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(usage(format!("the key in the environment variable {variable} is not UTF-8 text; set it again")))
-            }
+impl Api {
+    /// The environment variable that this protocol's clients take their key from.
+    #[must_use]
+    pub fn usual_key(self) -> &'static str {
+        match self {
+            Self::OpenAi => "OPENAI_API_KEY",
+            Self::Anthropic => "ANTHROPIC_API_KEY",
         }
     }
 
-    /// The key itself, for the one place that sends or compares it.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
+    /// What an address says of its protocol.
+    fn of(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        let anthropic = host == "anthropic.com" || host.ends_with(".anthropic.com");
+        if anthropic || url.path().trim_end_matches('/').ends_with("/messages") {
+            Self::Anthropic
+        } else {
+            Self::OpenAi
+        }
     }
 
-    /// `text` with every occurrence of the key replaced by `***`.
-    pub(crate) fn scrub(&self, text: &str) -> String {
-        // A very short "key" (a placeholder such as `x`) would blank out ordinary words and protects nothing.
-        if self.0.len() < 4 { text.to_owned() } else { text.replace(&self.0, "***") }
-    }
-}
-
-impl From<String> for Secret {
-    fn from(key: String) -> Self {
-        Self::new(key)
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
+    /// The path of the call below a base path, which has no slash at its end.
+    fn path(self, base: &str) -> String {
+        match self {
+            Self::OpenAi if base.is_empty() => "/v1/chat/completions".to_owned(),
+            Self::OpenAi if base.ends_with("/chat/completions") => base.to_owned(),
+            Self::OpenAi => format!("{base}/chat/completions"),
+            Self::Anthropic if base.ends_with("/messages") => base.to_owned(),
+            Self::Anthropic if base.ends_with("/v1") => format!("{base}/messages"),
+            Self::Anthropic => format!("{base}/v1/messages"),
+        }
     }
 }
 
@@ -60,7 +61,7 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of the answer.
     pub between_chunks: Duration,
-    /// The whole call, retries and their waits included.
+    /// The whole call, retries and their waits included; waiting for one's own rate limits is not.
     pub total: Duration,
 }
 
@@ -75,6 +76,25 @@ impl Default for Timeouts {
     }
 }
 
+/// How much an endpoint is asked at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in a minute, evenly spaced; `None` is as many as come.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens in a minute, of prompts and answers; before an answer is there they are estimated. `None` is no limit.
+    pub tokens_per_minute: Option<u32>,
+    /// Calls under way at once.
+    pub concurrency: usize,
+    /// So many calls in a row that say that the endpoint is gone, and it is called no more.
+    pub failures_in_a_row: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests_per_minute: None, tokens_per_minute: None, concurrency: 64, failures_in_a_row: 6 }
+    }
+}
+
 /// A remote endpoint and how to call it.
 #[derive(Debug, Clone)]
 pub struct RemoteOptions {
@@ -82,12 +102,16 @@ pub struct RemoteOptions {
     pub base_url: String,
     /// The model's name as the endpoint knows it.
     pub model: String,
-    /// The key, sent as a bearer token.
+    /// The protocol; `None` is the one that the address tells.
+    pub api: Option<Api>,
+    /// The key, sent as the protocol wants it.
     pub api_key: Option<Secret>,
-    /// The environment variable that the key is taken from, named in messages.
+    /// Where the key comes from (an environment variable, a file), named in messages.
     pub api_key_env: String,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// Limits of the rate.
+    pub limits: Limits,
     /// How often a call is tried again after a refused connection, 429 or 5xx.
     pub max_retries: usize,
     /// The first wait before a retry; it doubles from try to try, with jitter.
@@ -96,8 +120,12 @@ pub struct RemoteOptions {
     pub max_wait: Duration,
     /// Whether to ask for token log-probabilities.
     pub logprobs: bool,
-    /// Further headers, such as `api-key`; their values are treated as secrets.
+    /// Further headers that hold secrets, such as `api-key`.
     pub extra_headers: Vec<(String, Secret)>,
+    /// Further headers that anybody may read.
+    pub plain_headers: Vec<(String, String)>,
+    /// A file of certificates in PEM form that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
     /// Whether the endpoint is this program's own stand-in on the same machine.
     pub stand_in: bool,
 }
@@ -108,50 +136,50 @@ impl RemoteOptions {
         Self {
             base_url: base_url.into(),
             model: model.into(),
+            api: None,
             api_key: None,
-            api_key_env: "OPENAI_API_KEY".to_owned(),
+            api_key_env: Api::OpenAi.usual_key().to_owned(),
             timeouts: Timeouts::default(),
+            limits: Limits::default(),
             max_retries: 3,
             backoff: Duration::from_millis(500),
             max_wait: Duration::from_mins(1),
             logprobs: true,
             extra_headers: Vec::new(),
+            plain_headers: Vec::new(),
+            ca_file: None,
             stand_in: false,
         }
     }
 
-    /// `text` without any of the keys.
-    pub(super) fn scrub(&self, text: &str) -> String {
-        let secrets = self.api_key.iter().chain(self.extra_headers.iter().map(|(_, value)| value));
-        secrets.fold(text.to_owned(), |text, secret| secret.scrub(&text))
+    /// The keys, and the headers that hold keys.
+    pub fn secrets(&self) -> Vec<Secret> {
+        self.api_key.iter().chain(self.extra_headers.iter().map(|(_, value)| value)).cloned().collect()
+    }
+
+    /// What must never be repeated of these options.
+    pub(super) fn scrubber(&self) -> Scrubber {
+        Scrubber::new(self.secrets(), &self.base_url)
     }
 }
 
 /// An endpoint's address as it is shown, with neither credentials nor query; an error where it is no usable address.
 pub fn shown_address(base_url: &str) -> Result<String> {
-    Endpoint::parse(base_url).map(|endpoint| endpoint.shown)
+    Endpoint::parse(base_url, None).map(|endpoint| endpoint.shown)
 }
 
-/// A command-line argument as it may be recorded: an address in it loses its credentials and its query.
-pub fn without_secrets(argument: &str) -> String {
-    let Some(scheme_end) = argument.find("://") else { return argument.to_owned() };
-    let start = argument[..scheme_end].rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |before| before + 1);
-    let (before, address) = argument.split_at(start);
-    let shown = Url::parse(address).ok().and_then(|mut url| {
-        url.set_username("").ok()?;
-        url.set_password(None).ok()?;
-        url.set_query(url.query().map(|_| "***"));
-        url.set_fragment(None);
-        Some(url.to_string())
-    });
-    format!("{before}{}", shown.as_deref().unwrap_or("***"))
+/// The protocol that an address tells; an error where it is no usable address.
+pub fn api_of(base_url: &str) -> Result<Api> {
+    Endpoint::parse(base_url, None).map(|endpoint| endpoint.api)
 }
 
 /// A checked address.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
-    /// The full URL of `chat/completions`.
+    /// The full URL of the call.
     pub(super) url: Url,
+    /// The protocol.
+    pub(super) api: Api,
     /// The host, for the network policy.
     pub(super) host: String,
     /// The address as it is shown: neither credentials nor query.
@@ -160,8 +188,8 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Parses a base URL. A bare `http://host:port` gets `/v1`; a longer path is taken as it is, the way the usual client
-    /// libraries do; a full `…/chat/completions` is accepted too.
-    pub(super) fn parse(base_url: &str) -> Result<Self> {
+    /// libraries do; the full address of the call is accepted too.
+    pub(super) fn parse(base_url: &str, api: Option<Api>) -> Result<Self> {
         let mend = "give an address such as http://127.0.0.1:8080/v1 with --llm or OPENAI_BASE_URL";
         // The text itself is not repeated: it may hold a password.
         let mut url = Url::parse(base_url.trim())
@@ -181,54 +209,14 @@ impl Endpoint {
         let host = url.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| usage(format!("the LLM endpoint's address names no host; {mend}")))?.to_owned();
         url.set_fragment(None);
-        let path = url.path().trim_end_matches('/').to_owned();
-        let path = match path.as_str() {
-            "" => "/v1/chat/completions".to_owned(),
-            whole if whole.ends_with("/chat/completions") => path,
-            _ => format!("{path}/chat/completions"),
-        };
+        let api = api.unwrap_or_else(|| Api::of(&url));
+        let path = api.path(url.path().trim_end_matches('/'));
         url.set_path(&path);
         let mut shown = url.clone();
         shown.set_query(None);
-        shown.set_path(path.trim_end_matches("/chat/completions"));
-        Ok(Self { url, host, shown: shown.to_string() })
+        shown.set_path(path.trim_end_matches("/chat/completions").trim_end_matches("/messages"));
+        Ok(Self { url, api, host, shown: shown.to_string() })
     }
-
-    /// An HTTP client for this endpoint.
-    pub(super) fn client(&self, options: &RemoteOptions) -> Result<reqwest::Client> {
-        let mut headers = reqwest::header::HeaderMap::new();
-        if let Some(key) = &options.api_key {
-            let name = &options.api_key_env;
-            headers.insert(reqwest::header::AUTHORIZATION, header_value(&format!("Bearer {}", key.expose()), name)?);
-        }
-        for (name, value) in &options.extra_headers {
-            let parsed = reqwest::header::HeaderName::try_from(name.as_str())
-                .map_err(|_| usage(format!("{name:?} is not an HTTP header name; correct the extra headers")))?;
-            headers.insert(parsed, header_value(value.expose(), name)?);
-        }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.timeouts.connect)
-            .tcp_nodelay(true);
-        if is_loopback(&self.host) {
-            // A proxy cannot know this machine's loopback.
-            builder = builder.no_proxy();
-        }
-        if self.url.scheme() == "http" {
-            // Plain HTTP must work on a machine that has no certificate store.
-            builder = builder.tls_certs_only([]);
-        }
-        builder.build().with_context(|| format!("cannot prepare the HTTP client for {}", self.shown))
-    }
-}
-
-fn header_value(value: &str, name: &str) -> Result<reqwest::header::HeaderValue> {
-    let mut value = reqwest::header::HeaderValue::from_str(value)
-        .map_err(|_| usage(format!("the key in {name} holds characters that no HTTP header may hold; set it again")))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 #[cfg(test)]
@@ -245,17 +233,34 @@ mod tests {
             ("https://h/v1/chat/completions", "https://h/v1/chat/completions", "https://h/v1"),
             ("https://h/d/gpt?api-version=3#x", "https://h/d/gpt/chat/completions?api-version=3", "https://h/d/gpt"),
             ("http://[::1]:9", "http://[::1]:9/v1/chat/completions", "http://[::1]:9/v1"),
+            ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages", "https://api.anthropic.com/v1"),
+            ("https://h/v1/messages", "https://h/v1/messages", "https://h/v1"),
+            ("https://anthropic.com.h/v1", "https://anthropic.com.h/v1/chat/completions", "https://anthropic.com.h/v1"),
         ] {
-            let endpoint = Endpoint::parse(base).unwrap();
+            let endpoint = Endpoint::parse(base, None).unwrap();
             assert_eq!((endpoint.url.as_str(), endpoint.shown.as_str()), (url, shown), "{base}");
         }
+    }
+
+    #[test]
+    fn a_protocol_that_is_named_stands_above_what_the_address_tells() {
+        for (base, url) in [
+            ("http://h:1", "http://h:1/v1/messages"),
+            ("http://h:1/v1", "http://h:1/v1/messages"),
+            ("http://h:1/proxy/", "http://h:1/proxy/v1/messages"),
+        ] {
+            let endpoint = Endpoint::parse(base, Some(Api::Anthropic)).unwrap();
+            assert_eq!((endpoint.url.as_str(), endpoint.api), (url, Api::Anthropic));
+        }
+        let endpoint = Endpoint::parse("https://api.anthropic.com/v1", Some(Api::OpenAi)).unwrap();
+        assert_eq!(endpoint.url.as_str(), "https://api.anthropic.com/v1/chat/completions");
     }
 
     #[test]
     fn an_address_with_credentials_is_refused_without_repeating_them() {
         for bad in ["http://user:sk-hidden@h/v1", "http://sk-hidden@h", "ftp://h", "h:8080/v1", "not a url", "http://"]
         {
-            let error = Endpoint::parse(bad).unwrap_err();
+            let error = Endpoint::parse(bad, None).unwrap_err();
             assert_eq!(ExitStatus::of(&error), ExitStatus::Usage, "{bad}");
             assert!(!format!("{error:#}").contains("sk-hidden"), "{error:#}");
         }
@@ -267,22 +272,6 @@ mod tests {
         options.api_key = Some(Secret::new(" sk-hidden\n"));
         options.extra_headers.push(("api-key".to_owned(), Secret::new("azure-hidden")));
         assert!(!format!("{options:?}").contains("hidden"));
-        assert_eq!(options.scrub("got sk-hidden and azure-hidden"), "got *** and ***");
-        options.api_key = Some(Secret::new("sk\nhidden"));
-        let error = Endpoint::parse("http://h").unwrap().client(&options).unwrap_err();
-        assert!(!format!("{error:#}").contains("hidden"), "{error:#}");
-    }
-
-    #[test]
-    fn a_recorded_argument_holds_no_credentials() {
-        for (argument, recorded) in [
-            ("--limit", "--limit"),
-            ("http://host/v1", "http://host/v1"),
-            ("--llm=https://me:secret@host/v1?key=secret", "--llm=https://host/v1?***"),
-            ("https://host/?api-version=1#secret", "https://host/?***"),
-            ("x=http://[secret", "x=***"),
-        ] {
-            assert_eq!(without_secrets(argument), recorded);
-        }
+        assert_eq!(options.scrubber().scrub("got sk-hidden and azure-hidden"), "got *** and ***");
     }
 }

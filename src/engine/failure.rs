@@ -1,6 +1,7 @@
 //! What an endpoint's refusal means: which kind of failure, what to tell the user, and whether to try again.
 
 use super::endpoint::RemoteOptions;
+use super::secret::Scrubber;
 use super::wire::{Dialect, adjustment};
 use super::{EngineError, FailureKind};
 use crate::clock::unix_time;
@@ -13,6 +14,10 @@ use std::time::Duration;
 const MESSAGE: usize = 300;
 /// Longest excerpt of an answer that is not the protocol's, in characters.
 const EXCERPT: usize = 80;
+
+/// What mends an answer that is not the protocol's.
+const PROTOCOL: &str =
+    "check that --llm is the address of an OpenAI-compatible or Anthropic API, usually ending in /v1";
 
 /// What may be done about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,27 +52,24 @@ impl Fault {
     /// An answer that is not the protocol's.
     pub(super) fn malformed(what: impl std::fmt::Display, answer: &[u8]) -> Self {
         let start = shorten(&String::from_utf8_lossy(answer.get(..EXCERPT * 4).unwrap_or(answer)), EXCERPT);
-        Self::new(
-            FailureKind::Malformed,
-            format!(
-                "got an answer that {what}: {start:?}; check that --llm is the address of an OpenAI-compatible API, \
-                 usually ending in /v1"
-            ),
-        )
+        Self::new(FailureKind::Malformed, format!("got an answer that {what}: {start:?}; {PROTOCOL}"))
     }
 
-    /// An error object inside an answer that began as a success.
-    pub(super) fn reported(error: &Value) -> Self {
+    /// An error object inside an answer that began as a success. Where no text came before it, there is nothing to be lost by
+    /// another try.
+    pub(super) fn reported(error: &Value, without_text: bool) -> Self {
         let said = Said::of(&serde_json::json!({ "error": error }).to_string());
         let status = error.get("code").and_then(Value::as_u64).unwrap_or_default();
-        let kind = match status {
+        let kind = match (status, said.code.as_str()) {
             _ if said.is_about_context() => FailureKind::ContextOverflow,
-            401 | 403 => FailureKind::Auth,
-            429 => FailureKind::RateLimited,
-            400..=499 => FailureKind::Rejected,
+            (401 | 403, _) | (_, "authentication_error" | "permission_error") => FailureKind::Auth,
+            (429, _) | (_, "rate_limit_error") => FailureKind::RateLimited,
+            (400..=499, _) | (_, "invalid_request_error" | "not_found_error") => FailureKind::Rejected,
             _ => FailureKind::Server,
         };
-        Self::new(kind, format!("was answered with an error in place of the text: {}", said.shown()))
+        let fault = Self::new(kind, format!("was answered with an error in place of the text: {}", said.shown()));
+        let may_pass = matches!(kind, FailureKind::Server | FailureKind::RateLimited);
+        if may_pass && without_text { fault.retry(None) } else { fault }
     }
 
     /// A connection that could not be made, or broke before the answer began.
@@ -83,9 +85,21 @@ impl Fault {
         } else {
             format!("is the server running at {shown}? check --llm and OPENAI_BASE_URL")
         };
+        if cause.contains("certificate") {
+            let mend = "if it is your own, give the certificate of who issued it with --ca-file";
+            return Self::new(FailureKind::Connect, format!("got no connection that can be trusted ({cause}); {mend}"));
+        }
+        if cause.contains("head is too large") || cause.contains("header list too large") {
+            let what = "has headers that are longer or more than are accepted";
+            return Self::new(FailureKind::Malformed, format!("got an answer that {what} ({cause}); {PROTOCOL}"));
+        }
+        if cause.contains("invalid HTTP") || cause.contains("message header is not valid") {
+            return Self::new(FailureKind::Malformed, format!("got an answer that is not HTTP ({cause}); {PROTOCOL}"));
+        }
         let what = if error.is_connect() { "got no connection" } else { "lost its connection before the answer began" };
         let fault = Self::new(FailureKind::Connect, format!("{what} ({cause}); {mend}"));
-        if error.is_connect() { fault.retry(None) } else { fault }
+        // HTTP/2 says of some requests that they were not begun.
+        if error.is_connect() || cause.contains("refused stream") { fault.retry(None) } else { fault }
     }
 
     /// An answer with a status other than success. `sent` is the request's body.
@@ -123,7 +137,7 @@ impl Fault {
                 let fault = Self::new(FailureKind::Timeout, message);
                 if code == 504 { fault.retry(after()) } else { fault }
             }
-            429 if said.code == "insufficient_quota" => {
+            400 | 402 | 429 if said.is_about_quota() => {
                 let message = format!("was refused ({code}): {shown}; the account behind {key} has no quota left");
                 Self::new(FailureKind::RateLimited, message)
             }
@@ -158,9 +172,9 @@ impl Fault {
     }
 
     /// The error that the caller of the engine gets.
-    pub(super) fn into_error(self, options: &RemoteOptions, shown: &str) -> EngineError {
-        let message = format!("the call of {} at {shown} {}", options.model, self.message);
-        EngineError::new(self.kind, options.scrub(&message))
+    pub(super) fn into_error(self, model: &str, shown: &str, scrubber: &Scrubber) -> EngineError {
+        let message = format!("the call of {model} at {shown} {}", self.message);
+        EngineError::new(self.kind, scrubber.scrub(&message))
     }
 }
 
@@ -193,12 +207,23 @@ impl Said {
         if self.message.trim().is_empty() { "no reason given".to_owned() } else { shorten(&self.message, MESSAGE) }
     }
 
+    fn is_about_quota(&self) -> bool {
+        self.code == "insufficient_quota" || self.message.contains("credit balance is too low")
+    }
+
     fn is_about_context(&self) -> bool {
         let message = self.message.to_ascii_lowercase();
         ["context_length_exceeded", "exceed_context_size_error"].contains(&self.code.as_str())
-            || ["context length", "context size", "context window", "maximum context", "prompt is too long"]
-                .iter()
-                .any(|phrase| message.contains(phrase))
+            || [
+                "context length",
+                "context size",
+                "context window",
+                "context limit",
+                "maximum context",
+                "prompt is too long",
+            ]
+            .iter()
+            .any(|phrase| message.contains(phrase))
     }
 }
 

@@ -183,6 +183,7 @@ impl LocalEngine {
             input_tokens: input as u64,
             output_tokens: generated.tokens.len() as u64,
             cached_tokens: generated.cached_tokens as u64,
+            ..Usage::default()
         };
         let stop = match generated.stop {
             Stop::EndOfTurn => StopReason::EndOfTurn,
@@ -202,6 +203,7 @@ impl LocalEngine {
             retries: 0,
             held,
             forced_tokens: generated.forced_tokens as u64,
+            tries: Vec::new(),
         }
     }
 

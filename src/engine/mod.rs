@@ -1,19 +1,29 @@
 //! Who generates text. An [`Engine`] takes messages and returns a completion with its tokens' log-probabilities, its
 //! usage and its timing. It never knows why it is called.
 
+mod cassette;
+mod client;
 mod endpoint;
 mod failure;
 mod local;
+mod pace;
 mod reader;
 mod remote;
 mod scripted;
+mod secret;
+mod spec;
 mod stream;
+mod tries;
 mod wire;
 
-pub use endpoint::{RemoteOptions, Secret, Timeouts, shown_address, without_secrets};
+pub use cassette::{Cassette, Player, Recorder};
+pub use endpoint::{Api, Limits, RemoteOptions, Timeouts, api_of, shown_address};
 pub use local::{LocalEngine, Sampling};
 pub use remote::RemoteEngine;
 pub use scripted::{Reply, ScriptedEngine};
+pub use secret::{Secret, without_secrets};
+pub use spec::{LlmSpec, read_llms};
+pub use tries::{Try, WireTimes};
 
 use crate::clock::Spans;
 use crate::nn::Grammar;
@@ -125,6 +135,17 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Tokens of the prompt that came from a cache.
     pub cached_tokens: u64,
+    /// Tokens of the prompt that were written to a provider's cache, where that is billed apart.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
+    /// Generated tokens of reasoning that the answer does not show; a part of `output_tokens`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Where the token counts come from.
@@ -155,7 +176,7 @@ pub enum StopReason {
 /// When things happened in one call.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// From the call to the first generated token.
+    /// From the call to the first generated token; waiting for our own limits of the rate is not in it.
     pub ttft_s: Option<Seconds>,
     /// From the call to its end.
     pub total_s: Seconds,
@@ -164,7 +185,7 @@ pub struct Timing {
 }
 
 /// What an engine returned.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// The model that answered, in its own words.
     pub model: String,
@@ -188,6 +209,9 @@ pub struct Completion {
     pub held: Held,
     /// Tokens that a grammar forced.
     pub forced_tokens: u64,
+    /// Every request that a remote call took, the answered one last; empty for a local engine.
+    #[serde(default)]
+    pub tries: Vec<Try>,
 }
 
 /// What an engine says of given beginnings of an answer.
@@ -240,10 +264,24 @@ pub enum FailureKind {
     Local,
     /// The user interrupted the run.
     Interrupted,
+    /// The endpoint failed so often in a row that it is not called any more.
+    GivenUp,
+    /// The call could have cost more than the budget that is left, so it was not made.
+    Budget,
+    /// A cassette holds no answer to the request.
+    Unrecorded,
+}
+
+impl FailureKind {
+    /// Whether every later call would fail alike, so that a run has no use going on.
+    #[must_use]
+    pub fn ends_the_run(self) -> bool {
+        matches!(self, Self::GivenUp | Self::Budget | Self::Unrecorded)
+    }
 }
 
 /// A failure of a call, and what it took.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct EngineError {
     /// What kind of failure.
@@ -254,12 +292,15 @@ pub struct EngineError {
     pub spans: Spans,
     /// Tries beyond the first.
     pub retries: u32,
+    /// Every request that a remote call took; empty for a local engine.
+    #[serde(default)]
+    pub tries: Vec<Try>,
 }
 
 impl EngineError {
     /// A failure that took no time yet; the engine adds spans and retries before it returns it.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), spans: Spans::default(), retries: 0 }
+        Self { kind, message: message.into(), spans: Spans::default(), retries: 0, tries: Vec::new() }
     }
 }
 

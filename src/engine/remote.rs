@@ -1,22 +1,30 @@
-//! A model behind an OpenAI-compatible chat-completions endpoint, over real HTTP, streamed.
+//! A model behind an OpenAI-compatible or Anthropic endpoint, over real HTTP, streamed.
 //!
-//! What is tried again: a refused connection, 429 and 5xx, after a growing wait that honours `Retry-After`. What is not:
-//! a stream that was cut or timed out, because the endpoint has done, and may have billed, the work.
+//! What is tried again: a refused connection, 429 and 5xx, an error in the place of the text, after a growing wait that honours
+//! `Retry-After`. What is not: a stream that was cut or timed out, because the endpoint has done, and may have billed, the
+//! work. Every try is recorded with its times.
 
+use super::client::{TimedBody, client, traced};
 use super::endpoint::{Endpoint, RemoteOptions};
 use super::failure::{Fault, Remedy};
-use super::reader::{Reader, Received, late};
-use super::wire::{Dialect, body, cut, held, transcript};
+use super::pace::Pace;
+use super::reader::{Reader, late};
+use super::secret::Scrubber;
+use super::tries::{Trace, Try};
+use super::wire::{Answer, Dialect, body, cut, held, transcript};
 use super::{Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, Timing};
-use crate::clock::{Clock, Component, Moment, Spans};
+use crate::clock::{Clock, Component, Spans};
 use crate::error::{Context, Result};
 use crate::net::Network;
 use crate::nn::chat::Message;
 use crate::nn::{Grammar, Rule};
+use crate::units::Seconds;
 use backon::BackoffBuilder;
+use bytes::Bytes;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -24,50 +32,63 @@ use tokio::time::{sleep, timeout};
 const MAX_REFUSAL: usize = 64 << 10;
 /// How often a waiting call looks at the stop flag.
 const STOP_POLL: Duration = Duration::from_millis(20);
+/// Bytes of a request for each of its tokens, as far as its tokens must be guessed.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// An engine that calls a remote endpoint.
 pub struct RemoteEngine {
     options: RemoteOptions,
     endpoint: Endpoint,
+    scrubber: Scrubber,
     network: Network,
     clock: Clock,
     stop: Arc<AtomicBool>,
     client: reqwest::Client,
+    pace: Pace,
     /// What the endpoint turned out not to accept.
     dialect: Mutex<Vec<Dialect>>,
     /// `None` only while it is dropped.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
+/// What a call took, also where it failed.
+#[derive(Default)]
+struct Log {
+    tries: Vec<Try>,
+    queued: Seconds,
+    ttft_s: Option<Seconds>,
+}
+
 impl RemoteEngine {
     /// An engine for an endpoint. Nothing is sent yet. When `stop` becomes true, a call that is under way ends at once with
     /// [`FailureKind::Interrupted`].
     pub fn new(options: RemoteOptions, network: Network, clock: Clock, stop: Arc<AtomicBool>) -> Result<Self> {
-        let endpoint = Endpoint::parse(&options.base_url)?;
-        let client = endpoint.client(&options)?;
+        let endpoint = Endpoint::parse(&options.base_url, options.api)?;
+        let client = client(&endpoint, &options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("remote-engine")
             .enable_all()
             .build()
             .context("cannot start the runtime for HTTP calls")?;
-        let dialect = Mutex::default();
-        Ok(Self { options, endpoint, network, clock, stop, client, dialect, runtime: Some(runtime) })
+        let (scrubber, pace) = (options.scrubber(), Pace::new(&options.limits, &clock));
+        let (dialect, runtime) = (Mutex::default(), Some(runtime));
+        Ok(Self { options, endpoint, scrubber, network, clock, stop, client, pace, dialect, runtime })
     }
 
     fn dialect(&self) -> Vec<Dialect> {
-        self.dialect.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.dialect).clone()
     }
 
     fn remember(&self, change: Dialect) {
-        let mut dialect = self.dialect.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dialect = lock(&self.dialect);
         if !dialect.contains(&change) {
             dialect.push(change);
         }
     }
 
     /// The answer, and how the endpoint was asked to hold it.
-    fn call(&self, request: &Request, start: Moment, retries: &AtomicU32) -> Result<(Received, Held), Fault> {
+    fn call(&self, request: &Request, log: &Mutex<Log>) -> Result<(Answer, Held), Fault> {
         let purpose = format!("call {} at {}", self.options.model, self.endpoint.shown);
         if let Err(refusal) = self.network.permit(&self.endpoint.host, &purpose) {
             return Err(Fault::new(FailureKind::Offline, format!("was not made: {refusal:#}")));
@@ -75,23 +96,15 @@ impl RemoteEngine {
         let Some(runtime) = &self.runtime else {
             return Err(Fault::new(FailureKind::Local, "came after the engine was shut down"));
         };
-        let total = self.options.timeouts.total;
-        let refused = Mutex::new(None);
         let result = runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.stopped() => Err(Fault::new(FailureKind::Interrupted, "was interrupted by the user")),
-                result = timeout(total, self.try_until_answered(request, start, retries, &refused)) => {
-                    result.unwrap_or_else(|_| Err(late("did not end", total, "total")))
-                }
+                result = self.try_until_answered(request, log) => result,
             }
         });
-        // An endpoint that answered "not now" until the time was up is not one that did not answer.
-        let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match (result, refused) {
-            (Err(fault), Some(last)) if fault.kind == FailureKind::Timeout => Err(last),
-            (result, _) => result,
-        }
+        self.pace.heard(result.as_ref().err());
+        result
     }
 
     async fn stopped(&self) {
@@ -100,13 +113,7 @@ impl RemoteEngine {
         }
     }
 
-    async fn try_until_answered(
-        &self,
-        request: &Request,
-        start: Moment,
-        retries: &AtomicU32,
-        refused: &Mutex<Option<Fault>>,
-    ) -> Result<(Received, Held), Fault> {
+    async fn try_until_answered(&self, request: &Request, log: &Mutex<Log>) -> Result<(Answer, Held), Fault> {
         let mut waits = backon::ExponentialBuilder::new()
             .with_min_delay(self.options.backoff)
             .with_max_delay(self.options.max_wait)
@@ -114,19 +121,36 @@ impl RemoteEngine {
             .with_jitter()
             .with_jitter_seed(request.seed)
             .build();
+        let start = self.clock.now();
+        let _place = self.pace.enter().await;
+        let mut queue = self.clock.since(start);
+        let mut backoff = Seconds::ZERO;
+        let total = self.options.timeouts.total;
         loop {
-            let sent = body(&self.options, request, &self.dialect());
-            let mut fault = match self.try_once(&sent, start).await {
+            self.pace.check()?;
+            let sent = body(self.endpoint.api, &self.options, request, &self.dialect());
+            let bytes = serde_json::to_vec(&sent)
+                .map(Bytes::from)
+                .map_err(|error| Fault::new(FailureKind::Local, format!("could not be written as JSON: {error}")))?;
+            let expected = bytes.len() as u64 / BYTES_PER_TOKEN + request.max_tokens as u64;
+            queue += self.pace.wait(expected).await;
+            lock(log).queued += queue;
+            let left = self.left(start, log);
+            let trace = Arc::new(Trace::new(&self.clock));
+            let trying = traced(Arc::clone(&trace), self.try_once(request, &sent, bytes, &trace));
+            let result = timeout(left, trying).await.unwrap_or_else(|_| Err(late("did not end", total, "total")));
+            let mut fault = match self.record(result, expected, &trace, [queue, backoff], log) {
                 Ok(answer) => return Ok((answer, held(&sent))),
                 Err(fault) => fault,
             };
+            (queue, backoff) = (Seconds::ZERO, Seconds::ZERO);
             match fault.remedy {
                 Remedy::None => return Err(fault),
                 // Each change takes an option away that was sent, so that this ends.
                 Remedy::Adjust(change) => self.remember(change),
                 Remedy::Retry(after) => {
+                    let tries = lock(log).tries.len();
                     let Some(wait) = waits.next() else {
-                        let tries = retries.load(Ordering::Relaxed) + 1;
                         if tries > 1 {
                             fault.message = format!("{} (tried {tries} times)", fault.message);
                         }
@@ -139,26 +163,73 @@ impl RemoteEngine {
                             format!("{}; the endpoint asks to wait {asked} s, more than {limit} s", fault.message);
                         return Err(fault);
                     }
-                    let tries = retries.load(Ordering::Relaxed) + 1;
-                    fault.message =
-                        format!("{} (tried {tries} times until the time for the call was up)", fault.message);
-                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+                    if wait >= self.left(start, log) {
+                        fault.message =
+                            format!("{} (tried {tries} times until the time for the call was up)", fault.message);
+                        return Err(fault);
+                    }
+                    let waiting = self.clock.now();
                     sleep(wait).await;
-                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    backoff = self.clock.since(waiting);
                 }
             }
-            retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    async fn try_once(&self, sent: &Value, start: Moment) -> Result<Received, Fault> {
+    /// What is left of the time for a call that began at `start`; what it waited for our own limits does not count.
+    fn left(&self, start: crate::clock::Moment, log: &Mutex<Log>) -> Duration {
+        let passed = self.clock.since(start) - lock(log).queued;
+        self.options.timeouts.total.saturating_sub(Duration::try_from_secs_f64(passed.0).unwrap_or_default())
+    }
+
+    /// Writes a try down.
+    fn record(
+        &self,
+        result: Result<Answer, Fault>,
+        expected: u64,
+        trace: &Trace,
+        [queue, backoff]: [Seconds; 2],
+        log: &Mutex<Log>,
+    ) -> Result<Answer, Fault> {
+        let mut done = trace.end(queue, backoff);
+        let adjusts = |fault: &&Fault| matches!(fault.remedy, Remedy::Adjust(_));
+        done.failure = result.as_ref().err().filter(|fault| !adjusts(fault)).map(|fault| fault.kind);
+        match done.usage {
+            Some(usage) => self.pace.settle(expected, usage.input_tokens.saturating_add(usage.output_tokens)),
+            // A refusal took none.
+            None if done.status.is_some_and(|status| status >= 400) => self.pace.settle(expected, 0),
+            None => {}
+        }
+        let mut log = lock(log);
+        let before: Seconds = log.tries.iter().map(|one| one.wire.end_s + one.backoff_s).sum::<Seconds>() + backoff;
+        log.ttft_s = done.wire.first_token_s().map(|first| before + first);
+        log.tries.push(done);
+        result
+    }
+
+    async fn try_once(
+        &self,
+        request: &Request,
+        sent: &Value,
+        bytes: Bytes,
+        trace: &Arc<Trace>,
+    ) -> Result<Answer, Fault> {
         let limits = &self.options.timeouts;
+        let length = bytes.len();
         let first = async {
-            let request = self.client.post(self.endpoint.url.clone()).json(sent).send();
+            let post = self.client.post(self.endpoint.url.clone()).header(CONTENT_TYPE, "application/json");
+            let sending = post.body(reqwest::Body::wrap(TimedBody::new(bytes, Arc::clone(trace)))).send();
             let transport = |error: &_| Fault::transport(error, &self.options, &self.endpoint.shown);
-            let mut response = request.await.map_err(|error| transport(&error))?;
+            let mut response = sending.await.map_err(|error| transport(&error))?;
+            trace.answered(response.status().as_u16());
             if !response.status().is_success() {
                 return Err(self.refusal(response, sent).await);
+            }
+            let encoding =
+                response.headers().get(CONTENT_ENCODING).filter(|encoding| encoding.as_bytes() != b"identity");
+            if let Some(encoding) = encoding {
+                // What nobody asked for is not unpacked: a few bytes may become gigabytes.
+                return Err(Fault::malformed("is compressed, which was not asked for", encoding.as_bytes()));
             }
             let bytes = response.chunk().await.map_err(|_| cut(0))?;
             Ok((response, bytes))
@@ -166,17 +237,21 @@ impl RemoteEngine {
         let first = timeout(limits.first_byte, first).await;
         let (mut response, mut bytes) =
             first.unwrap_or_else(|_| Err(late("sent no byte", limits.first_byte, "first-byte")))?;
-        let mut reader = Reader::new(&self.options);
+        let mut reader = Reader::new(self.endpoint.api, &self.scrubber, trace);
         while let Some(piece) = bytes {
-            if reader.take(&piece, &self.clock)? {
+            if reader.take(&piece)? {
                 self.drain(response);
-                return reader.finish(start, &self.clock);
+                break;
             }
             let next = timeout(limits.between_chunks, response.chunk()).await;
             let next = next.map_err(|_| late("stopped sending", limits.between_chunks, "between-chunks"))?;
             bytes = next.map_err(|_| cut(reader.answer.text.chars().count()))?;
         }
-        reader.finish(start, &self.clock)
+        reader.finish()?;
+        if let Some(doubt) = reader.answer.doubt(length, request.max_tokens) {
+            trace.doubt(doubt);
+        }
+        Ok(reader.answer)
     }
 
     async fn refusal(&self, mut response: reqwest::Response, sent: &Value) -> Fault {
@@ -188,11 +263,11 @@ impl RemoteEngine {
                 _ => break,
             }
         }
-        let body = self.options.scrub(&String::from_utf8_lossy(&body));
-        Fault::refused(status, &headers, &body, sent, &self.options)
+        let body = String::from_utf8_lossy(&body);
+        Fault::refused(status, &headers, &self.scrubber.scrub(&body), sent, &self.options)
     }
 
-    /// Reads what follows `[DONE]` in the background: a connection that was read to its end can be used again.
+    /// Reads what follows the answer's end in the background: a connection that was read to its end can be used again.
     fn drain(&self, mut response: reqwest::Response) {
         let Some(runtime) = &self.runtime else { return };
         runtime.spawn(timeout(Duration::from_secs(1), async move {
@@ -205,6 +280,10 @@ impl RemoteEngine {
             }
         }));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine for RemoteEngine {
@@ -225,14 +304,18 @@ impl Engine for RemoteEngine {
         let start = self.clock.now();
         let prompt = transcript(request);
         let sending = self.clock.now();
-        let retries = AtomicU32::new(0);
-        let result = self.call(request, start, &retries);
+        let log = Mutex::default();
+        let result = self.call(request, &log);
+        let Log { tries, queued, ttft_s } = log.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut spans = Spans::default();
         spans.add(Component::Prompt, sending.since(start));
-        spans.add(Component::Network, self.clock.since(sending));
-        let retries = retries.into_inner();
+        if queued > Seconds::ZERO {
+            spans.add(Component::Queue, queued);
+        }
+        spans.add(Component::Network, self.clock.since(sending) - queued);
+        let retries = tries.len().saturating_sub(1) as u32;
         match result {
-            Ok((Received { mut answer, ttft_s }, held)) => {
+            Ok((mut answer, held)) => {
                 let (usage, usage_source) = answer.usage();
                 let tokens = answer.tokens();
                 Ok(Completion {
@@ -247,11 +330,12 @@ impl Engine for RemoteEngine {
                     retries,
                     held,
                     forced_tokens: 0,
+                    tries,
                 })
             }
             Err(fault) => {
-                let error = fault.into_error(&self.options, &self.endpoint.shown);
-                Err(Box::new(EngineError { spans, retries, ..error }))
+                let error = fault.into_error(&self.options.model, &self.endpoint.shown, &self.scrubber);
+                Err(Box::new(EngineError { spans, retries, tries, ..error }))
             }
         }
     }

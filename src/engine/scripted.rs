@@ -131,7 +131,7 @@ impl Engine for ScriptedEngine {
         let counted = Usage {
             input_tokens: request.messages.iter().map(|message| words(&message.content)).sum(),
             output_tokens: words(&reply.text),
-            cached_tokens: 0,
+            ..Usage::default()
         };
         Ok(Completion {
             model: self.info.model.clone(),
@@ -145,6 +145,7 @@ impl Engine for ScriptedEngine {
             retries: 0,
             held: Held::Not,
             forced_tokens: 0,
+            tries: Vec::new(),
         })
     }
 
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!((joined.as_str(), completion.tokens.len()), ("all is well", 3));
         assert_eq!(completion.timing.spans.get(Component::Network), Seconds(1.5));
         assert_eq!((completion.timing.ttft_s, completion.timing.total_s), (Some(Seconds(0.5)), Seconds(1.5)));
-        assert_eq!(completion.usage, Usage { input_tokens: 3, output_tokens: 3, cached_tokens: 0 });
+        assert_eq!(completion.usage, Usage { input_tokens: 3, output_tokens: 3, ..Usage::default() });
         assert_eq!(engine.complete(&request).unwrap_err().kind, FailureKind::Server);
         assert_eq!(engine.complete(&request).unwrap_err().kind, FailureKind::Local);
         assert_eq!(engine.requests(), vec![request; 3]);

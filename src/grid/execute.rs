@@ -76,6 +76,10 @@ pub fn execute(
             if was_interrupted(&trial) {
                 return Ok(Finish::Interrupted);
             }
+            // Such a trial says nothing of its strategy, so it is not written.
+            if let Some(why) = last_call(&trial) {
+                return Ok(Finish::Aborted(why));
+            }
             let record = judged(sample, parts, trial, judge)?;
             writer.append(&record)?;
             observer.finished(&record);
@@ -111,6 +115,12 @@ fn context<'a>(parts: &'a CellParts, judge: &'a Judge<'a>) -> CellContext<'a> {
 fn was_interrupted(trial: &Trial) -> bool {
     let by_user = |failure: &Option<Failure>| failure.as_ref().is_some_and(|f| f.kind == FailureKind::Interrupted);
     by_user(&trial.failure) || trial.attempts.iter().any(|attempt| by_user(&attempt.failure))
+}
+
+/// Why a call of the trial was not made and none would be from here on.
+fn last_call(trial: &Trial) -> Option<String> {
+    let failures = trial.attempts.iter().filter_map(|attempt| attempt.failure.as_ref());
+    failures.into_iter().find(|failure| failure.kind.ends_the_run()).map(|failure| failure.message.clone())
 }
 
 /// Scores a finished trial. This is the first place where its target is read.

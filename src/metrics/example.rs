@@ -29,7 +29,7 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
         sent: (tier == Tier::Llm).then(crate::trial::Sent::default),
         completion: Some(label.into()),
         stop: Some(StopReason::EndOfTurn),
-        usage: Usage { input_tokens: 1000, output_tokens: 100, cached_tokens: 0 },
+        usage: Usage { input_tokens: 1000, output_tokens: 100, ..Usage::default() },
         usage_source: crate::engine::UsageSource::Server,
         tokens: vec![],
         confidence: None,
@@ -46,6 +46,7 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
         total_s: Seconds(if tier == Tier::Slm { 1.0 } else { 2.0 }),
         spans: Spans::default(),
         retries: 0,
+        tries: vec![],
         held: Held::Not,
         forced_tokens: 0,
         failure: None,
@@ -157,7 +158,11 @@ pub(crate) fn header() -> RunHeader {
         slm: engine("small", "local cpu"),
         llm: engine("large", "http://127.0.0.1:1/v1"),
         llm_is_stand_in: true,
-        llm_price: Some(super::lookup(super::STAND_IN).expect("the stand-in has a price")),
+        llm_price: Some(
+            super::Prices::built_in()
+                .and_then(|prices| prices.lookup(super::STAND_IN))
+                .expect("the stand-in has a price"),
+        ),
         hardware_price: Some(HardwarePrice { name: "user".into(), usd_per_hour: 3.6, basis: "test".into() }),
         machine: Machine {
             cpu: "Test CPU".into(),

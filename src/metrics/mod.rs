@@ -7,7 +7,9 @@
 
 mod abstained;
 mod alone;
+mod budget;
 pub mod calibration;
+mod calls;
 mod components;
 mod contract;
 mod detection;
@@ -19,6 +21,7 @@ mod left;
 mod memory;
 mod policy;
 mod price;
+mod prices;
 mod retrieval;
 pub mod routing;
 mod score;
@@ -30,6 +33,8 @@ mod verdict;
 
 pub use abstained::AbstentionUse;
 pub use alone::{ModelAlone, ModelsAlone};
+pub use budget::{Budget, Budgeted};
+pub use calls::{RemoteCalls, Spread};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};
 pub use detection::{Counts, Detection, detection, match_places};
@@ -37,7 +42,8 @@ pub use figure::{Figure, significant};
 pub use left::LeftDevice;
 pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
 pub use policy::is_escalated;
-pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
+pub use price::bill;
+pub use prices::{DEFAULT_HARDWARE, Prices, STAND_IN};
 pub use retrieval::{RetrievalScores, mean_retrieval, retrieval};
 pub use score::{Ground, attempts_correct, score};
 pub use summary::{

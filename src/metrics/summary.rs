@@ -2,6 +2,7 @@
 
 use super::abstained::AbstentionUse;
 use super::alone::{ModelsAlone, models_alone};
+use super::calls::{RemoteCalls, remote_calls};
 use super::components::{ComponentSummary, components};
 use super::contract::{ContractEffect, ContractUse, contract_effects};
 use super::figure::Figure;
@@ -48,6 +49,9 @@ pub struct Summary {
     pub components: Vec<ComponentSummary>,
     /// Each model judged by its own first answers, whatever the router made of them; one entry for each memory.
     pub models_alone: Vec<ModelsAlone>,
+    /// How the calls of the LLM went on the wire; null in runs that did not record it.
+    #[serde(default)]
+    pub remote_calls: Option<RemoteCalls>,
     /// Accuracy under a contract beside accuracy without, where the run has both.
     pub contract_effects: Vec<ContractEffect>,
     /// Each policy with a memory beside the same policy without, where both were run.
@@ -280,6 +284,7 @@ pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
         llm_is_stand_in: header.llm_is_stand_in,
         components: components(cells.iter().flat_map(CellTrials::scored)),
         models_alone: models_alone(header, &cells),
+        remote_calls: remote_calls(cells.iter().flat_map(|cell| cell.trials.iter().copied())),
         contract_effects: contract_effects(&cells),
         memory_effects: memory_effects(&cells),
         memory_interactions: memory_interactions(&cells),

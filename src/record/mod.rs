@@ -67,6 +67,15 @@ pub struct Price {
     pub output_usd_per_million: f64,
     /// Dollars per million input tokens read from the provider's cache; `None` bills them as input.
     pub cached_input_usd_per_million: Option<f64>,
+    /// Dollars per million input tokens written to the provider's cache; `None` bills them as input.
+    #[serde(default)]
+    pub cache_write_usd_per_million: Option<f64>,
+    /// Dollars per million tokens of reasoning; `None` bills them as output.
+    #[serde(default)]
+    pub reasoning_usd_per_million: Option<f64>,
+    /// Where the prices stand.
+    #[serde(default)]
+    pub source: String,
 }
 
 /// What an hour of the local machine costs.

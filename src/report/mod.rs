@@ -4,6 +4,7 @@
 //! them, [`render_csv`] flattens the summary for other programs, [`write()`] leaves all of it in the run's folder. Nothing
 //! here computes a figure.
 
+mod calls;
 mod csv;
 mod markdown;
 mod replay;

@@ -1,5 +1,6 @@
 //! What stands in which table.
 
+use super::calls::calls;
 use super::{Align, Cell, Column, Table, name_of};
 use crate::memory::MemoryKind;
 use crate::metrics::statistics::PairedDifference;
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const POLICIES_BESIDE: usize = 4;
 
 /// The tables of a summary: the comparison, the quality of answers, the latency by component, the memory, the contract, the
-/// models alone, and what led to escalation and failure.
+/// models alone, what led to escalation and failure, and the LLM's calls on the wire.
 #[must_use]
 pub fn tables(summary: &Summary) -> Vec<Table> {
     let quality = quality(summary);
@@ -23,6 +24,7 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
         tables.push(memory(summary));
     }
     tables.extend([contracts(summary), alone(summary), causes(summary)]);
+    tables.extend(summary.remote_calls.as_ref().map(calls));
     tables
 }
 

@@ -19,7 +19,7 @@ pub use run::{ALTERNATIVES, AnswerFields, CellContext, Engines, predict, run};
 
 use crate::clock::Spans;
 use crate::contract::Verdict;
-use crate::engine::{FailureKind, Held, StopReason, TokenLogprob, Usage, UsageSource};
+use crate::engine::{FailureKind, Held, StopReason, TokenLogprob, Try, Usage, UsageSource};
 use crate::memory::Retrieval;
 use crate::router::{Decision, PromptVariant, Reason, Tier};
 use crate::safety::{Finding, Redaction};
@@ -81,6 +81,9 @@ pub struct Attempt {
     pub spans: Spans,
     /// Tries beyond the first that the transport took.
     pub retries: u32,
+    /// Every request that the call took, the last one last; empty for a local engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tries: Vec<Try>,
     /// How the answer was held to the contract while it was generated.
     #[serde(default, skip_serializing_if = "Held::is_not")]
     pub held: Held,
@@ -89,8 +92,8 @@ pub struct Attempt {
     pub forced_tokens: u64,
     /// The failure, when the call failed.
     pub failure: Option<Failure>,
-    /// What the call's tokens cost, filled when the finished trial is billed; `None` for local calls, and where there is no
-    /// price or no count.
+    /// What the call's tokens cost, those of tries that failed after they were counted included; filled when the finished
+    /// trial is billed. `None` for local calls, and where there is no price or no count.
     pub api_usd: Option<Usd>,
 }
 

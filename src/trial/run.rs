@@ -264,6 +264,7 @@ impl<'a> State<'a> {
             total_s,
             spans: Spans::default(),
             retries: 0,
+            tries: Vec::new(),
             held: Held::Not,
             forced_tokens: 0,
             failure: None,
@@ -312,6 +313,7 @@ impl<'a> State<'a> {
                 attempt.ttft_s = completion.timing.ttft_s;
                 attempt.spans = completion.timing.spans;
                 attempt.retries = completion.retries;
+                attempt.tries = completion.tries;
                 attempt.held = completion.held;
                 attempt.forced_tokens = completion.forced_tokens;
             }
@@ -320,6 +322,11 @@ impl<'a> State<'a> {
                 attempt.prompt = as_text(&request.messages);
                 attempt.spans = error.spans;
                 attempt.retries = error.retries;
+                // Some endpoints count the prompt before an answer that then breaks off.
+                if let Some(usage) = error.tries.last().and_then(|last| last.usage) {
+                    (attempt.usage, attempt.usage_source) = (usage, UsageSource::Server);
+                }
+                attempt.tries = error.tries;
                 attempt.failure = Some(Failure { kind: error.kind, message: error.message });
             }
         }

@@ -46,7 +46,7 @@ fn reply(text: &str, probability: f64) -> Reply {
 }
 
 fn broken(kind: FailureKind) -> Result<Reply, EngineError> {
-    Err(EngineError { kind, message: "the endpoint is gone".into(), spans: Spans::default(), retries: 2 })
+    Err(EngineError { retries: 2, ..EngineError::new(kind, "the endpoint is gone") })
 }
 
 struct Played {

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ANSWER: &str = r#"{"id":"1","object":"chat.completion","model":"big","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"{\"category\":\"Access\",\"answer\":\"Yes.\",\"citations\":[],\"needs_human\":false}"}}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#;
 
-fn ready() -> bool {
+pub(crate) fn ready() -> bool {
     weights("smollm2-135m-instruct", "SmolLM2-135M-Instruct.Q4_1.gguf").is_some()
         && weights("all-minilm-l6-v2", "model.safetensors").is_some()
 }
 
 /// A server on loopback that gives its n-th request, from 0, the answer of `reply`. It ends with the test's process.
-fn endpoint(reply: impl Fn(usize) -> String + Send + 'static) -> String {
+pub(crate) fn endpoint(reply: impl Fn(usize) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let count = AtomicUsize::new(0);
@@ -48,18 +48,18 @@ fn read_request(stream: &TcpStream) -> Option<()> {
     reader.read_exact(&mut vec![0; length]).ok()
 }
 
-fn http(status: &str, kind: &str, body: &str) -> String {
+pub(crate) fn http(status: &str, kind: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
 }
 
-fn good() -> String {
+pub(crate) fn good() -> String {
     http("200 OK", "application/json", ANSWER)
 }
 
-fn bench(out: &Path, url: &str, more: &[&str]) -> Output {
+pub(crate) fn bench(out: &Path, url: &str, more: &[&str]) -> Output {
     let mut command = program();
     command.args(["bench", "--slm", "smollm2-135m-instruct", "--llm", url, "--llm-model", "big", "--memory", "none"]);
     command.args(["--threads", "1", "--max-tokens", "16", "--json", "--out"]).arg(out).args(more);
@@ -69,7 +69,7 @@ fn bench(out: &Path, url: &str, more: &[&str]) -> Output {
     command.env("OPENAI_API_KEY", "sk-very-secret").output().unwrap()
 }
 
-fn trials(run: &Path) -> Vec<Value> {
+pub(crate) fn trials(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("trials.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -3,15 +3,21 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod bench;
+mod budget;
+mod cassette;
 mod cli;
 mod confidence;
 mod contract;
 mod encoder;
+#[path = "../support/fault_server.rs"]
+mod fault_server;
 mod faults;
+mod faulty;
 mod folder;
 mod grounding;
 mod memory;
 mod models;
+mod privacy;
 mod remote;
 mod replay;
 mod routers;
@@ -22,3 +28,4 @@ mod support;
 mod tasks;
 mod tidy;
 mod tokenizer;
+mod wire;

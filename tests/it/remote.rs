@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const KEY: &str = "sk-never-shown-0123456789";
+pub(crate) const KEY: &str = "sk-never-shown-0123456789";
 
 /// One thing that the endpoint does with a connection.
 #[derive(Clone)]
@@ -48,11 +48,11 @@ impl Endpoint {
         Self { url, seen }
     }
 
-    fn one(steps: Vec<Step>) -> Self {
+    pub(crate) fn one(steps: Vec<Step>) -> Self {
         Self::start(vec![steps])
     }
 
-    fn options(&self) -> RemoteOptions {
+    pub(crate) fn options(&self) -> RemoteOptions {
         let mut options = RemoteOptions::new(&self.url, "big-model");
         options.api_key = Some(Secret::new(KEY));
         options.backoff = Duration::from_millis(1);
@@ -96,7 +96,7 @@ fn answer(mut connection: TcpStream, scripts: &[Vec<Step>], seen: &Seen) {
     }
 }
 
-fn response(status: &str, headers: &str, body: &str) -> Vec<Step> {
+pub(crate) fn response(status: &str, headers: &str, body: &str) -> Vec<Step> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n");
     vec![Step::Send(format!("{head}{body}").into_bytes())]
@@ -106,20 +106,20 @@ pub(crate) fn error(status: &str, message: &str) -> Vec<Step> {
     response(status, "content-type: application/json\r\n", &json!({"error": {"message": message}}).to_string())
 }
 
-fn stream_head() -> Step {
+pub(crate) fn stream_head() -> Step {
     Step::Send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_vec())
 }
 
-fn event(value: &Value) -> String {
+pub(crate) fn event(value: &Value) -> String {
     format!("data: {value}\n\n")
 }
 
-fn piece(text: &str) -> Value {
+pub(crate) fn piece(text: &str) -> Value {
     let logprobs = json!({"content": [{"token": text, "logprob": -0.25, "bytes": text.as_bytes()}]});
     json!({"model": "big-model-2", "choices": [{"index": 0, "delta": {"content": text}, "logprobs": logprobs}]})
 }
 
-fn ending() -> Value {
+pub(crate) fn ending() -> Value {
     json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
 }
 
@@ -133,16 +133,16 @@ pub(crate) fn said(text: &str) -> Vec<Step> {
     vec![stream_head(), Step::Send(format!("{events}data: [DONE]\n\n").into_bytes())]
 }
 
-fn good() -> Vec<Step> {
+pub(crate) fn good() -> Vec<Step> {
     let events = [piece("Grüß"), piece(" Gott"), ending(), counts()].iter().map(event).collect::<String>();
     vec![stream_head(), Step::Send(format!(": hi\n\n{events}data: [DONE]\n\n").into_bytes())]
 }
 
-fn engine(options: RemoteOptions) -> RemoteEngine {
+pub(crate) fn engine(options: RemoteOptions) -> RemoteEngine {
     RemoteEngine::new(options, Network::new(false), Clock::real(), Arc::default()).unwrap()
 }
 
-fn request() -> Request {
+pub(crate) fn request() -> Request {
     let messages = vec![Message::new("system", "Be brief."), Message::new("user", "Hello")];
     Request { messages, max_tokens: 16, temperature: 0.0, seed: 7, top_logprobs: 2, cache_scope: None, grammar: None }
 }

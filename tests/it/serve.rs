@@ -155,6 +155,7 @@ impl Backend for Gated {
             retries: 0,
             held: Held::Not,
             forced_tokens: 0,
+            tries: Vec::new(),
         })
     }
 }

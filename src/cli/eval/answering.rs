@@ -188,4 +188,5 @@ fn outside<T>(failure: EngineError) -> Result<std::result::Result<T, EngineError
 /// Whether the next call would fail alike.
 fn is_lasting(kind: FailureKind) -> bool {
     matches!(kind, FailureKind::Rejected | FailureKind::Auth | FailureKind::Offline | FailureKind::Connect)
+        || kind.ends_the_run()
 }

@@ -1,11 +1,14 @@
-//! The chat-completions protocol: the request's body, and the answer put together from its pieces.
+//! The protocols: the request's body, and the answer put together from its pieces.
+//!
+//! [`Answer`] and [`Dialect`] are what both protocols share; each has a file of its own for what it says in its own words.
 
-use super::endpoint::RemoteOptions;
+mod anthropic;
+mod openai;
+
+use super::endpoint::{Api, RemoteOptions};
 use super::failure::Fault;
 use super::{Alternative, FailureKind, Held, Request, StopReason, TokenLogprob, Usage, UsageSource, align};
-use crate::nn::Rule;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A request option that not every endpoint knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,46 +48,18 @@ impl Dialect {
 }
 
 /// The request's body. `dialect` holds what the endpoint is known not to accept.
-pub(super) fn body(options: &RemoteOptions, request: &Request, dialect: &[Dialect]) -> Value {
-    let without = |change| dialect.contains(&change);
-    let mut body = json!({"model": options.model, "messages": request.messages, "stream": true});
-    let mut set = |key: &str, value: Value| body[key] = value;
-    let limit = if without(Dialect::MaxCompletionTokens) { "max_completion_tokens" } else { "max_tokens" };
-    set(limit, request.max_tokens.into());
-    if !without(Dialect::NoTemperature) {
-        set("temperature", request.temperature.into());
+pub(super) fn body(api: Api, options: &RemoteOptions, request: &Request, dialect: &[Dialect]) -> Value {
+    match api {
+        Api::OpenAi => openai::body(options, request, dialect),
+        Api::Anthropic => anthropic::body(options, request, dialect),
     }
-    if !without(Dialect::NoSeed) {
-        // Several servers read the seed as a signed number.
-        set("seed", (request.seed & (i64::MAX as u64)).into());
-    }
-    if options.logprobs && !without(Dialect::NoLogprobs) {
-        set("logprobs", true.into());
-        if request.top_logprobs > 0 && !without(Dialect::NoTopLogprobs) {
-            set("top_logprobs", request.top_logprobs.into());
-        }
-    }
-    // Providers manage their own caches; this program's stand-in keeps apart what the name says.
-    if let Some(scope) = request.cache_scope.as_deref().filter(|_| options.stand_in) {
-        set("prompt_cache_key", scope.into());
-    }
-    // The protocol has no word for other grammars.
-    if let Some(Rule::JsonSchema(schema)) = request.grammar.as_deref().map(|grammar| &grammar.rule)
-        && !without(Dialect::NoResponseFormat)
-    {
-        let strict = !without(Dialect::NotStrict);
-        let format = json!({"name": "answer", "strict": strict, "schema": schema});
-        set("response_format", json!({"type": "json_schema", "json_schema": format}));
-    }
-    if !without(Dialect::NoStreamOptions) {
-        set("stream_options", json!({"include_usage": true}));
-    }
-    body
 }
 
 /// How a request with this body asks the endpoint to hold the answer to its grammar.
 pub(super) fn held(body: &Value) -> Held {
     match body.get("response_format").map(|format| &format["json_schema"]["strict"]) {
+        // Messages know no other mode.
+        None if body.get("output_config").is_some() => Held::ResponseFormatStrict,
         None => Held::Not,
         Some(Value::Bool(true)) => Held::ResponseFormatStrict,
         Some(_) => Held::ResponseFormat,
@@ -100,6 +75,10 @@ pub(super) fn adjustment(body: &Value, param: &str, message: &str) -> Option<Dia
     }
     // A refusal of the schema names a place within it, or strict mode, or the option as a whole.
     let words = || message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let of_messages = || words().any(|word| ["output_config", "output_format"].contains(&word));
+    if body.get("output_config").is_some() && (param.starts_with("output_config") || of_messages()) {
+        return Some(Dialect::NoResponseFormat);
+    }
     let of_other = !param.starts_with("response_format") && body.get(param).is_some();
     let of_format = !of_other
         && (param.starts_with("response_format")
@@ -126,49 +105,6 @@ pub(super) fn transcript(request: &Request) -> String {
     request.messages.iter().flat_map(|message| ["<|", &message.role, "|>\n", &message.content, "\n"]).collect()
 }
 
-#[derive(Deserialize)]
-struct Chunk {
-    model: Option<String>,
-    choices: Option<Vec<Choice>>,
-    usage: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    index: u64,
-    #[serde(alias = "message")]
-    delta: Option<Delta>,
-    logprobs: Option<Value>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Logprobs {
-    content: Option<Vec<Entry>>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    token: String,
-    logprob: f64,
-    bytes: Option<Vec<u8>>,
-    #[serde(default)]
-    top_logprobs: Vec<Top>,
-}
-
-#[derive(Deserialize)]
-struct Top {
-    token: String,
-    logprob: f64,
-    bytes: Option<Vec<u8>>,
-}
-
 /// A token as it came: a token may hold part of a character, so that its text is bytes.
 #[derive(Debug)]
 struct RawToken {
@@ -177,22 +113,47 @@ struct RawToken {
     top: Vec<Alternative>,
 }
 
+/// Why an answer ended, in the words of neither protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finish {
+    EndOfTurn,
+    MaxTokens,
+    /// Withheld, or broken off, for its content.
+    Blocked,
+    Other,
+}
+
 /// An answer in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answer {
+    api: Api,
     pub(super) model: Option<String>,
     pub(super) text: String,
     entries: Vec<RawToken>,
     /// Whether a log-probability could not be read: half a list would be worse than none.
     broken_logprobs: bool,
-    finish: Option<String>,
+    finish: Option<Finish>,
     usage: Option<Usage>,
     begun: bool,
-    /// `[DONE]` was received.
+    /// The endpoint said that the answer is over.
     pub(super) done: bool,
 }
 
 impl Answer {
+    pub(super) fn new(api: Api) -> Self {
+        Self {
+            api,
+            model: None,
+            text: String::new(),
+            entries: Vec::new(),
+            broken_logprobs: false,
+            finish: None,
+            usage: None,
+            begun: false,
+            done: false,
+        }
+    }
+
     /// Takes the data of one event, or a whole plain answer. Returns whether it brought text.
     pub(super) fn feed(&mut self, data: &str) -> Result<bool, Fault> {
         let data = data.trim();
@@ -206,42 +167,13 @@ impl Answer {
         let value: Value = serde_json::from_str(data)
             .map_err(|error| Fault::malformed(format!("holds broken JSON ({error})"), data.as_bytes()))?;
         if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
-            return Err(Fault::reported(error));
+            return Err(Fault::reported(error, self.text.is_empty()));
         }
-        let chunk: Chunk = serde_json::from_value(value)
-            .map_err(|error| Fault::malformed(format!("is not a chat completion ({error})"), data.as_bytes()))?;
-        self.begun = true;
-        self.model = self.model.take().or(chunk.model.filter(|model| !model.is_empty()));
-        self.usage = chunk.usage.as_ref().and_then(usage).or(self.usage);
-        let mut text = false;
-        for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index == 0) {
-            if let Some(content) = choice.delta.and_then(|delta| delta.content).filter(|content| !content.is_empty()) {
-                self.text.push_str(&content);
-                text = true;
-            }
-            self.finish = choice.finish_reason.or(self.finish.take());
-            if let Some(logprobs) = choice.logprobs.filter(|logprobs| !logprobs.is_null()) {
-                self.take_logprobs(logprobs);
-            }
-        }
-        Ok(text)
-    }
-
-    fn take_logprobs(&mut self, logprobs: Value) {
-        let Ok(logprobs) = serde_json::from_value::<Logprobs>(logprobs) else {
-            self.broken_logprobs = true;
-            return;
+        let (fed, what) = match self.api {
+            Api::OpenAi => (openai::feed(self, value), "a chat completion"),
+            Api::Anthropic => (anthropic::feed(self, value), "of the Messages API"),
         };
-        for entry in logprobs.content.into_iter().flatten() {
-            let bytes = entry.bytes.unwrap_or_else(|| entry.token.into_bytes());
-            // A probability above 1 is a rounding error of the server at best.
-            let alternative = |top: Top| Alternative {
-                bytes: top.bytes.unwrap_or_else(|| top.token.into_bytes()),
-                logprob: top.logprob.min(0.0),
-            };
-            let top = entry.top_logprobs.into_iter().map(alternative).collect();
-            self.entries.push(RawToken { bytes, logprob: entry.logprob.min(0.0), top });
-        }
+        fed.map_err(|error| Fault::malformed(format!("is not {what} ({error})"), data.as_bytes()))
     }
 
     /// Whether any event of the answer was understood.
@@ -257,7 +189,7 @@ impl Answer {
 
     /// Whether the provider withheld the answer, or broke it off, for its content.
     pub(super) fn was_blocked(&self) -> bool {
-        self.finish.as_deref() == Some("content_filter")
+        self.finish == Some(Finish::Blocked)
     }
 
     /// Whether the answer says why it ended: without that, it is cut.
@@ -267,11 +199,44 @@ impl Answer {
 
     /// Why generation stopped.
     pub(super) fn stop(&self) -> StopReason {
-        match self.finish.as_deref() {
-            Some("stop" | "end_turn" | "eos") => StopReason::EndOfTurn,
-            Some("length" | "max_tokens") => StopReason::MaxTokens,
-            _ => StopReason::Other,
+        match self.finish {
+            Some(Finish::EndOfTurn) => StopReason::EndOfTurn,
+            Some(Finish::MaxTokens) => StopReason::MaxTokens,
+            Some(Finish::Blocked | Finish::Other) | None => StopReason::Other,
         }
+    }
+
+    /// What the endpoint has counted so far.
+    pub(super) fn reported(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    /// What contradicts the endpoint's counts: the tokens that it listed, the most that it was asked for, the length of what
+    /// it was sent. `sent` is the request's body in bytes.
+    pub(super) fn doubt(&self, sent: usize, max_tokens: usize) -> Option<String> {
+        /// Templates and schemas may add tokens that the body does not hold.
+        const ADDED: u64 = 4096;
+        let usage = self.usage?;
+        let listed = self.entries.len() as u64;
+        let mut doubts = Vec::new();
+        let visible = usage.output_tokens.saturating_sub(usage.reasoning_tokens);
+        // A server may count the end of the turn, which it does not list.
+        if listed > 0 && !self.broken_logprobs && visible.abs_diff(listed) > 1 {
+            doubts.push(format!("{} output tokens were reported and {listed} listed", usage.output_tokens));
+        }
+        if usage.output_tokens > max_tokens as u64 + 1 {
+            doubts.push(format!(
+                "{} output tokens were reported and at most {max_tokens} asked for",
+                usage.output_tokens
+            ));
+        }
+        if usage.input_tokens > sent as u64 + ADDED {
+            doubts.push(format!("{} input tokens were reported for a request of {sent} bytes", usage.input_tokens));
+        }
+        if usage.output_tokens == 0 && !self.text.is_empty() {
+            doubts.push("no output token was reported for an answer with text".to_owned());
+        }
+        (!doubts.is_empty()).then(|| doubts.join("; "))
     }
 
     /// The server's token counts, else what can be said without them.
@@ -316,13 +281,6 @@ fn take_characters(pending: &mut Vec<u8>) -> String {
     text
 }
 
-fn usage(value: &Value) -> Option<Usage> {
-    let count = |key: &str| value.get(key).and_then(Value::as_u64);
-    let input_tokens = count("prompt_tokens")?;
-    let cached = value.pointer("/prompt_tokens_details/cached_tokens").and_then(Value::as_u64).unwrap_or(0);
-    Some(Usage { input_tokens, output_tokens: count("completion_tokens")?, cached_tokens: cached.min(input_tokens) })
-}
-
 /// The fault of an answer that ended too early.
 pub(super) fn cut(received: usize) -> Fault {
     Fault::new(
@@ -338,6 +296,7 @@ pub(super) fn cut(received: usize) -> Fault {
 mod tests {
     use super::*;
     use crate::nn::chat::Message;
+    use serde_json::json;
 
     fn request() -> Request {
         let messages = vec![Message::new("system", "Be brief."), Message::new("user", "Hi")];
@@ -356,7 +315,7 @@ mod tests {
     fn the_body_leaves_out_what_the_endpoint_does_not_know() {
         let options = RemoteOptions::new("http://h", "m");
         let mut dialect = Vec::new();
-        let full = body(&options, &request(), &dialect);
+        let full = body(Api::OpenAi, &options, &request(), &dialect);
         assert_eq!(full["max_tokens"], 5);
         assert_eq!(full["seed"], i64::MAX);
         assert_eq!(full["messages"][1], json!({"role": "user", "content": "Hi"}));
@@ -368,19 +327,19 @@ mod tests {
             ("", "Unsupported value: 'temperature' does not support 0", "temperature"),
             ("max_tokens", "Use 'max_completion_tokens' instead.", "max_tokens"),
         ] {
-            let before = body(&options, &request(), &dialect);
+            let before = body(Api::OpenAi, &options, &request(), &dialect);
             assert!(before.get(gone).is_some(), "{gone}");
             dialect.push(adjustment(&before, param, message).unwrap());
-            assert!(body(&options, &request(), &dialect).get(gone).is_none(), "{gone}");
+            assert!(body(Api::OpenAi, &options, &request(), &dialect).get(gone).is_none(), "{gone}");
         }
-        let bare = body(&options, &request(), &dialect);
+        let bare = body(Api::OpenAi, &options, &request(), &dialect);
         assert_eq!(bare["max_completion_tokens"], 5);
         assert_eq!(adjustment(&bare, "seed", "no seed, no logprobs"), None, "what is not sent cannot be dropped");
     }
 
     #[test]
     fn an_answer_is_put_together_from_its_pieces() {
-        let mut answer = Answer::default();
+        let mut answer = Answer::new(Api::OpenAi);
         let events = [
             json!({"model": "m-1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}),
             json!({"choices": [{"index": 0, "delta": {"content": "Gr"}, "logprobs": {"content": [
@@ -389,7 +348,7 @@ mod tests {
                 {"token": "\\xc3", "logprob": -1.0, "bytes": [0xC3]}, {"token": "\\xbc", "logprob": 0.1, "bytes": [0xBC]}]}}]}),
             json!({"choices": [{"index": 1, "delta": {"content": "other"}}, {"index": 0, "delta": {}, "finish_reason": "length"}]}),
             json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3,
-                "prompt_tokens_details": {"cached_tokens": 99}}}),
+                "prompt_tokens_details": {"cached_tokens": 99}, "completion_tokens_details": {"reasoning_tokens": 2}}}),
         ];
         let text: Vec<bool> = events.iter().map(|event| answer.feed(&event.to_string()).unwrap()).collect();
         assert_eq!(text, [false, true, true, false, false]);
@@ -397,7 +356,8 @@ mod tests {
         answer.feed("[DONE]").unwrap();
         assert!(answer.done);
         assert_eq!((answer.text.as_str(), answer.stop()), ("Grü", StopReason::MaxTokens));
-        let usage = Usage { input_tokens: 7, output_tokens: 3, cached_tokens: 7 };
+        let usage =
+            Usage { input_tokens: 7, output_tokens: 3, cached_tokens: 7, reasoning_tokens: 2, ..Usage::default() };
         assert_eq!(answer.usage(), (usage, UsageSource::Server));
         let tokens = answer.tokens();
         let texts: Vec<_> = tokens.iter().map(|token| (token.text.as_str(), token.logprob)).collect();
@@ -408,7 +368,7 @@ mod tests {
 
     #[test]
     fn missing_usage_is_said_to_be_missing() {
-        let mut answer = Answer::default();
+        let mut answer = Answer::new(Api::OpenAi);
         let entry = json!({"token": "a", "logprob": -0.1});
         let event = json!({"choices": [{"delta": {"content": "a"}, "logprobs": {"content": [entry]}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": -3}});
@@ -418,8 +378,29 @@ mod tests {
     }
 
     #[test]
+    fn counts_that_cannot_be_are_doubted() {
+        let said = |usage: Value, text: &str| {
+            let mut answer = Answer::new(Api::OpenAi);
+            let listed = json!({"content": [{"token": "a", "logprob": -0.1}, {"token": "b", "logprob": -0.1}]});
+            let event = json!({"choices": [{"delta": {"content": text}, "logprobs": listed}], "usage": usage});
+            answer.feed(&event.to_string()).unwrap();
+            answer.doubt(100, 16).unwrap_or_default()
+        };
+        let usage = |input: u64, output: u64| json!({"prompt_tokens": input, "completion_tokens": output});
+        assert_eq!(said(usage(50, 2), "ab"), "");
+        assert_eq!(said(usage(50, 3), "ab"), "", "the end of the turn may be counted");
+        assert!(said(usage(50, 900), "ab").contains("900 output tokens were reported and 2 listed"));
+        assert!(said(usage(50, 900), "ab").contains("at most 16"));
+        assert!(said(usage(9_000_000, 2), "ab").contains("for a request of 100 bytes"));
+        assert!(said(usage(50, 0), "ab").contains("no output token"));
+        let thought =
+            json!({"prompt_tokens": 5, "completion_tokens": 12, "completion_tokens_details": {"reasoning_tokens": 10}});
+        assert_eq!(said(thought, "ab"), "", "reasoning is counted and not listed");
+    }
+
+    #[test]
     fn half_a_list_of_logprobs_is_none() {
-        let mut answer = Answer::default();
+        let mut answer = Answer::new(Api::OpenAi);
         for logprobs in [
             json!({"content": [{"token": "a", "logprob": -0.1}]}),
             json!({"content": [{"token": "b", "logprob": null}]}),
