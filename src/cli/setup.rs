@@ -176,7 +176,7 @@ fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
     Ok(Llm::Endpoint { url, shown, model })
 }
 
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     // Of whatever kind: the endpoint's own check says which are usable.
     text.contains("://")
 }
