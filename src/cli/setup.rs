@@ -221,7 +221,7 @@ fn endpoint(args: &BenchArgs, mut spec: LlmSpec) -> Result<Llm> {
     Ok(Llm::Endpoint { spec: Box::new(spec), shown })
 }
 
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     // Of whatever kind: the endpoint's own check says which are usable.
     text.contains("://")
 }

@@ -271,14 +271,13 @@ impl Engine for Player {
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
         let asked = Asked::of(request);
         let key = asked.key(&self.info.model);
-        let answer =
-            {
-                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-                // What was asked several times was answered several times; the last answer stands for any further.
-                answers
-                    .get_mut(&key)
-                    .and_then(|of_key| if of_key.len() > 1 { of_key.pop_front() } else { of_key.front().cloned() })
-            };
+        let answer = {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was asked several times was answered several times; the last answer stands for any further.
+            answers
+                .get_mut(&key)
+                .and_then(|of_key| if of_key.len() > 1 { of_key.pop_front() } else { of_key.front().cloned() })
+        };
         match answer {
             Some(Answered::Completion(completion)) => {
                 self.clock.advance(completion.timing.total_s);

@@ -1,10 +1,12 @@
 //! Who generates text. An [`Engine`] takes messages and returns a completion with its tokens' log-probabilities, its
 //! usage and its timing. It never knows why it is called.
 
+mod batched;
 mod cassette;
 mod client;
 mod endpoint;
 mod failure;
+mod front;
 mod local;
 mod pace;
 mod reader;
@@ -16,6 +18,7 @@ mod stream;
 mod tries;
 mod wire;
 
+pub use batched::BatchedEngine;
 pub use cassette::{Cassette, Player, Recorder};
 pub use endpoint::{Api, Limits, RemoteOptions, Timeouts, api_of, shown_address};
 pub use local::{LocalEngine, Sampling};
@@ -26,8 +29,8 @@ pub use spec::{LlmSpec, read_llms};
 pub use tries::{Try, WireTimes};
 
 use crate::clock::Spans;
-use crate::nn::Grammar;
 use crate::nn::chat::Message;
+use crate::nn::{Cancel, Grammar};
 use crate::units::Seconds;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -327,6 +330,11 @@ pub trait Engine: Send + Sync {
     }
     /// Answers one request.
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>>;
+    /// As [`Engine::complete`]; where the engine can, it ends once nobody wants the answer.
+    fn complete_unless(&self, request: &Request, unwanted: &Cancel) -> Result<Completion, Box<EngineError>> {
+        let _ = unwanted;
+        self.complete(request)
+    }
     /// How many tokens a conversation has as the model reads it, where the engine can tell.
     fn prompt_tokens(&self, messages: &[Message]) -> Option<usize>;
     /// Makes ready for requests with a grammar, and says what of it the engine cannot hold an answer to. A grammar that can

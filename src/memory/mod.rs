@@ -32,6 +32,7 @@ pub(crate) use chunk::windows;
 pub use gate::default as default_gate;
 pub use index::{Encoder, Index, Kept, Opened, Opening, Source, index_folder};
 pub use prompt::{about_tokens, beside, knowledge, user_text};
+pub use recall::Nothing;
 pub use retriever::{Hit, Retriever, RetrieverKind, open_index};
 pub use select::{CANDIDATES_PER_PASSAGE, Limits, select};
 

@@ -9,7 +9,7 @@ use crate::error::{Context, Result};
 use crate::task::Query;
 
 /// No context.
-pub(super) struct Nothing;
+pub struct Nothing;
 
 impl Memory for Nothing {
     fn kind(&self) -> MemoryKind {

@@ -15,8 +15,9 @@ pub use guide::DEEPEST_JSON;
 pub(super) use guide::{Following, Guide, closing_from, next_look};
 pub use pattern::whole_match;
 
+use super::TextTokenizer;
+use super::model::Language;
 use super::sampler::Choice;
-use super::{LanguageModel, TextTokenizer};
 use crate::error::{Result, anyhow, usage};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
@@ -207,13 +208,13 @@ struct Factory {
     closers: Arc<Closers>,
 }
 
-impl LanguageModel {
+impl Language {
     /// Compiles a grammar for this model's vocabulary. An error says what cannot be expressed or never be satisfied.
     pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint> {
         self.constraint_unless(grammar, &AtomicBool::new(false))
     }
 
-    /// As [`LanguageModel::constraint`], and gives up soon after `stop` has become true.
+    /// As [`Language::constraint`], and gives up soon after `stop` has become true.
     pub fn constraint_unless(&self, grammar: &Grammar, stop: &AtomicBool) -> Result<Constraint> {
         let factory = self.compiler.0.get_or_init(|| {
             Factory::new(&self.vocabulary.tokenizer, self.info().vocabulary).map_err(|error| format!("{error:#}"))

@@ -109,6 +109,11 @@ impl Decoder {
         KvCache::new(KvShape { pages: PageShape { layers, kv_heads, head_dim }, device: self.device.clone() })
     }
 
+    /// Where it runs.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Bytes of the matrices that a token of decoding reads.
     pub(crate) fn weight_bytes(&self) -> u64 {
         self.layers.iter().flat_map(|layer| layer.matrices().map(Linear::bytes)).sum::<u64>() + self.output.bytes()

@@ -38,6 +38,15 @@ pub struct SentenceEncoder {
     dimensions: usize,
 }
 
+/// The length of a text as the encoder reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextLength {
+    /// Tokens that are read, those that frame it counted.
+    pub tokens: usize,
+    /// Whether its end is left out.
+    pub is_cut: bool,
+}
+
 /// The model: over our own kernels on a processor, over candle's on other devices.
 enum Model {
     Own(Bert),
@@ -99,6 +108,21 @@ impl SentenceEncoder {
     #[must_use]
     pub fn dimensions(&self) -> usize {
         self.dimensions
+    }
+
+    /// Tokens of a text that are read at most, those that frame it counted.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        self.tokenizer.get_truncation().map_or(usize::MAX, |truncation| truncation.max_length)
+    }
+
+    /// How many tokens of each text are read, and whether it has more.
+    pub fn count(&self, texts: &[&str]) -> Result<Vec<TextLength>> {
+        let length = |text: &&str| {
+            let tokens = self.tokens(text)?;
+            Ok(TextLength { tokens: tokens.len(), is_cut: !tokens.get_overflowing().is_empty() })
+        };
+        texts.par_iter().map(length).collect()
     }
 
     /// One unit-length vector per text, in order. Equal texts give equal bits whatever stands beside them.

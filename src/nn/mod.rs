@@ -3,6 +3,7 @@
 //! [`LanguageModel`] is one decoder for the llama, mistral, qwen2, qwen3, phi3 and gemma families, described by data read
 //! from a GGUF file or from a folder with safetensors; [`SentenceEncoder`] is a BERT that turns sentences into vectors.
 
+mod batch;
 mod cancel;
 pub mod chat;
 mod checkpoint;
@@ -29,6 +30,7 @@ mod prefill;
 mod prefix;
 mod sampler;
 mod score;
+mod sequence;
 mod source;
 mod speed;
 mod stream;
@@ -37,14 +39,15 @@ pub mod testing;
 mod tokenizer;
 mod vocabulary;
 
+pub use batch::Batch;
 pub use cancel::Cancel;
 pub use constraint::{Constraint, DEEPEST_JSON, Grammar, Rule, whole_match};
 pub use device::{Device, DeviceChoice, threads};
-pub use encoder::{Entailment, SentenceEncoder, dot};
+pub use encoder::{Entailment, SentenceEncoder, TextLength, dot};
 pub use generate::{GenerateOptions, Generated, Prompt, Stop, Token};
 #[doc(hidden)]
 pub use kernels::bench;
-pub use model::{LanguageModel, LoadOptions, ModelInfo};
+pub use model::{Language, LanguageModel, LoadOptions, ModelInfo};
 pub use score::Scored;
 pub use speed::{DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, copy_bandwidth, matmul_rate, memory_bandwidth};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

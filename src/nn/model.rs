@@ -5,12 +5,14 @@ use super::chat::Message;
 use super::checkpoint::{Checkpoint, memory};
 use super::constraint::Compiler;
 use super::decoder::Decoder;
+use super::kernels::PAGE;
 use super::prefix::PrefixStore;
 use super::tokenizer::TextTokenizer;
 use super::vocabulary::Vocabulary;
 use crate::error::{Context, Result, usage};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,11 +26,13 @@ pub struct LoadOptions {
     /// Whether tokens are guessed from the prompt and checked several at a time (prompt lookup decoding). The result is the
     /// same; on a device other than the CPU, where it might not be to the last bit, it stays off.
     pub prompt_lookup: bool,
+    /// Fewer tokens of context than the model has, where that many are enough.
+    pub context: Option<usize>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { prefix_cache: true, prefix_cache_bytes: 1 << 30, prompt_lookup: true }
+        Self { prefix_cache: true, prefix_cache_bytes: 1 << 30, prompt_lookup: true, context: None }
     }
 }
 
@@ -55,15 +59,29 @@ pub struct ModelInfo {
     pub has_chat_template: bool,
 }
 
-/// A decoder with its tokenizer, its template and its cache.
-pub struct LanguageModel {
+/// What turns conversations into tokens and tokens into text: all of a model but its weights. Threads share it.
+pub struct Language {
     info: ModelInfo,
     path: PathBuf,
-    pub(super) decoder: Decoder,
     pub(super) vocabulary: Vocabulary,
+    pub(super) compiler: Compiler,
+}
+
+/// A decoder with its language and its cache.
+pub struct LanguageModel {
+    language: Arc<Language>,
+    pub(super) decoder: Decoder,
     pub(super) prefixes: Option<PrefixStore>,
     pub(super) prompt_lookup: bool,
-    pub(super) compiler: Compiler,
+}
+
+/// All that a language does, the model does too.
+impl Deref for LanguageModel {
+    type Target = Language;
+
+    fn deref(&self) -> &Language {
+        &self.language
+    }
 }
 
 impl LanguageModel {
@@ -80,15 +98,21 @@ impl LanguageModel {
             || checkpoint.vocabulary(),
         );
         let (decoder, vocabulary) = (decoder?, vocabulary?);
+        let mut info = checkpoint.describe(&decoder.config);
+        info.context_length = info.context_length.min(options.context.unwrap_or(usize::MAX));
+        let language = Language { info, path: path.to_owned(), vocabulary, compiler: Compiler::default() };
         Ok(Self {
-            info: checkpoint.describe(&decoder.config),
-            path: path.to_owned(),
+            language: Arc::new(language),
             prefixes: options.prefix_cache.then(|| prefix_store(&decoder, options.prefix_cache_bytes)),
             prompt_lookup: options.prompt_lookup && device.is_cpu(),
-            compiler: Compiler::default(),
             decoder,
-            vocabulary,
         })
+    }
+
+    /// What turns conversations into tokens, for threads that do not own the model.
+    #[must_use]
+    pub fn language(&self) -> Arc<Language> {
+        Arc::clone(&self.language)
     }
 
     /// Bytes of the weights that each token of decoding reads.
@@ -101,6 +125,21 @@ impl LanguageModel {
         2 * self.decoder.layer_weights()
     }
 
+    /// Bytes of the keys and values of so many positions of a sequence.
+    #[must_use]
+    pub fn cache_bytes(&self, positions: usize) -> usize {
+        positions.div_ceil(PAGE).saturating_mul(self.page_bytes())
+    }
+
+    /// Bytes that the keys and values of sequences may take together: half of what the weights leave of the memory.
+    pub fn cache_room(&self) -> Result<usize> {
+        let free = match Device(self.decoder.device().clone()).memory()? {
+            Some((free, _)) => free,
+            None => memory().unwrap_or(u64::MAX).saturating_sub(self.info.file_bytes),
+        };
+        Ok(usize::try_from(free / 2).unwrap_or(usize::MAX))
+    }
+
     /// Bytes of the keys and values of a page of positions.
     pub(super) fn page_bytes(&self) -> usize {
         self.decoder.cache().shape().pages.page_bytes()
@@ -109,17 +148,6 @@ impl LanguageModel {
     /// An empty store for this model's pages.
     pub(super) fn prefix_store(&self, bytes: usize) -> PrefixStore {
         prefix_store(&self.decoder, bytes)
-    }
-
-    /// The file or folder that it was loaded from.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What the file says of itself.
-    #[must_use]
-    pub fn info(&self) -> &ModelInfo {
-        &self.info
     }
 
     /// Reads what a model says of itself without loading its weights.
@@ -131,6 +159,19 @@ impl LanguageModel {
     /// Reads the tokenizer of a model without loading its weights.
     pub fn tokenizer(path: &Path) -> Result<Arc<TextTokenizer>> {
         Ok(Checkpoint::open(path)?.vocabulary()?.tokenizer)
+    }
+}
+
+impl Language {
+    /// The file or folder that the model was loaded from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file says of itself.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
     }
 
     /// The prompt text of a conversation by the file's own template, with the generation prompt. Control tokens that are

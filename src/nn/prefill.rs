@@ -64,9 +64,7 @@ impl LanguageModel {
     /// cancelled before that.
     pub(super) fn compute(&self, tokens: &[u32], cache: &mut KvCache, cancel: &Cancel) -> Result<Option<Logits>> {
         cache.reserve(cache.len() + tokens.len())?;
-        let positions = cache.len() + tokens.len();
-        let on_device = (MOST_SCORES / positions.max(1)).clamp(CHUNK, CHUNK_ON_DEVICE);
-        let chunk = if cache.shape().device.is_cpu() { CHUNK } else { on_device };
+        let chunk = self.chunk(cache.len() + tokens.len());
         let mut left = tokens;
         while !cancel.is_asked_for() {
             let (tokens, later) = left.split_at(chunk.min(left.len()));
@@ -78,6 +76,12 @@ impl LanguageModel {
             left = later;
         }
         Ok(None)
+    }
+
+    /// How many tokens of prompts are computed at once, where the longest has so many positions.
+    pub(super) fn chunk(&self, positions: usize) -> usize {
+        let on_device = (MOST_SCORES / positions.max(1)).clamp(CHUNK, CHUNK_ON_DEVICE);
+        if self.decoder.device().is_cpu() { CHUNK } else { on_device }
     }
 
     /// Keeps what is cached of a sequence for later ones that begin alike.

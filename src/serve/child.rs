@@ -156,11 +156,18 @@ fn command(options: &StandInOptions) -> Result<Command> {
         "ROUTERGYM_PREFIX_CACHE",
         "ROUTERGYM_PROMPT_LOOKUP",
         "ROUTERGYM_API_KEY_ENV",
+        "ROUTERGYM_ROUTER",
+        "ROUTERGYM_EMBEDDINGS",
+        "ROUTERGYM_CONTEXT",
+        "ROUTERGYM_PARALLEL",
+        "ROUTERGYM_QUEUE",
         "OPENAI_API_KEY",
         "ANTHROPIC_API_KEY",
     ] {
         command.env_remove(variable);
     }
+    // Whoever starts it knows which model it asks.
+    command.env("ROUTERGYM_ALIAS", "*");
     if let Some(device) = &options.device {
         command.args(["--device", device]);
     }

@@ -12,13 +12,13 @@ pub(super) struct ApiError {
     pub(super) code: Option<&'static str>,
     pub(super) param: Option<&'static str>,
     pub(super) message: String,
-    /// Whether trying again in a second makes sense.
-    retry: bool,
+    /// In how many seconds trying again makes sense, where it does.
+    retry_after: Option<u32>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: None, param: None, message: message.into(), retry: false }
+        Self { status, code: None, param: None, message: message.into(), retry_after: None }
     }
 
     /// The request's field `param` is wrong.
@@ -26,16 +26,22 @@ impl ApiError {
         Self { param: Some(param), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 
+    /// There is no such thing as the request's field `param` names.
+    pub(super) fn missing(param: &'static str, message: impl Into<String>) -> Self {
+        Self { param: Some(param), ..Self::new(StatusCode::NOT_FOUND, message) }
+    }
+
     pub(super) fn with_code(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
     }
 
-    pub(super) fn with_retry(self) -> Self {
-        Self { retry: true, ..self }
+    /// The same, worth trying again in so many seconds.
+    pub(super) fn with_retry(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     pub(super) fn loading() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded; try again soon").with_retry()
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the model is being loaded; try again soon").with_retry(1)
     }
 
     pub(super) fn stopping() -> Self {
@@ -51,8 +57,23 @@ impl ApiError {
             FailureKind::Grammar => Self::invalid(held_by, error.message.clone()),
             FailureKind::Rejected => Self::invalid("messages", error.message.clone()).with_code("conversation_refused"),
             FailureKind::Interrupted => Self::stopping(),
+            FailureKind::RateLimited => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, error.message.clone()).with_code("upstream_busy").with_retry(5)
+            }
+            FailureKind::Timeout => Self::upstream(StatusCode::GATEWAY_TIMEOUT, error),
+            FailureKind::Connect
+            | FailureKind::Auth
+            | FailureKind::Server
+            | FailureKind::Malformed
+            | FailureKind::CutStream
+            | FailureKind::Offline => Self::upstream(StatusCode::BAD_GATEWAY, error),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.message.clone()),
         }
+    }
+
+    /// A model behind this server that did not answer.
+    fn upstream(status: StatusCode, error: &EngineError) -> Self {
+        Self::new(status, error.message.clone()).with_code("upstream_failed")
     }
 
     /// The object that clients read.
@@ -70,8 +91,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.object())).into_response();
-        if self.retry {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

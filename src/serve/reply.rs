@@ -1,5 +1,7 @@
 //! The objects of the protocol that the server sends.
 
+use super::Answer;
+use super::request::Kind;
 use crate::clock::Component;
 use crate::engine::{Completion, EngineInfo, StopReason, TokenLogprob, Usage};
 use crate::units::Seconds;
@@ -8,7 +10,9 @@ use serde_json::{Value, json};
 /// What all objects of one answer have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Envelope {
-    /// `chatcmpl-N`.
+    /// What was asked for.
+    pub(super) kind: Kind,
+    /// `chatcmpl-N` or `cmpl-N`.
     pub(super) id: String,
     /// Seconds since the Unix epoch.
     pub(super) created: u64,
@@ -20,79 +24,130 @@ pub(super) struct Envelope {
 
 impl Envelope {
     /// A whole answer.
-    pub(super) fn whole(&self, completion: &Completion, waited: Seconds) -> Value {
+    pub(super) fn whole(&self, answer: &Answer, waited: Seconds) -> Value {
+        let completion = &answer.completion;
+        let reason = finish_reason(completion.stop);
+        let logprobs = self.logprobs(&completion.tokens, 0);
+        let (object, choice) = match self.kind {
+            Kind::Chat => (
+                "chat.completion",
+                json!({
+                    "index": 0, "message": {"role": "assistant", "content": completion.text, "refusal": null},
+                    "logprobs": logprobs, "finish_reason": reason,
+                }),
+            ),
+            Kind::Text => (
+                "text_completion",
+                json!({
+                    "index": 0, "text": completion.text, "logprobs": logprobs, "finish_reason": reason,
+                }),
+            ),
+        };
         json!({
-            "id": self.id, "object": "chat.completion", "created": self.created, "model": self.model,
-            "choices": [{
-                "index": 0,
-                "message": {"role": "assistant", "content": completion.text},
-                "logprobs": self.logprobs(&completion.tokens),
-                "finish_reason": finish_reason(completion.stop),
-            }],
-            "usage": usage(completion.usage),
-            "routergym": timing(completion, waited),
+            "id": self.id, "object": object, "created": self.created, "model": self.model, "choices": [choice],
+            "usage": usage(answer), "routergym": timing(completion, waited),
         })
     }
 
-    /// The first piece of a stream, which names the role.
-    pub(super) fn opening(&self) -> Value {
-        self.chunk(json!([{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": null}]))
+    /// The first piece of a stream, which names the role; texts have none.
+    pub(super) fn opening(&self) -> Option<Value> {
+        (self.kind == Kind::Chat).then(|| {
+            self.chunk(json!([{
+                "index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": null,
+            }]))
+        })
     }
 
-    /// A piece of text.
-    pub(super) fn piece(&self, text: &str, tokens: &[TokenLogprob]) -> Value {
-        let logprobs = self.logprobs(tokens);
-        self.chunk(json!([{"index": 0, "delta": {"content": text}, "logprobs": logprobs, "finish_reason": null}]))
+    /// A piece of text, which so many characters stand before.
+    pub(super) fn piece(&self, text: &str, tokens: &[TokenLogprob], before: usize) -> Value {
+        let logprobs = self.logprobs(tokens, before);
+        self.chunk(match self.kind {
+            Kind::Chat => {
+                json!([{"index": 0, "delta": {"content": text}, "logprobs": logprobs, "finish_reason": null}])
+            }
+            Kind::Text => json!([{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": null}]),
+        })
     }
 
     /// The piece that says why the answer ended, and where its time went.
     pub(super) fn ending(&self, completion: &Completion, waited: Seconds) -> Value {
         let reason = finish_reason(completion.stop);
-        let mut chunk = self.chunk(json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": reason}]));
+        let mut chunk = self.chunk(match self.kind {
+            Kind::Chat => json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": reason}]),
+            Kind::Text => json!([{"index": 0, "text": "", "logprobs": null, "finish_reason": reason}]),
+        });
         chunk["routergym"] = timing(completion, waited);
         chunk
     }
 
     /// The piece with the token counts.
-    pub(super) fn counts(&self, completion: &Completion) -> Value {
+    pub(super) fn counts(&self, answer: &Answer) -> Value {
         let mut chunk = self.chunk(json!([]));
-        chunk["usage"] = usage(completion.usage);
+        chunk["usage"] = usage(answer);
         chunk
     }
 
     fn chunk(&self, choices: Value) -> Value {
-        json!({
-            "id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
-            "choices": choices,
-        })
+        let object = match self.kind {
+            Kind::Chat => "chat.completion.chunk",
+            Kind::Text => "text_completion",
+        };
+        json!({"id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices})
     }
 
-    fn logprobs(&self, tokens: &[TokenLogprob]) -> Value {
-        if !self.logprobs {
-            return Value::Null;
+    fn logprobs(&self, tokens: &[TokenLogprob], before: usize) -> Value {
+        match self.kind {
+            _ if !self.logprobs => Value::Null,
+            Kind::Chat => json!({"content": tokens.iter().map(chat_token).collect::<Vec<_>>()}),
+            Kind::Text => text_tokens(tokens, before),
         }
-        let entry = |bytes: &[u8], logprob: f64| {
-            // A token that is a part of a character has no text; its bytes say what it is.
-            json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes})
-        };
-        let content: Vec<Value> = tokens
-            .iter()
-            .map(|token| {
-                let mut object = entry(token.own_bytes(), token.logprob);
-                object["top_logprobs"] = token.top.iter().map(|top| entry(&top.bytes, top.logprob)).collect();
-                object
-            })
-            .collect();
-        json!({ "content": content })
     }
 }
 
-/// The list of models: the one that is served.
-pub(super) fn models(info: &EngineInfo, created: u64) -> Value {
-    json!({"object": "list", "data": [{
-        "id": info.model, "object": "model", "created": created, "owned_by": env!("CARGO_PKG_NAME"),
+fn chat_token(token: &TokenLogprob) -> Value {
+    let entry = |bytes: &[u8], logprob: f64| {
+        // A token that is a part of a character has no text; its bytes say what it is.
+        json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes})
+    };
+    let mut object = entry(token.own_bytes(), token.logprob);
+    object["top_logprobs"] = token.top.iter().map(|top| entry(&top.bytes, top.logprob)).collect();
+    object
+}
+
+/// Four lists side by side, as text completions have them.
+fn text_tokens(tokens: &[TokenLogprob], before: usize) -> Value {
+    let mut offset = before;
+    let offsets: Vec<usize> = tokens
+        .iter()
+        .map(|token| {
+            let here = offset;
+            offset += token.text.chars().count();
+            here
+        })
+        .collect();
+    let top = |token: &TokenLogprob| -> Value {
+        let pair = |top: &crate::engine::Alternative| {
+            (String::from_utf8_lossy(&top.bytes).into_owned(), Value::from(top.logprob))
+        };
+        Value::Object(token.top.iter().map(pair).collect())
+    };
+    json!({
+        "tokens": tokens.iter().map(|token| String::from_utf8_lossy(token.own_bytes())).collect::<Vec<_>>(),
+        "token_logprobs": tokens.iter().map(|token| token.logprob).collect::<Vec<_>>(),
+        "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
+        "text_offset": offsets,
+    })
+}
+
+/// The list of models: the one that answers, and the one that embeds.
+pub(super) fn models(info: &EngineInfo, encoder: Option<&str>, created: u64) -> Value {
+    let owner = env!("CARGO_PKG_NAME");
+    let mut list = vec![json!({
+        "id": info.model, "object": "model", "created": created, "owned_by": owner,
         "context_length": info.context_length, "sha256": info.sha256, "place": info.place,
-    }]})
+    })];
+    list.extend(encoder.map(|id| json!({"id": id, "object": "model", "created": created, "owned_by": owner})));
+    json!({"object": "list", "data": list})
 }
 
 fn finish_reason(stop: StopReason) -> &'static str {
@@ -103,13 +158,18 @@ fn finish_reason(stop: StopReason) -> &'static str {
     }
 }
 
-fn usage(usage: Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    })
+fn usage(answer: &Answer) -> Value {
+    let Usage { input_tokens, output_tokens, cached_tokens, .. } = answer.completion.usage;
+    let mut usage = json!({
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
+    });
+    if let Some(route) = &answer.route {
+        usage["routergym"] = route.extension();
+    }
+    usage
 }
 
 fn timing(completion: &Completion, waited: Seconds) -> Value {

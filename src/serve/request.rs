@@ -1,27 +1,38 @@
-//! The body of `POST /v1/chat/completions`, checked.
+//! The bodies of `POST /v1/chat/completions` and `POST /v1/completions`, checked.
 //!
 //! Options that are unknown are ignored, as everywhere; known ones that would change the answer and are not offered here
 //! (`n` above 1, tools, penalties, biases, other grammars) are refused, because ignoring them would answer another question.
 
 use super::error::ApiError;
-use crate::contract::Contract;
+use super::fields::{flag, given, integer, number, object, seed, stop, text};
+use super::grammar::grammar;
 use crate::engine::{Request, Sampling};
-use crate::nn::Grammar;
 use crate::nn::chat::Message;
-use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use serde_json::{Map, Value};
 
 /// Bytes of `prompt_cache_key`, which is kept with everything that is kept for it.
 const MAX_CACHE_KEY: usize = 256;
-/// Most alternatives per token, as OpenAI has it.
+/// Most alternatives per token of a chat, as OpenAI has it.
 const MAX_TOP_LOGPROBS: usize = 20;
-/// Most stop texts.
-const MAX_STOPS: usize = 16;
+/// Most alternatives per token of a text completion, as OpenAI has it.
+const MAX_LOGPROBS: usize = 5;
+/// Tokens of a text completion that says no number, as OpenAI has it.
+const TEXT_TOKENS: u64 = 16;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The next message of a conversation.
+    Chat,
+    /// How a text goes on.
+    Text,
+}
 
 /// A checked request.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ask {
+    /// The model that was asked for by name.
+    pub(super) model: Option<String>,
     pub(super) request: Request,
     pub(super) sampling: Sampling,
     /// Whether the answer is streamed.
@@ -36,21 +47,13 @@ pub(super) struct Ask {
 
 impl Ask {
     /// Reads a request's body. `default_seed` is used where the request names none.
-    pub(super) fn parse(body: &[u8], default_seed: u64) -> Result<Self, ApiError> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
-        let Value::Object(fields) = value else {
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "the body is not a JSON object"));
-        };
+    pub(super) fn parse(kind: Kind, body: &[u8], default_seed: u64) -> Result<Self, ApiError> {
+        let fields = object(body)?;
         refuse_what_is_not_offered(&fields)?;
-        let logprobs = flag(&fields, "logprobs")?;
-        let top_logprobs = integer(&fields, "top_logprobs")?.unwrap_or(0) as usize;
-        if top_logprobs > MAX_TOP_LOGPROBS {
-            return Err(ApiError::invalid("top_logprobs", format!("top_logprobs must be at most {MAX_TOP_LOGPROBS}")));
-        }
-        if top_logprobs > 0 && !logprobs {
-            return Err(ApiError::invalid("top_logprobs", "top_logprobs needs logprobs: true"));
-        }
+        let (logprobs, top_logprobs) = match kind {
+            Kind::Chat => top_logprobs(&fields)?,
+            Kind::Text => text_logprobs(&fields)?,
+        };
         let max_tokens = match integer(&fields, "max_completion_tokens")? {
             None => integer(&fields, "max_tokens")?,
             some => some,
@@ -58,9 +61,11 @@ impl Ask {
         if max_tokens == Some(0) {
             return Err(ApiError::invalid("max_tokens", "max_tokens must be at least 1"));
         }
-        let include_usage = match fields.get("stream_options") {
+        let max_tokens = max_tokens.or((kind == Kind::Text).then_some(TEXT_TOKENS));
+        let include_usage = match given(&fields, "stream_options") {
+            None => false,
             Some(Value::Object(options)) => flag(options, "include_usage")?,
-            _ => false,
+            Some(_) => return Err(ApiError::invalid("stream_options", "stream_options must be an object")),
         };
         let top_k = integer(&fields, "top_k")?.unwrap_or(0) as usize;
         let top_p = number(&fields, "top_p", 0.0, 1.0)?.unwrap_or(1.0);
@@ -78,8 +83,12 @@ impl Ask {
         }
         let (held_by, grammar) = grammar(&fields)?;
         Ok(Self {
+            model: text(&fields, "model")?,
             request: Request {
-                messages: messages(fields.get("messages"))?,
+                messages: match kind {
+                    Kind::Chat => messages(fields.get("messages"))?,
+                    Kind::Text => vec![Message::new("user", prompt(&fields)?)],
+                },
                 // Without a limit, the rest of the context is the limit.
                 max_tokens: max_tokens.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
                 temperature: number(&fields, "temperature", 0.0, 2.0)?.unwrap_or(1.0),
@@ -88,7 +97,7 @@ impl Ask {
                 cache_scope,
                 grammar,
             },
-            sampling: Sampling { top_k, top_p, min_p, stop: stop(fields.get("stop"))? },
+            sampling: Sampling { top_k, top_p, min_p, stop: stop(fields.get("stop"))?, raw: kind == Kind::Text },
             stream: flag(&fields, "stream")?,
             include_usage,
             logprobs,
@@ -97,12 +106,38 @@ impl Ask {
     }
 }
 
+fn top_logprobs(fields: &Map<String, Value>) -> Result<(bool, usize), ApiError> {
+    let logprobs = flag(fields, "logprobs")?;
+    let top = integer(fields, "top_logprobs")?.unwrap_or(0) as usize;
+    if top > MAX_TOP_LOGPROBS {
+        return Err(ApiError::invalid("top_logprobs", format!("top_logprobs must be at most {MAX_TOP_LOGPROBS}")));
+    }
+    if top > 0 && !logprobs {
+        return Err(ApiError::invalid("top_logprobs", "top_logprobs needs logprobs: true"));
+    }
+    Ok((logprobs, top))
+}
+
+/// For texts `logprobs` is the number of alternatives.
+fn text_logprobs(fields: &Map<String, Value>) -> Result<(bool, usize), ApiError> {
+    let top = integer(fields, "logprobs")?;
+    match top {
+        Some(top) if top > MAX_LOGPROBS as u64 => {
+            Err(ApiError::invalid("logprobs", format!("logprobs must be at most {MAX_LOGPROBS}")))
+        }
+        top => Ok((top.is_some(), top.unwrap_or(0) as usize)),
+    }
+}
+
 fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if integer(fields, "n")?.unwrap_or(1) != 1 {
         return Err(ApiError::invalid("n", "n must be 1: this server gives one answer to a request"));
     }
-    if fields.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty()) {
-        return Err(ApiError::invalid("tools", "tools are not offered by this server; leave them out"));
+    let nothing = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    for name in ["tools", "functions"] {
+        if given(fields, name).is_some_and(|tools| !nothing(tools)) {
+            return Err(ApiError::invalid(name, format!("{name} are not offered by this server; leave them out")));
+        }
     }
     let zero = |value: &Value| value.as_f64() == Some(0.0);
     for name in ["frequency_penalty", "presence_penalty"] {
@@ -117,6 +152,15 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
             let message = format!("{name} is not offered by this server; leave it out, or set it to 1");
             return Err(ApiError::invalid(name, message));
         }
+    }
+    if flag(fields, "echo")? {
+        return Err(ApiError::invalid(
+            "echo",
+            "echo is not offered by this server: the prompt is known to who sends it",
+        ));
+    }
+    if text(fields, "suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
+        return Err(ApiError::invalid("suffix", "suffix is not offered by this server; leave it out"));
     }
     let no_bias = |biases: &Value| biases.as_object().is_some_and(|biases| biases.values().all(zero));
     if given(fields, "logit_bias").is_some_and(|biases| !no_bias(biases)) {
@@ -134,69 +178,19 @@ fn refuse_what_is_not_offered(fields: &Map<String, Value>) -> Result<(), ApiErro
     Ok(())
 }
 
-/// What the answer is held to, and by which field: `response_format`, or what vLLM calls `guided_json`, `guided_regex` and
-/// `guided_choice`.
-fn grammar(fields: &Map<String, Value>) -> Result<(&'static str, Option<Arc<Grammar>>), ApiError> {
-    const NAMES: [&str; 4] = ["response_format", "guided_json", "guided_regex", "guided_choice"];
-    let named: Vec<&'static str> = NAMES.into_iter().filter(|name| given(fields, name).is_some()).collect();
-    let name = named.first().copied().unwrap_or("response_format");
-    let grammar = match named.as_slice() {
-        ["guided_json"] => guided_json(fields)?,
-        ["guided_regex"] => guided(name, text(fields, name)?.as_deref().map(Grammar::regex))?,
-        ["guided_choice"] => guided(name, texts(fields, name)?.as_deref().map(Grammar::choice))?,
-        [] | ["response_format"] => response_format(fields)?,
-        _ => {
-            let both = named.join(" and ");
-            return Err(ApiError::invalid(name, format!("{both} cannot both hold the answer: give one")));
-        }
+/// The text to be continued: a text, or a list of one.
+fn prompt(fields: &Map<String, Value>) -> Result<String, ApiError> {
+    let prompt = match given(fields, "prompt") {
+        Some(Value::Array(prompts)) if prompts.len() == 1 => prompts.first(),
+        other => other,
     };
-    Ok((name, grammar))
-}
-
-fn guided(
-    name: &'static str,
-    grammar: Option<crate::error::Result<Grammar>>,
-) -> Result<Option<Arc<Grammar>>, ApiError> {
-    let grammar = grammar.transpose().map_err(|error| ApiError::invalid(name, format!("{name}: {error:#}")))?;
-    Ok(grammar.map(Arc::new))
-}
-
-/// A schema, or its text.
-fn guided_json(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
-    let name = "guided_json";
-    let schema = match given(fields, name) {
-        Some(Value::String(text)) => serde_json::from_str(text).ok(),
-        other => other.cloned(),
-    };
-    let schema = schema.filter(|schema: &Value| schema.is_object() || schema.is_boolean());
-    let schema = schema.ok_or_else(|| ApiError::invalid(name, "guided_json must be a JSON Schema, or its text"))?;
-    held_to(name, name, &schema)
-}
-
-fn held_to(field: &'static str, name: &str, schema: &Value) -> Result<Option<Arc<Grammar>>, ApiError> {
-    let contract = Contract::new(name, schema).map_err(|error| ApiError::invalid(field, format!("{error:#}")))?;
-    Ok(Some(Arc::clone(contract.grammar())))
-}
-
-fn response_format(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiError> {
-    let Some(format) = given(fields, "response_format") else { return Ok(None) };
-    let invalid = |message: String| ApiError::invalid("response_format", message);
-    let contract = |schema: &Value| held_to("response_format", "response_format.json_schema.schema", schema);
-    match format.get("type").and_then(Value::as_str) {
-        Some("text") => Ok(None),
-        Some("json_object") => contract(&json!({"type": "object"})),
-        Some("json_schema") => {
-            let schema = format.get("json_schema").and_then(|named| named.get("schema"));
-            let schema = schema.filter(|schema| schema.is_object() || schema.is_boolean());
-            let schema = schema.ok_or_else(|| invalid("response_format.json_schema.schema must be a schema".into()))?;
-            contract(schema)
-        }
-        Some(other) => {
-            let other: String = other.chars().take(40).collect();
-            Err(invalid(format!("response_format {other:?} is not known: use text, json_object or json_schema")))
-        }
-        None => Err(invalid("response_format must be an object with a type".to_owned())),
+    let message =
+        "prompt must be a text, or a list of one text; token ids and several prompts are not offered by this server";
+    let prompt = prompt.and_then(Value::as_str).ok_or_else(|| ApiError::invalid("prompt", message))?;
+    if prompt.is_empty() {
+        return Err(ApiError::invalid("prompt", "prompt is empty: there is nothing to continue"));
     }
+    Ok(prompt.to_owned())
 }
 
 fn messages(value: Option<&Value>) -> Result<Vec<Message>, ApiError> {
@@ -241,76 +235,16 @@ fn content(value: Option<&Value>) -> Option<String> {
     }
 }
 
-fn stop(value: Option<&Value>) -> Result<Vec<String>, ApiError> {
-    let invalid = || {
-        ApiError::invalid(
-            "stop",
-            format!("stop must be a text or a list of at most {MAX_STOPS} texts, none of them empty"),
-        )
-    };
-    let stops = match value {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Array(list)) => {
-            let texts: Option<Vec<_>> = list.iter().map(|text| text.as_str().map(str::to_owned)).collect();
-            texts.ok_or_else(invalid)?
-        }
-        Some(_) => return Err(invalid()),
-    };
-    if stops.len() > MAX_STOPS || stops.iter().any(String::is_empty) { Err(invalid()) } else { Ok(stops) }
-}
-
-fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    fields.get(name).filter(|value| !value.is_null())
-}
-
-fn text(fields: &Map<String, Value>, name: &'static str) -> Result<Option<String>, ApiError> {
-    let Some(value) = given(fields, name) else { return Ok(None) };
-    value
-        .as_str()
-        .map(|text| Some(text.to_owned()))
-        .ok_or_else(|| ApiError::invalid(name, format!("{name} must be a text")))
-}
-
-fn texts(fields: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, ApiError> {
-    let Some(value) = given(fields, name) else { return Ok(None) };
-    let list = value.as_array().and_then(|list| list.iter().map(|text| text.as_str().map(str::to_owned)).collect());
-    list.map(Some).ok_or_else(|| ApiError::invalid(name, format!("{name} must be a list of texts")))
-}
-
-fn flag(fields: &Map<String, Value>, name: &'static str) -> Result<bool, ApiError> {
-    match given(fields, name) {
-        None => Ok(false),
-        Some(value) => value.as_bool().ok_or_else(|| ApiError::invalid(name, format!("{name} must be true or false"))),
-    }
-}
-
-fn integer(fields: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, ApiError> {
-    let Some(value) = given(fields, name) else { return Ok(None) };
-    // -1 is how some clients write "no limit"; it is refused like any other wrong number.
-    value.as_u64().map(Some).ok_or_else(|| ApiError::invalid(name, format!("{name} must be a whole number, 0 or more")))
-}
-
-fn number(fields: &Map<String, Value>, name: &'static str, low: f64, high: f64) -> Result<Option<f64>, ApiError> {
-    let Some(value) = given(fields, name) else { return Ok(None) };
-    let number = value.as_f64().filter(|number| (low..=high).contains(number));
-    number.map(Some).ok_or_else(|| ApiError::invalid(name, format!("{name} must be a number from {low} to {high}")))
-}
-
-fn seed(fields: &Map<String, Value>) -> Result<Option<u64>, ApiError> {
-    let Some(value) = given(fields, "seed") else { return Ok(None) };
-    let seed = value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned));
-    seed.map(Some).ok_or_else(|| ApiError::invalid("seed", "seed must be a whole number"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::nn::Rule;
+    use axum::http::StatusCode;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn parse(body: Value) -> Result<Ask, ApiError> {
-        Ask::parse(body.to_string().as_bytes(), 42)
+        Ask::parse(Kind::Chat, body.to_string().as_bytes(), 42)
     }
 
     #[test]
@@ -334,10 +268,18 @@ mod tests {
             cache_scope: Some("a cell".to_owned()),
             grammar: None,
         };
-        let sampling = Sampling { top_k: 0, top_p: 1.0, min_p: 0.0, stop: vec!["END".to_owned()] };
+        let sampling = Sampling { top_k: 0, top_p: 1.0, min_p: 0.0, stop: vec!["END".to_owned()], raw: false };
         assert_eq!(
             ask,
-            Ask { request, sampling, stream: true, include_usage: true, logprobs: true, held_by: "response_format" }
+            Ask {
+                model: Some("any".to_owned()),
+                request,
+                sampling,
+                stream: true,
+                include_usage: true,
+                logprobs: true,
+                held_by: "response_format"
+            }
         );
     }
 
@@ -382,6 +324,10 @@ mod tests {
             (Some("repetition_penalty"), json!({"messages": user, "repetition_penalty": 2})),
             (Some("best_of"), json!({"messages": user, "best_of": 3})),
             (Some("tools"), json!({"messages": user, "tools": [{}]})),
+            (Some("tools"), json!({"messages": user, "tools": "all"})),
+            (Some("functions"), json!({"messages": user, "functions": [{}]})),
+            (Some("model"), json!({"messages": user, "model": 7})),
+            (Some("stream_options"), json!({"messages": user, "stream_options": true})),
             (Some("response_format"), json!({"messages": user, "response_format": {"type": "xml"}})),
             (Some("response_format"), json!({"messages": user, "response_format": {"type": "json_schema"}})),
             (
@@ -406,7 +352,32 @@ mod tests {
             let error = parse(body.clone()).unwrap_err();
             assert_eq!((error.status, error.param), (StatusCode::BAD_REQUEST, param), "{body}");
         }
-        assert_eq!(Ask::parse(b"{", 0).unwrap_err().status, StatusCode::BAD_REQUEST);
+        assert_eq!(Ask::parse(Kind::Chat, b"{", 0).unwrap_err().status, StatusCode::BAD_REQUEST);
+        let deep = format!("{{\"messages\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(Ask::parse(Kind::Chat, deep.as_bytes(), 0).unwrap_err().status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn a_text_completion_takes_its_prompt_as_it_stands_and_sixteen_tokens_by_default() {
+        let parse = |body: Value| Ask::parse(Kind::Text, body.to_string().as_bytes(), 1);
+        let ask = parse(json!({"prompt": ["Once <|im_start|>"], "logprobs": 3, "model": "m"})).unwrap();
+        assert_eq!(ask.request.messages, [Message::new("user", "Once <|im_start|>")]);
+        assert!(ask.sampling.raw && ask.logprobs);
+        assert_eq!((ask.request.max_tokens, ask.request.top_logprobs), (16, 3));
+        for (param, body) in [
+            ("prompt", json!({})),
+            ("prompt", json!({"prompt": ""})),
+            ("prompt", json!({"prompt": ["a", "b"]})),
+            ("prompt", json!({"prompt": [1, 2]})),
+            ("logprobs", json!({"prompt": "a", "logprobs": 6})),
+            ("logprobs", json!({"prompt": "a", "logprobs": true})),
+            ("echo", json!({"prompt": "a", "echo": true})),
+            ("suffix", json!({"prompt": "a", "suffix": "b"})),
+            ("best_of", json!({"prompt": "a", "best_of": 2})),
+        ] {
+            let error = parse(body.clone()).unwrap_err();
+            assert_eq!((error.status, error.param), (StatusCode::BAD_REQUEST, Some(param)), "{body}");
+        }
     }
 
     #[test]
@@ -443,7 +414,8 @@ mod tests {
 
         #[test]
         fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = Ask::parse(&body, 0);
+            let _ = Ask::parse(Kind::Chat, &body, 0);
+            let _ = Ask::parse(Kind::Text, &body, 0);
         }
     }
 }

@@ -1,19 +1,20 @@
 //! The server's life: bind, load, announce, serve, stop.
 
+use super::embeddings::Embeddings;
 use super::http::{App, router};
-use super::{Backend, worker};
+use super::metrics::Metrics;
+use super::{Backend, connections, worker};
 use crate::clock::{Clock, unix_time};
 use crate::engine::Secret;
 use crate::error::{Context, Result, anyhow, usage};
 use crate::net::is_loopback;
-use axum::serve::ListenerExt;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 /// How long answers under way may take after the server was told to stop.
@@ -34,6 +35,10 @@ pub struct ServeOptions {
     pub api_key: Option<Secret>,
     /// How many requests may wait.
     pub queue: usize,
+    /// Names by which the model may be asked for beside its own; `*` is any.
+    pub aliases: Vec<String>,
+    /// What embeds texts.
+    pub embeddings: Option<Arc<Embeddings>>,
     /// Whether SIGTERM and Ctrl-C stop the server; they act on the whole process.
     pub signals: bool,
     /// Whether the end of standard input stops the server: a parent holds the other end. Ctrl-C is then the parent's
@@ -50,6 +55,8 @@ impl Default for ServeOptions {
             port: 0,
             api_key: None,
             queue: 64,
+            aliases: Vec::new(),
+            embeddings: None,
             signals: false,
             exit_with_parent: false,
             stop: Arc::default(),
@@ -95,27 +102,27 @@ async fn live(
     let address = listener.local_addr().context("cannot read the address that the server listens on")?;
     let mut endings = Endings::watch(options)?;
     let cancel = Arc::new(AtomicBool::new(false));
-    let worker = worker::start(load, options.queue, Clock::real(), Arc::clone(&cancel))?;
+    let metrics = Arc::new(Metrics::default());
+    let mut workers = worker::start(load, options.queue, Clock::real(), Arc::clone(&metrics), Arc::clone(&cancel))?;
     let app = Arc::new(App {
-        queue: worker.queue,
+        queue: Arc::clone(&workers.queue),
+        metrics,
         info: OnceLock::new(),
+        embeddings: options.embeddings.clone(),
+        embedding: Semaphore::new(1),
+        waiting_to_embed: Semaphore::new(options.queue.max(1)),
+        aliases: options.aliases.clone(),
         api_key: options.api_key.clone(),
         created: unix_time(),
         next: AtomicU64::new(0),
     });
     let (stop_accepting, accepting) = oneshot::channel::<()>();
-    // Small pieces of a stream must not wait for one another.
-    let listener = listener.tap_io(|stream| {
-        let _only_slower = stream.set_nodelay(true);
-    });
-    let paths = router(Arc::clone(&app));
-    let server = axum::serve(listener, paths).with_graceful_shutdown(async {
+    let mut server = tokio::spawn(connections::serve(listener, router(Arc::clone(&app)), async {
         let _either_way = accepting.await;
-    });
-    let mut server = tokio::spawn(server.into_future());
+    }));
 
     tokio::select! {
-        loaded = worker.ready => {
+        loaded = &mut workers.ready => {
             let info = loaded.map_err(|_| anyhow!("the model's thread ended while it loaded the model; see the messages above"))??;
             let _first_time = app.info.set(info);
         }
@@ -124,12 +131,13 @@ async fn live(
     on_ready(address)?;
     let ending = tokio::select! {
         ending = endings.next() => ending,
-        _ = worker.ended => return Err(anyhow!("the model's thread ended; see the messages above, and start the server again")),
+        () = workers.ended.notified() => return Err(anyhow!("the model's thread ended; see the messages above, and start the server again")),
     };
 
     let _server_gone = stop_accepting.send(());
     if ending == Ending::Graceful {
-        on_stopping(app.queue.pending());
+        let (waiting, answering) = app.queue.lengths();
+        on_stopping(waiting + answering);
         let finished = tokio::select! {
             finished = timeout(GRACE, &mut server) => finished.is_ok(),
             _ = endings.next() => false,

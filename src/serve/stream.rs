@@ -1,9 +1,10 @@
 //! A streamed answer: the worker's tokens as server-sent events.
 
+use super::Answer;
 use super::error::ApiError;
 use super::reply::Envelope;
 use super::worker::Event;
-use crate::engine::{Completion, TokenLogprob};
+use crate::engine::TokenLogprob;
 use crate::units::Seconds;
 use axum::body::Bytes;
 use serde_json::Value;
@@ -53,8 +54,10 @@ pub(super) async fn pump(
     client: Sender<Bytes>,
 ) {
     let mut holder = Holder { stops, ..Holder::default() };
-    let (mut sent_tokens, mut sent_bytes) = (0, 0);
-    if client.send(frame(&envelope.opening())).await.is_err() {
+    let mut sent = Sent::default();
+    if let Some(opening) = envelope.opening()
+        && client.send(frame(&opening)).await.is_err()
+    {
         return;
     }
     let mut next = Some(first);
@@ -62,17 +65,15 @@ pub(super) async fn pump(
         match next {
             Some(Event::Token(token)) => {
                 for token in holder.push(token) {
-                    sent_tokens += 1;
-                    sent_bytes += token.text.len();
-                    let piece = envelope.piece(&token.text, std::slice::from_ref(&token));
+                    let piece = envelope.piece(&token.text, std::slice::from_ref(&token), sent.characters);
+                    sent.count(&token.text);
                     if client.send(frame(&piece)).await.is_err() {
                         return;
                     }
                 }
             }
-            Some(Event::Done(Ok(completion), waited)) => {
-                let rest = Rest { sent_tokens, sent_bytes, include_usage };
-                for bytes in rest.frames(&envelope, &completion, waited) {
+            Some(Event::Done(Ok(answer), waited)) => {
+                for bytes in sent.rest(&envelope, &answer, waited, include_usage) {
                     if client.send(bytes).await.is_err() {
                         return;
                     }
@@ -96,24 +97,33 @@ pub(super) async fn pump(
     }
 }
 
-/// What is still to be sent when generation has ended.
-struct Rest {
-    sent_tokens: usize,
-    sent_bytes: usize,
-    include_usage: bool,
+/// What was sent of an answer.
+#[derive(Default)]
+struct Sent {
+    tokens: usize,
+    bytes: usize,
+    characters: usize,
 }
 
-impl Rest {
-    fn frames(&self, envelope: &Envelope, completion: &Completion, waited: Seconds) -> Vec<Bytes> {
+impl Sent {
+    fn count(&mut self, text: &str) {
+        self.tokens += 1;
+        self.bytes += text.len();
+        self.characters += text.chars().count();
+    }
+
+    /// What is still to be sent when generation has ended.
+    fn rest(&self, envelope: &Envelope, answer: &Answer, waited: Seconds, include_usage: bool) -> Vec<Bytes> {
         let mut frames = Vec::new();
-        let text = completion.text.get(self.sent_bytes..).unwrap_or_default();
-        let tokens = completion.tokens.get(self.sent_tokens..).unwrap_or_default();
+        let completion = &answer.completion;
+        let text = completion.text.get(self.bytes..).unwrap_or_default();
+        let tokens = completion.tokens.get(self.tokens..).unwrap_or_default();
         if !text.is_empty() || !tokens.is_empty() {
-            frames.push(frame(&envelope.piece(text, tokens)));
+            frames.push(frame(&envelope.piece(text, tokens, self.characters)));
         }
         frames.push(frame(&envelope.ending(completion, waited)));
-        if self.include_usage {
-            frames.push(frame(&envelope.counts(completion)));
+        if include_usage {
+            frames.push(frame(&envelope.counts(answer)));
         }
         frames.push(Bytes::from_static(b"data: [DONE]\n\n"));
         frames

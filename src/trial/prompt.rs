@@ -54,6 +54,8 @@ pub struct PromptBuilder {
     data: String,
     examples: Vec<String>,
     specialists: BTreeMap<String, String>,
+    /// Whether the fixed messages are all there is.
+    verbatim: bool,
 }
 
 impl PromptBuilder {
@@ -92,7 +94,14 @@ impl PromptBuilder {
             .iter()
             .filter_map(|specialist| Some((specialist.domain.clone(), specialist.prompt.clone()?)))
             .collect();
-        Self { fixed, data, examples, specialists }
+        Self { fixed, data, examples, specialists, verbatim: false }
+    }
+
+    /// A builder that gives these messages for every query: those of a conversation that says itself what is asked.
+    #[must_use]
+    pub fn verbatim(messages: Vec<Message>) -> Self {
+        let (data, examples, specialists) = (String::new(), Vec::new(), BTreeMap::new());
+        Self { fixed: messages, data, examples, specialists, verbatim: true }
     }
 
     /// The messages that every prompt of this builder starts with; used to warm an engine.
@@ -110,6 +119,9 @@ impl PromptBuilder {
     /// The messages for a query. `domain` adds that specialist's prompt.
     #[must_use]
     pub fn messages(&self, query: &Query, retrieval: &Retrieval, domain: Option<&str>) -> Vec<Message> {
+        if self.verbatim {
+            return self.fixed.clone();
+        }
         let note = domain.and_then(|domain| self.specialists.get(domain)).map(String::as_str);
         let mut own = beside(&query.input, retrieval, note);
         if let Some(first) = own.first_mut() {

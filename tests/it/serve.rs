@@ -1,6 +1,9 @@
 //! The server, over scripted models and bare sockets, and as a stand-in over real weights.
 
+mod batched;
 mod generated;
+mod paths;
+mod routed;
 
 use super::support::weights;
 use routergym_local::clock::{Clock, Component};
@@ -12,7 +15,7 @@ use routergym_local::error::{ExitStatus, Result, anyhow};
 use routergym_local::net::Network;
 use routergym_local::nn::chat::Message;
 use routergym_local::nn::{Cancel, Device, DeviceChoice, LanguageModel, LoadOptions};
-use routergym_local::serve::{Backend, ServeOptions, StandIn, StandInOptions, serve};
+use routergym_local::serve::{Answer, Backend, ServeOptions, StandIn, StandInOptions, serve};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -98,7 +101,7 @@ impl Drop for Server {
 }
 
 fn hello() -> Value {
-    json!({"model": "x", "messages": [{"role": "user", "content": "Hello"}]})
+    json!({"messages": [{"role": "user", "content": "Hello"}]})
 }
 
 fn with(mut body: Value, fields: Value) -> Value {
@@ -131,7 +134,7 @@ impl Backend for Gated {
         _sampling: &Sampling,
         _cancel: Cancel,
         on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
-    ) -> Result<Completion, Box<EngineError>> {
+    ) -> Result<Answer, Box<EngineError>> {
         let token = TokenLogprob { text: "a".into(), bytes: None, logprob: -1.0, top: Vec::new() };
         let mut text = String::new();
         while self.gate.lock().unwrap().recv().is_ok() {
@@ -156,7 +159,8 @@ impl Backend for Gated {
             held: Held::Not,
             forced_tokens: 0,
             tries: Vec::new(),
-        })
+        }
+        .into())
     }
 }
 
@@ -177,7 +181,7 @@ impl Backend for Prompted {
         _sampling: &Sampling,
         cancel: Cancel,
         _on_token: &mut dyn FnMut(&TokenLogprob) -> ControlFlow<()>,
-    ) -> Result<Completion, Box<EngineError>> {
+    ) -> Result<Answer, Box<EngineError>> {
         self.begun.store(true, Ordering::SeqCst);
         wait_until("the client is gone", || cancel.is_asked_for());
         self.left.store(true, Ordering::SeqCst);

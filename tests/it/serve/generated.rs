@@ -21,14 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
-fn generated() -> (TempDir, PathBuf) {
+pub(super) fn generated() -> (TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("tiny.gguf");
     write_checkpoint(&path, Family::Llama, Stored::Q8_0, 1).unwrap();
     (place, path)
 }
 
-fn engine(path: &Path) -> LocalEngine {
+pub(super) fn engine(path: &Path) -> LocalEngine {
     let device = Device::open(DeviceChoice::Cpu).unwrap();
     let model = LanguageModel::load(path, &device, &LoadOptions::default()).unwrap();
     LocalEngine::new(model, "tiny".to_owned(), None, device.name(), Clock::real())
