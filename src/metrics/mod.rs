@@ -8,8 +8,10 @@
 mod abstained;
 mod alone;
 pub mod calibration;
+mod compare;
 mod components;
 mod contract;
+pub mod details;
 mod detection;
 #[cfg(test)]
 pub(crate) mod example;
@@ -21,6 +23,7 @@ mod policy;
 mod price;
 mod retrieval;
 pub mod routing;
+mod row;
 mod score;
 pub mod statistics;
 mod summary;
@@ -30,18 +33,20 @@ mod verdict;
 
 pub use abstained::AbstentionUse;
 pub use alone::{ModelAlone, ModelsAlone};
+pub use compare::{Better, Change, Limit, MetricChange, RunComparison, compare, compared_metrics};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};
 pub use detection::{Counts, Detection, detection, match_places};
 pub use figure::{Figure, significant};
 pub use left::LeftDevice;
 pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
-pub use policy::is_escalated;
+pub use policy::{cause, is_escalated};
 pub use price::{DEFAULT_HARDWARE, STAND_IN, bill, find, hardware_names, lookup, lookup_hardware, names};
 pub use retrieval::{RetrievalScores, mean_retrieval, retrieval};
+pub use row::{Answered, AnsweredByBoth, Draft, Rows, draft};
 pub use score::{Ground, attempts_correct, score};
 pub use summary::{
     CostPer1000, DEFAULT_MARGIN, DEFAULT_MAX_FAILURE_SHARE, Intervals, Latency, PolicySummary, SUMMARY_FORMAT, Summary,
-    TokenCount, TokensByTier, summarise,
+    TokenCount, TokensByTier, summarise, summarise_rows,
 };
 pub use verdict::{Comparison, Verdict};
