@@ -13,13 +13,13 @@ use crate::memory::{MemoryKind, RetrieverKind};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice};
 use crate::record::{self, RunHeader, RunWriter, TrialRecord};
+use crate::report::{self, Format};
 use crate::router::{ClassifierKind, Estimator};
 use crate::task::Split;
-use crate::{metrics, report};
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whose answers a run is to hold for every sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -214,8 +214,9 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
 
 /// Makes the tables from what is on disk, prints them, and decides the exit status.
 fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Result<ExitStatus> {
-    let run = record::Run { header: writer.header().clone(), ..record::read(writer.folder())? };
-    if run.trials.is_empty() {
+    let folders = [writer.folder().to_owned()];
+    let found = report::collect_with(&folders, vec![writer.header().clone()])?;
+    if found.trials == 0 {
         writer.discard();
         return Err(match finish {
             Finish::Interrupted => Error::new(Interrupted(
@@ -225,11 +226,13 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
             Finish::Complete => usage("there was nothing to do: the split has no samples"),
         });
     }
-    let summary = metrics::summarise(&run.header, &run.trials);
     // Shown before it is written: a full disk must not hide what was found.
-    let mut shown = report_verb::print_summary(&run.header, &summary, json);
-    report::write(writer.folder(), &run.header, &summary)?;
-    let note = format!("the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md)", writer.folder().display());
+    let mut shown = report_verb::print_summary(&found, json);
+    report::write(writer.folder(), &found, &Format::DEFAULT)?;
+    let note = format!(
+        "the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md, report.html)",
+        writer.folder().display()
+    );
     if !json {
         shown = shown.and_then(|()| output::text(&note));
     } else if !quiet {
@@ -241,9 +244,9 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
             Ok(ExitStatus::Interrupted)
         }
         Finish::Aborted(why) => Err(anyhow!("the run was stopped early and what it measured is kept: {why}")),
-        Finish::Complete if summary.refused() => Err(anyhow!(
+        Finish::Complete if found.summary.refused() => Err(anyhow!(
             "too many trials failed outside the models to judge every router; most often: {}",
-            commonest_failure(&run.trials)
+            commonest_failure(writer.folder())?
         )),
         Finish::Complete => Ok(ExitStatus::Done),
     }?;
@@ -253,13 +256,16 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
 }
 
 /// The message of the failure that ended most trials.
-fn commonest_failure(trials: &[TrialRecord]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for failure in trials.iter().filter_map(|record| record.trial.failure.as_ref()) {
-        *counts.entry(&failure.message).or_default() += 1;
-    }
+fn commonest_failure(folder: &Path) -> Result<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let message = |record: TrialRecord, _| record.trial.failure.map(|failure| failure.message);
+    record::each_trial(folder, message, |message| {
+        if let Some(message) = message {
+            *counts.entry(message).or_default() += 1;
+        }
+    })?;
     let commonest = counts.into_iter().max_by_key(|(_, count)| *count);
-    commonest.map_or_else(|| "no reason was given".to_owned(), |(message, _)| message.to_owned())
+    Ok(commonest.map_or_else(|| "no reason was given".to_owned(), |(message, _)| message))
 }
 
 fn run_folder(args: &BenchArgs, resolved: &Resolved) -> PathBuf {

@@ -3,6 +3,7 @@
 //! Data goes to stdout, progress and notes to stderr. This room is the only one that prints.
 
 mod bench;
+mod compare;
 mod config;
 mod doctor;
 mod estimate;
@@ -32,7 +33,7 @@ use std::path::PathBuf;
 #[command(
     name = "routergym-local",
     version,
-    after_help = "Exit status: 0 done, 1 the run failed (a damaged model file too), 2 wrong usage, configuration or data of a task, 130 interrupted (`serve`: 0).\n\
+    after_help = "Exit status: 0 done, 1 the run failed (a damaged model file too), 2 wrong usage, configuration or data of a task, 100 a regression beyond its limit (`compare`), 130 interrupted (`serve`: 0).\n\
                   Every flag has an environment variable; flag over environment over --config file over default."
 )]
 struct Cli {
@@ -72,8 +73,10 @@ enum Verb {
     /// Compare the routers on one task: tables, a verdict, and a folder with every output
     #[command(allow_negative_numbers = true)]
     Bench(Box<bench::BenchArgs>),
-    /// Make the tables of a run again from its records
+    /// Make the tables and the page of runs again from their records
     Report(report::ReportArgs),
+    /// Say what a second run changed, worst first; fail beyond limits
+    Compare(compare::CompareArgs),
     /// Put every policy through recorded outcomes of two models, at every threshold, and call none
     #[command(allow_negative_numbers = true)]
     Replay(Box<replay::ReplayArgs>),
@@ -115,6 +118,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus> {
     match &cli.verb {
         Verb::Bench(args) => bench::run(args, network, &cli.common),
         Verb::Report(args) => report::run(args),
+        Verb::Compare(args) => compare::run(args),
         Verb::Replay(args) => replay::run(args, network, &cli.common),
         Verb::Fit(args) => fit::run(args, network, &cli.common),
         Verb::Models(args) => models::run(args, network, cli.common.quiet),

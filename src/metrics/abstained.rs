@@ -1,6 +1,7 @@
 //! Whether answers abstain where there is no answer to give: what groundedness cannot see.
 
-use crate::record::{Abstention, TrialRecord};
+use super::row::Row;
+use crate::record::Abstention;
 use serde::{Deserialize, Serialize};
 
 /// What became of the answers in words to samples of which the task says whether its knowledge holds an answer.
@@ -19,9 +20,8 @@ pub struct AbstentionUse {
 }
 
 /// Counts the answers of scored trials; `None` where there is none to count.
-pub(super) fn abstention_use(scored: &[&TrialRecord]) -> Option<AbstentionUse> {
-    let judged: Vec<Abstention> =
-        scored.iter().filter_map(|record| record.scores.as_ref().and_then(|scores| scores.abstention)).collect();
+pub(super) fn abstention_use(scored: &[&Row]) -> Option<AbstentionUse> {
+    let judged: Vec<Abstention> = scored.iter().filter_map(|row| row.abstention).collect();
     let count = |answerable: bool, abstained: bool| {
         judged.iter().filter(|one| **one == Abstention { answerable, abstained }).count()
     };

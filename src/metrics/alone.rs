@@ -1,11 +1,12 @@
 //! Each model alone: what its own first answers were worth, whatever a router made of them.
 
 use super::figure::Figure;
+use super::row::Rows;
 use super::statistics::{PairedDifference, paired_difference};
 use super::summary::CellTrials;
 use crate::memory::MemoryKind;
-use crate::record::{RunHeader, TrialRecord};
-use crate::router::{PromptVariant, Tier};
+use crate::record::RunHeader;
+use crate::router::Tier;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -38,32 +39,33 @@ pub struct ModelAlone {
 }
 
 /// Judges both models under each memory of the run, from the first cell that asked them about a sample.
-pub(super) fn models_alone(header: &RunHeader, cells: &[CellTrials<'_>]) -> Vec<ModelsAlone> {
+pub(super) fn models_alone(header: &RunHeader, rows: &Rows, cells: &[CellTrials<'_>]) -> Vec<ModelsAlone> {
     let mut memories = Vec::new();
     for cell in cells {
         if !memories.contains(&cell.cell.memory) {
             memories.push(cell.cell.memory);
         }
     }
-    memories.into_iter().map(|memory| under(memory, header, cells)).collect()
+    let samples: Vec<u32> = header.samples.iter().filter_map(|sample| rows.samples.find(sample)).collect();
+    memories.into_iter().map(|memory| under(memory, header, &samples, cells)).collect()
 }
 
-fn under(memory: MemoryKind, header: &RunHeader, cells: &[CellTrials<'_>]) -> ModelsAlone {
+fn under(memory: MemoryKind, header: &RunHeader, samples: &[u32], cells: &[CellTrials<'_>]) -> ModelsAlone {
     let answers = |tier| first_answers(tier, memory, cells);
     let (slm, llm) = (answers(Tier::Slm), answers(Tier::Llm));
-    let right_of = |answers: &HashMap<&str, bool>| -> Vec<bool> {
-        header.samples.iter().filter_map(|sample| answers.get(&**sample).copied()).collect()
+    let right_of = |answers: &HashMap<u32, bool>| -> Vec<bool> {
+        samples.iter().filter_map(|sample| answers.get(sample).copied()).collect()
     };
-    let alone = |model: &str, answers: &HashMap<&str, bool>| {
+    let alone = |model: &str, answers: &HashMap<u32, bool>| {
         let right = right_of(answers);
         ModelAlone {
             model: model.into(),
             accuracy: Figure::share(&right, "the model gave no plain first answer that could be judged"),
-            not_asked: header.samples.len().saturating_sub(right.len()),
+            not_asked: samples.len().saturating_sub(right.len()),
         }
     };
     let both: (Vec<bool>, Vec<bool>) =
-        header.samples.iter().filter_map(|sample| Some((*llm.get(&**sample)?, *slm.get(&**sample)?))).unzip();
+        samples.iter().filter_map(|sample| Some((*llm.get(sample)?, *slm.get(sample)?))).unzip();
     let difference = paired_difference(&both.0, &both.1).ok();
     let (slm, llm) = (alone(&header.slm.model, &slm), alone(&header.llm.model, &llm));
     let chance = (header.labels > 0).then(|| 1.0 / header.labels as f64);
@@ -71,21 +73,15 @@ fn under(memory: MemoryKind, header: &RunHeader, cells: &[CellTrials<'_>]) -> Mo
     ModelsAlone { memory, chance, slm, llm, difference, text }
 }
 
-fn first_answers<'a>(tier: Tier, memory: MemoryKind, cells: &[CellTrials<'a>]) -> HashMap<&'a str, bool> {
+/// By sample, whether a model's own first answer is right, from the first cell under this memory that asked it plainly.
+pub(super) fn first_answers(tier: Tier, memory: MemoryKind, cells: &[CellTrials<'_>]) -> HashMap<u32, bool> {
     let mut answers = HashMap::new();
-    for record in cells.iter().filter(|cell| cell.cell.memory == memory).flat_map(CellTrials::scored) {
-        if let Some(right) = first_plain(tier, record) {
-            answers.entry(&*record.sample).or_insert(right);
+    for row in cells.iter().filter(|cell| cell.cell.memory == memory).flat_map(CellTrials::scored) {
+        if let Some(right) = row.first(tier).and_then(|first| first.right) {
+            answers.entry(row.sample).or_insert(right);
         }
     }
     answers
-}
-
-/// Whether the first answer of a strength of model is right, if it was a plain one.
-fn first_plain(tier: Tier, record: &TrialRecord) -> Option<bool> {
-    let index = record.trial.attempts.iter().position(|attempt| attempt.tier == tier && attempt.failure.is_none())?;
-    let plain = record.trial.attempts.get(index)?.variant == PromptVariant::Plain;
-    if plain { record.attempts_correct.get(index).copied().flatten() } else { None }
 }
 
 fn sentence(chance: Option<f64>, slm: &ModelAlone, llm: &ModelAlone, difference: Option<&PairedDifference>) -> String {

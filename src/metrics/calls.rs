@@ -1,9 +1,10 @@
 //! How the calls of the LLM went on the wire.
 
+use super::row::Row;
 use super::statistics::quantile;
-use crate::engine::Try;
-use crate::record::TrialRecord;
+use crate::engine::{FailureKind, Try};
 use crate::router::Tier;
+use crate::trial::Attempt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,49 +58,95 @@ impl Spread {
     }
 }
 
+/// What the figures need of one call of the LLM.
+#[derive(Debug, Clone)]
+pub(super) struct CallRow {
+    answered: bool,
+    tries: Box<[TryRow]>,
+}
+
+/// What they need of one request. Times are in seconds.
+#[derive(Debug, Clone)]
+struct TryRow {
+    queue_s: f64,
+    doubted: bool,
+    billed: bool,
+    failure: Option<FailureKind>,
+    dns_s: Option<f64>,
+    connect_s: Option<f64>,
+    tls_s: Option<f64>,
+    ttft_s: Option<f64>,
+    tpot_s: Option<f64>,
+    total_s: f64,
+}
+
+/// The calls of the LLM whose requests were recorded.
+pub(super) fn call_rows(attempts: &[Attempt]) -> Box<[CallRow]> {
+    let remote = attempts.iter().filter(|attempt| attempt.tier == Tier::Llm && !attempt.tries.is_empty());
+    let row = |attempt: &Attempt| CallRow {
+        answered: attempt.failure.is_none(),
+        tries: attempt.tries.iter().map(try_row).collect(),
+    };
+    remote.map(row).collect()
+}
+
+fn try_row(one: &Try) -> TryRow {
+    TryRow {
+        queue_s: one.queue_s.0,
+        doubted: one.usage_note.is_some(),
+        billed: one.usage.is_some(),
+        failure: one.failure,
+        dns_s: one.wire.dns_s.map(|time| time.0),
+        connect_s: one.wire.connect_s.map(|time| time.0),
+        tls_s: one.wire.tls_s.map(|time| time.0),
+        ttft_s: one.wire.first_token_s().map(|time| time.0),
+        tpot_s: one.tpot_s().map(|time| time.0),
+        total_s: one.wire.end_s.0,
+    }
+}
+
 /// The calls of the LLM over all trials; `None` where none was recorded.
-pub(super) fn remote_calls<'a>(trials: impl Iterator<Item = &'a TrialRecord>) -> Option<RemoteCalls> {
+pub(super) fn remote_calls<'a>(rows: impl Iterator<Item = &'a Row>) -> Option<RemoteCalls> {
     let mut calls = RemoteCalls::default();
-    let (mut answered, mut made): (Vec<&Try>, Vec<&Try>) = (Vec::new(), Vec::new());
-    let attempts = trials.flat_map(|record| &record.trial.attempts);
-    for attempt in attempts.filter(|attempt| attempt.tier == Tier::Llm && !attempt.tries.is_empty()) {
+    let (mut answered, mut made): (Vec<&TryRow>, Vec<&TryRow>) = (Vec::new(), Vec::new());
+    for call in rows.flat_map(|row| &row.llm_calls) {
         calls.calls += 1;
-        calls.tries += attempt.tries.len();
-        if attempt.failure.is_none() {
+        calls.tries += call.tries.len();
+        if call.answered {
             calls.answered += 1;
-            answered.extend(attempt.tries.last());
+            answered.extend(call.tries.last());
         }
-        for one in &attempt.tries {
-            calls.queue_s += one.queue_s.0;
-            calls.doubted_counts += usize::from(one.usage_note.is_some());
-            if one.wire.connect_s.is_some() {
+        for one in &call.tries {
+            calls.queue_s += one.queue_s;
+            calls.doubted_counts += usize::from(one.doubted);
+            if one.connect_s.is_some() {
                 made.push(one);
             }
             if let Some(kind) = one.failure {
                 let name = serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned));
                 *calls.failed_tries.entry(name.unwrap_or_default()).or_default() += 1;
-                calls.billed_failed_tries += usize::from(one.usage.is_some());
+                calls.billed_failed_tries += usize::from(one.billed);
             }
         }
     }
-    let spread = |tries: &[&Try], pick: fn(&Try) -> Option<crate::units::Seconds>| {
-        Spread::of(&tries.iter().filter_map(|one| pick(one)).map(|time| time.0).collect::<Vec<_>>())
+    let spread = |tries: &[&TryRow], pick: fn(&TryRow) -> Option<f64>| {
+        Spread::of(&tries.iter().filter_map(|one| pick(one)).collect::<Vec<_>>())
     };
     calls.connections = made.len();
-    calls.dns_s = spread(&made, |one| one.wire.dns_s);
-    calls.connect_s = spread(&made, |one| one.wire.connect_s);
-    calls.tls_s = spread(&made, |one| one.wire.tls_s);
-    calls.ttft_s = spread(&answered, |one| one.wire.first_token_s());
-    calls.tpot_s = spread(&answered, Try::tpot_s);
-    calls.total_s = spread(&answered, |one| Some(one.wire.end_s));
+    calls.dns_s = spread(&made, |one| one.dns_s);
+    calls.connect_s = spread(&made, |one| one.connect_s);
+    calls.tls_s = spread(&made, |one| one.tls_s);
+    calls.ttft_s = spread(&answered, |one| one.ttft_s);
+    calls.tpot_s = spread(&answered, |one| one.tpot_s);
+    calls.total_s = spread(&answered, |one| Some(one.total_s));
     (calls.calls > 0).then_some(calls)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{FailureKind, Usage, WireTimes};
-    use crate::metrics::example;
+    use crate::engine::{Usage, WireTimes};
+    use crate::metrics::{Rows, example};
     use crate::router::RouterKind;
     use crate::units::Seconds;
 
@@ -117,8 +164,9 @@ mod tests {
         let good = Try { wire, usage, usage_note: Some("odd".into()), queue_s: Seconds(2.0), ..Try::default() };
         trial.attempts[0].tries = vec![Try::default()];
         trial.attempts[1].tries = vec![failed, good];
-        let record = example::record(RouterKind::SlmDominant, "s1", trial, &example::target(), &example::header());
-        let calls = remote_calls([&record].into_iter()).expect("a call");
+        let header = example::header();
+        let record = example::record(RouterKind::SlmDominant, "s1", trial, &example::target(), &header);
+        let calls = remote_calls(Rows::of(&header, &[record]).rows.iter()).expect("a call");
         assert_eq!((calls.calls, calls.answered, calls.tries), (1, 1, 2));
         assert_eq!((calls.failed_tries["server"], calls.billed_failed_tries, calls.doubted_counts), (1, 1, 1));
         assert_eq!((calls.connections, calls.connect_s.p50, calls.dns_s.p50), (1, Some(0.25), None));
@@ -128,13 +176,8 @@ mod tests {
 
     #[test]
     fn records_without_tries_have_no_such_figures() {
-        let record = example::record(
-            RouterKind::SlmDominant,
-            "s1",
-            example::escalated("HR Support", "Access"),
-            &example::target(),
-            &example::header(),
-        );
-        assert_eq!(remote_calls([&record].into_iter()), None);
+        let (header, trial) = (example::header(), example::escalated("HR Support", "Access"));
+        let record = example::record(RouterKind::SlmDominant, "s1", trial, &example::target(), &header);
+        assert_eq!(remote_calls(Rows::of(&header, &[record]).rows.iter()), None);
     }
 }

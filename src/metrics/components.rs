@@ -1,8 +1,8 @@
 //! Where the time of trials went.
 
+use super::row::Row;
 use super::statistics;
 use crate::clock::Component;
-use crate::record::TrialRecord;
 use serde::{Deserialize, Serialize};
 
 /// The name under which wall time stands that no span accounts for.
@@ -21,18 +21,12 @@ pub struct ComponentSummary {
     pub share: Option<f64>,
 }
 
-/// Wall time of a trial without scoring, which comes after the answer.
-pub(super) fn latency_s(record: &TrialRecord) -> f64 {
-    let spans = &record.trial.spans;
-    spans.total().0 - spans.get(Component::Scoring).0 + record.unaccounted_s.0
-}
-
 /// The breakdown over some trials: every component in the order of the flow, then the rest.
-pub(super) fn components<'a>(trials: impl Iterator<Item = &'a TrialRecord>) -> Vec<ComponentSummary> {
-    let trials: Vec<_> = trials.collect();
-    let of = |component: Component| trials.iter().map(|record| record.trial.spans.get(component).0).collect();
-    let mut times: Vec<(&str, Vec<f64>)> = Component::ALL.into_iter().map(|part| (part.name(), of(part))).collect();
-    times.push((UNACCOUNTED, trials.iter().map(|record| record.unaccounted_s.0).collect()));
+pub(super) fn components<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<ComponentSummary> {
+    let rows: Vec<&Row> = rows.collect();
+    let of = |component: Component| rows.iter().map(|row| row.span(component)).collect::<Vec<f64>>();
+    let mut times: Vec<(&str, Vec<f64>)> = Component::ALL.iter().map(|&part| (part.name(), of(part))).collect();
+    times.push((UNACCOUNTED, rows.iter().map(|row| row.unaccounted_s).collect()));
     let total: f64 = times.iter().flat_map(|(_, times)| times).sum();
     times
         .into_iter()

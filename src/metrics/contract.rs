@@ -1,6 +1,7 @@
 //! What became of contracts, and what they cost.
 
 use super::policy::{counted, first_valid};
+use super::row::Row;
 use super::statistics::{PairedDifference, mean, paired_difference};
 use super::summary::CellTrials;
 use crate::clock::Component;
@@ -59,59 +60,113 @@ pub struct ContractEffect {
     pub accuracy: Option<PairedDifference>,
 }
 
-/// Counts what became of the contract in scored trials.
-pub(super) fn contract_use(scored: &[&TrialRecord]) -> ContractUse {
-    let mut found = ContractUse::default();
-    for record in scored {
-        if let Some(place) = fate(record, &mut found) {
-            *place += 1;
-        }
-    }
-    let answers = || scored.iter().flat_map(|record| &record.trial.attempts).filter(|a| a.verdict.is_some());
-    let rules = answers().flat_map(|answer| answer.verdict.iter().flat_map(|verdict| &verdict.violations));
-    found.violations = counted(rules.map(|violation| violation.rule.as_str()));
-    found.held = counted(answers().map(|answer| name(answer.held)));
-    found.disagreements = answers().filter(|answer| disagrees(answer)).count();
-    let held: Vec<&Attempt> = answers().filter(|answer| answer.held == Held::Grammar).collect();
-    let tokens: u64 = held.iter().map(|answer| answer.usage.output_tokens).sum();
-    let forced: u64 = held.iter().map(|answer| answer.forced_tokens).sum();
-    let asking: f64 = held.iter().map(|answer| answer.spans.get(Component::Constrain).0 * 1e3).sum();
-    if tokens > 0 {
-        found.forced_share = Some(forced as f64 / tokens as f64);
-        found.constrain_ms_per_token = Some(asking / tokens as f64);
-        found.constrain_ms_per_answer = Some(asking / held.len() as f64);
-    }
-    let checks: Vec<f64> = scored.iter().map(|record| record.trial.spans.get(Component::Contract).0 * 1e3).collect();
-    found.check_ms_per_trial = mean(&checks).ok();
-    found
+/// What became of the contract in one trial.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ContractRow {
+    fate: Option<Fate>,
+    /// Rules that its answers broke, once for each violation.
+    violations: Option<Box<Vec<String>>>,
+    /// Answers by how they were held, in the order of [`HELD`].
+    held: [u16; HELD.len()],
+    disagreements: u16,
+    /// Tokens of the answers that were held to the grammar, those of them that it forced, and what asking it took.
+    grammar_tokens: u64,
+    forced_tokens: u64,
+    asking_ms: f64,
 }
 
-/// The count that a trial belongs to; `None` where no answer was checked.
-fn fate<'a>(record: &TrialRecord, counts: &'a mut ContractUse) -> Option<&'a mut usize> {
+/// What became of a contract; see [`ContractUse`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    FirstTry,
+    Mended,
+    Repaired,
+    Escalated,
+    PassedOn,
+    Failed,
+    LetPass,
+}
+
+/// The ways in which answers are held to a contract.
+const HELD: [Held; 4] = [Held::Not, Held::Grammar, Held::ResponseFormatStrict, Held::ResponseFormat];
+
+pub(super) fn contract_row(record: &TrialRecord) -> ContractRow {
+    let answers = || record.trial.attempts.iter().filter(|attempt| attempt.verdict.is_some());
+    let count = |of: &dyn Fn(&Attempt) -> bool| u16::try_from(answers().filter(|a| of(a)).count()).unwrap_or(u16::MAX);
+    let grammar = || answers().filter(|answer| answer.held == Held::Grammar);
+    let rules = answers().flat_map(|answer| answer.verdict.iter().flat_map(|verdict| &verdict.violations));
+    let violations: Vec<String> = rules.map(|violation| violation.rule.clone()).collect();
+    ContractRow {
+        fate: fate(record),
+        violations: (!violations.is_empty()).then(|| Box::new(violations)),
+        held: HELD.map(|held| count(&|answer| answer.held == held)),
+        disagreements: count(&disagrees),
+        grammar_tokens: grammar().map(|answer| answer.usage.output_tokens).fold(0, u64::saturating_add),
+        forced_tokens: grammar().map(|answer| answer.forced_tokens).fold(0, u64::saturating_add),
+        asking_ms: grammar().map(|answer| answer.spans.get(Component::Constrain).0 * 1e3).sum(),
+    }
+}
+
+/// Counts what became of the contract in scored trials.
+pub(super) fn contract_use(scored: &[&Row]) -> ContractUse {
+    let rows = || scored.iter().map(|row| &row.contract);
+    let ended = |fate: Fate| rows().filter(|row| row.fate == Some(fate)).count();
+    let held = |place: usize| rows().map(|row| usize::from(row.held[place])).sum::<usize>();
+    let grammar_answers = HELD.iter().position(|&way| way == Held::Grammar).map_or(0, held);
+    let tokens: u64 = rows().map(|row| row.grammar_tokens).fold(0, u64::saturating_add);
+    let forced: u64 = rows().map(|row| row.forced_tokens).fold(0, u64::saturating_add);
+    let asking: f64 = rows().map(|row| row.asking_ms).sum();
+    let per = |number: f64, of: f64| (tokens > 0).then(|| number / of);
+    let checks: Vec<f64> = scored.iter().map(|row| row.span(Component::Contract) * 1e3).collect();
+    ContractUse {
+        first_try: ended(Fate::FirstTry),
+        mended: ended(Fate::Mended),
+        repaired: ended(Fate::Repaired),
+        escalated: ended(Fate::Escalated),
+        passed_on: ended(Fate::PassedOn),
+        failed: ended(Fate::Failed),
+        let_pass: ended(Fate::LetPass),
+        violations: counted(rows().filter_map(|row| row.violations.as_ref()).flat_map(|rules| rules.iter().cloned())),
+        held: HELD
+            .iter()
+            .enumerate()
+            .map(|(place, &way)| (name(way).to_owned(), held(place)))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
+        disagreements: rows().map(|row| usize::from(row.disagreements)).sum(),
+        forced_share: per(forced as f64, tokens as f64),
+        constrain_ms_per_token: per(asking, tokens as f64),
+        constrain_ms_per_answer: per(asking, grammar_answers as f64),
+        check_ms_per_trial: mean(&checks).ok(),
+    }
+}
+
+/// What became of a trial's contract; `None` where no answer was checked.
+fn fate(record: &TrialRecord) -> Option<Fate> {
     let trial = &record.trial;
     let first_try = first_valid(trial)?;
     if trial.outcome == Outcome::ContractFailed {
-        return Some(&mut counts.failed);
+        return Some(Fate::Failed);
     }
     let keeps = |attempt: &Attempt| attempt.verdict.as_ref().is_some_and(|verdict| verdict.valid);
     let accepted = trial.attempts.get(trial.accepted?)?;
     if !keeps(accepted) {
-        return Some(&mut counts.let_pass);
+        return Some(Fate::LetPass);
     }
     if first_try {
-        return Some(&mut counts.first_try);
+        return Some(Fate::FirstTry);
     }
     let answers = || trial.attempts.iter().filter(|attempt| attempt.failure.is_none());
     let first = answers().next()?;
     let of_other_tier = || trial.attempts.iter().find(|attempt| attempt.tier != first.tier);
     Some(if keeps(first) {
-        &mut counts.mended
+        Fate::Mended
     } else if answers().any(|answer| answer.tier == first.tier && keeps(answer)) {
-        &mut counts.repaired
+        Fate::Repaired
     } else if of_other_tier().is_some_and(|call| call.reason == Reason::ContractFailure) {
-        &mut counts.escalated
+        Fate::Escalated
     } else {
-        &mut counts.passed_on
+        Fate::PassedOn
     })
 }
 
@@ -142,10 +197,9 @@ pub(super) fn contract_effects(cells: &[CellTrials<'_>]) -> Vec<ContractEffect> 
         .filter(|cell| !without(cell))
         .filter_map(|cell| {
             let off = cells.iter().find(|other| without(other) && same(cell, other))?;
-            let right = |record: &TrialRecord| record.scores.as_ref().and_then(|scores| scores.label_correct);
-            let others: HashMap<&str, bool> =
-                off.scored().filter_map(|record| Some((record.sample.as_str(), right(record)?))).collect();
-            let pairs = cell.scored().filter_map(|record| Some((right(record)?, *others.get(&*record.sample)?)));
+            let others: HashMap<u32, bool> =
+                off.scored().filter_map(|row| Some((row.sample, row.label_correct?))).collect();
+            let pairs = cell.scored().filter_map(|row| Some((row.label_correct?, *others.get(&row.sample)?)));
             let (with, without): (Vec<bool>, Vec<bool>) = pairs.unzip();
             let accuracy = paired_difference(&with, &without).ok();
             Some(ContractEffect { cell: cell.cell.name.clone(), off: off.cell.name.clone(), accuracy })
@@ -195,7 +249,8 @@ mod tests {
             .zip(trials)
             .map(|(i, trial)| example::record(RouterKind::SlmDominant, &format!("s{i}"), trial, &target, &header))
             .collect();
-        let found = contract_use(&records.iter().collect::<Vec<_>>());
+        let rows = crate::metrics::Rows::of(&header, &records);
+        let found = contract_use(&rows.rows.iter().collect::<Vec<_>>());
         let fates = [
             found.first_try,
             found.mended,

@@ -1,12 +1,11 @@
 //! What a memory put beside queries, what that brought and cost, and whether it depends on the routing.
 
-use super::components::latency_s;
+use super::row::Row;
 use super::statistics::{PairedDifference, mean, mean_difference_interval, paired_difference};
 use super::summary::CellTrials;
 use crate::clock::Component;
 use crate::contract::ContractMode;
-use crate::memory::{MemoryKind, Retrieval};
-use crate::record::TrialRecord;
+use crate::memory::MemoryKind;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -80,19 +79,18 @@ impl MemoryInteraction {
 }
 
 /// What the memory put beside the queries of scored trials.
-pub(super) fn memory_use(scored: &[&TrialRecord]) -> MemoryUse {
-    let average = |of: &dyn Fn(&TrialRecord) -> f64| mean(&scored.iter().map(|r| of(r)).collect::<Vec<_>>()).ok();
-    let of_kinds = |kinds: &[MemoryKind]| scored.first().is_some_and(|record| kinds.contains(&record.memory));
+pub(super) fn memory_use(scored: &[&Row]) -> MemoryUse {
+    let average = |of: &dyn Fn(&Row) -> f64| mean(&scored.iter().map(|row| of(row)).collect::<Vec<_>>()).ok();
+    let of_kinds = |kinds: &[MemoryKind]| scored.first().is_some_and(|row| kinds.contains(&row.memory));
     let (articles, samples) =
         (of_kinds(&[MemoryKind::Dynamic, MemoryKind::Salience]), of_kinds(&[MemoryKind::Episodic]));
-    let is_empty = |retrieval: &Retrieval| retrieval.passages.is_empty() && retrieval.examples.is_empty();
-    let empty = scored.iter().filter(|record| is_empty(&record.trial.retrieval)).count();
+    let empty = scored.iter().filter(|row| row.passages == 0 && row.examples == 0).count();
     MemoryUse {
-        passages: average(&|record| record.trial.retrieval.passages.len() as f64).filter(|_| articles),
-        examples: average(&|record| record.trial.retrieval.examples.len() as f64).filter(|_| samples),
-        passage_tokens: average(&|record| record.trial.retrieval.tokens as f64),
+        passages: average(&|row| row.passages as f64).filter(|_| articles),
+        examples: average(&|row| row.examples as f64).filter(|_| samples),
+        passage_tokens: average(&|row| row.memory_tokens as f64),
         without_passage: (articles || samples).then_some(empty),
-        recall_ms: average(&|record| RECALL.map(|part| record.trial.spans.get(part).0).iter().sum::<f64>() * 1e3),
+        recall_ms: average(&|row| RECALL.map(|part| row.span(part)).iter().sum::<f64>() * 1e3),
     }
 }
 
@@ -100,13 +98,14 @@ pub(super) fn memory_use(scored: &[&TrialRecord]) -> MemoryUse {
 pub(super) fn memory_effects(cells: &[CellTrials<'_>]) -> Vec<MemoryEffect> {
     with_and_without(cells)
         .map(|(with, without)| {
-            let (right, right_without) = pairs(with, without, is_right).into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+            let (right, right_without) =
+                pairs(with, without, |row| row.label_correct).into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
             MemoryEffect {
                 cell: with.cell.name.clone(),
                 without: without.cell.name.clone(),
                 accuracy: paired_difference(&right, &right_without).ok(),
-                input_tokens: difference(pairs(with, without, |record| Some(input_tokens(record)))),
-                latency_s: difference(pairs(with, without, |record| Some(latency_s(record)))),
+                input_tokens: difference(pairs(with, without, |row| Some(input_tokens(row)))),
+                latency_s: difference(pairs(with, without, |row| Some(row.latency_s()))),
             }
         })
         .collect()
@@ -123,7 +122,7 @@ pub(super) fn memory_interactions(cells: &[CellTrials<'_>]) -> Vec<MemoryInterac
             if !same || first.cell.router_name() == second.cell.router_name() {
                 continue;
             }
-            let others: HashMap<&str, f64> = second_gains.iter().copied().collect();
+            let others: HashMap<u32, f64> = second_gains.iter().copied().collect();
             let both = first_gains.iter().filter_map(|(sample, gain)| Some((*gain, *others.get(sample)?))).collect();
             if let Some(difference) = difference(both) {
                 let (memory, contract) = (first.cell.memory, first.cell.contract);
@@ -151,27 +150,23 @@ fn with_and_without<'c, 'r>(
 }
 
 /// What a function says of both trials of a sample, where it says something of both, in the order of the first cell.
-fn pairs<T>(first: &CellTrials<'_>, second: &CellTrials<'_>, of: impl Fn(&TrialRecord) -> Option<T>) -> Vec<(T, T)> {
-    let mut others: HashMap<&str, &TrialRecord> = second.scored().map(|record| (&*record.sample, record)).collect();
-    first.scored().filter_map(|record| Some((of(record)?, others.remove(&*record.sample).and_then(&of)?))).collect()
+pub(super) fn pairs<T>(first: &CellTrials<'_>, second: &CellTrials<'_>, of: impl Fn(&Row) -> Option<T>) -> Vec<(T, T)> {
+    let mut others: HashMap<u32, &Row> = second.scored().map(|row| (row.sample, row)).collect();
+    first.scored().filter_map(|row| Some((of(row)?, others.remove(&row.sample).and_then(&of)?))).collect()
 }
 
 /// By sample, what the memory changed: 1 where only the first cell is right, -1 where only the second is.
-fn gains<'a>(with: &CellTrials<'a>, without: &CellTrials<'a>) -> Vec<(&'a str, f64)> {
-    let others: HashMap<&str, bool> = without.scored().filter_map(|r| Some((&*r.sample, is_right(r)?))).collect();
+fn gains(with: &CellTrials<'_>, without: &CellTrials<'_>) -> Vec<(u32, f64)> {
+    let others: HashMap<u32, bool> = without.scored().filter_map(|r| Some((r.sample, r.label_correct?))).collect();
     let number = |right: bool| f64::from(u8::from(right));
-    with.scored().filter_map(|r| Some((&*r.sample, number(is_right(r)?) - number(*others.get(&*r.sample)?)))).collect()
+    with.scored().filter_map(|r| Some((r.sample, number(r.label_correct?) - number(*others.get(&r.sample)?)))).collect()
 }
 
-fn is_right(record: &TrialRecord) -> Option<bool> {
-    record.scores.as_ref()?.label_correct
+fn input_tokens(row: &Row) -> f64 {
+    row.tokens.slm.input_tokens.saturating_add(row.tokens.llm.input_tokens) as f64
 }
 
-fn input_tokens(record: &TrialRecord) -> f64 {
-    record.trial.attempts.iter().map(|attempt| attempt.usage.input_tokens).sum::<u64>() as f64
-}
-
-fn difference(pairs: Vec<(f64, f64)>) -> Option<MeanDifference> {
+pub(super) fn difference(pairs: Vec<(f64, f64)>) -> Option<MeanDifference> {
     let (first, second): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
     let (interval, _) = mean_difference_interval(&first, &second).ok()?;
     Some(MeanDifference { value: interval.value, low: interval.low, high: interval.high, n: interval.n })
@@ -180,9 +175,9 @@ fn difference(pairs: Vec<(f64, f64)>) -> Option<MeanDifference> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Example;
+    use crate::memory::{Example, Retrieval};
     use crate::metrics::{example, summarise};
-    use crate::record::RunHeader;
+    use crate::record::{RunHeader, TrialRecord};
     use crate::router::RouterKind;
 
     /// The example run twice: as it is, and with no memory, where the SLM-dominant router is wrong throughout.

@@ -10,8 +10,10 @@ mod alone;
 mod budget;
 pub mod calibration;
 mod calls;
+mod compare;
 mod components;
 mod contract;
+pub mod details;
 mod detection;
 #[cfg(test)]
 pub(crate) mod example;
@@ -24,6 +26,7 @@ mod price;
 mod prices;
 mod retrieval;
 pub mod routing;
+mod row;
 mod score;
 pub mod statistics;
 mod summary;
@@ -35,19 +38,21 @@ pub use abstained::AbstentionUse;
 pub use alone::{ModelAlone, ModelsAlone};
 pub use budget::{Budget, Budgeted};
 pub use calls::{RemoteCalls, Spread};
+pub use compare::{Better, Change, Limit, MetricChange, RunComparison, compare, compared_metrics};
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};
 pub use detection::{Counts, Detection, detection, match_places};
 pub use figure::{Figure, significant};
 pub use left::LeftDevice;
 pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
-pub use policy::is_escalated;
+pub use policy::{cause, is_escalated};
 pub use price::bill;
 pub use prices::{DEFAULT_HARDWARE, Prices, STAND_IN};
 pub use retrieval::{RetrievalScores, mean_retrieval, retrieval};
+pub use row::{Answered, AnsweredByBoth, Draft, Rows, draft};
 pub use score::{Ground, attempts_correct, score};
 pub use summary::{
     CostPer1000, DEFAULT_MARGIN, DEFAULT_MAX_FAILURE_SHARE, Intervals, Latency, PolicySummary, SUMMARY_FORMAT, Summary,
-    TokenCount, TokensByTier, summarise,
+    TokenCount, TokensByTier, summarise, summarise_rows,
 };
 pub use verdict::{Comparison, Verdict};

@@ -1,17 +1,18 @@
 //! The figures of one policy.
 
 use super::abstained::abstention_use;
-use super::components::{components, latency_s};
+use super::components::components;
 use super::contract::contract_use;
 use super::figure::Figure;
 use super::left::left_device;
 use super::memory::memory_use;
+use super::row::Row;
 use super::statistics::MIN_N_FOR_P99;
-use super::summary::{CellTrials, CostPer1000, Intervals, Latency, PolicySummary, TokenCount, TokensByTier};
+use super::summary::{CellTrials, CostPer1000, Intervals, Latency, PolicySummary, TokensByTier};
 use crate::contract::Verdict as ContractVerdict;
 use crate::memory::MemoryKind;
-use crate::record::{RunHeader, Scores, TrialRecord};
-use crate::router::{PromptVariant, Reason, Tier};
+use crate::record::RunHeader;
+use crate::router::{Reason, Tier};
 use crate::trial::{Attempt, Outcome, Trial};
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
         n if n >= MIN_N_FOR_P99 => Figure::quantile(&latencies(measured), 0.99, ""),
         n => Figure::absent(why(&format!("a 99th percentile needs {MIN_N_FOR_P99} trials, this cell has {n}"))),
     };
-    let (value, attempts) = (|figure: &Figure| figure.value, || cell.trials.iter().flat_map(|r| &r.trial.attempts));
+    let value = |figure: &Figure| figure.value;
     let absent = [
         ("accuracy", &accuracy),
         ("schema_valid_first", &intervals.schema_valid_first),
@@ -86,12 +87,12 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
             api: value(&intervals.api_usd_per_1000),
             hardware: value(&intervals.hardware_usd_per_1000),
         },
-        contract_failures: scored.iter().filter(|r| r.trial.outcome == Outcome::ContractFailed).count(),
-        repairs: attempts().filter(|attempt| matches!(attempt.variant, PromptVariant::Repair { .. })).count(),
-        retries: attempts().map(|attempt| u64::from(attempt.retries)).sum(),
-        failed_attempts: attempts().filter(|attempt| attempt.failure.is_some()).count(),
-        llm_causes: counted(scored.iter().filter_map(|record| llm_cause(&record.trial))),
-        failures_by_kind: counted(cell.trials.iter().filter_map(|record| failure_kind(&record.trial))),
+        contract_failures: scored.iter().filter(|row| row.outcome == Outcome::ContractFailed).count(),
+        repairs: cell.trials.iter().map(|row| row.repairs as usize).sum(),
+        retries: cell.trials.iter().map(|row| row.retries).sum(),
+        failed_attempts: cell.trials.iter().map(|row| row.failed_attempts as usize).sum(),
+        llm_causes: counted(scored.iter().filter_map(|row| row.llm_cause)),
+        failures_by_kind: counted(cell.trials.iter().filter_map(|row| row.failure_kind.as_deref())),
         tokens: tokens(&cell.trials),
         left_device: left_device(&cell.trials),
         components: components(measured.iter().copied()),
@@ -118,30 +119,24 @@ fn refusal(trials: usize, failures: usize, max_failure_share: f64) -> Option<Str
     })
 }
 
-fn accuracy(scored: &[&TrialRecord], why: &dyn Fn(&str) -> String) -> Figure {
-    Figure::share(&of_scores(scored, |scores| scores.label_correct), &why("the task has no gold label"))
+fn accuracy(scored: &[&Row], why: &dyn Fn(&str) -> String) -> Figure {
+    Figure::share(&of(scored, |row| row.label_correct), &why("the task has no gold label"))
 }
 
-fn intervals(
-    header: &RunHeader,
-    cell: &CellTrials<'_>,
-    scored: &[&TrialRecord],
-    why: &dyn Fn(&str) -> String,
-) -> Intervals {
-    let trials = || scored.iter().map(|record| &record.trial);
-    let first: Vec<bool> = trials().filter_map(first_valid).collect();
-    let last: Vec<bool> = trials().filter_map(final_valid).collect();
-    let escalated: Vec<bool> = trials().map(is_escalated).collect();
-    let called: Vec<bool> = trials().map(|trial| llm_cause(trial).is_some()).collect();
+fn intervals(header: &RunHeader, cell: &CellTrials<'_>, scored: &[&Row], why: &dyn Fn(&str) -> String) -> Intervals {
+    let first = of(scored, |row| row.first_valid);
+    let last = of(scored, |row| row.final_valid);
+    let escalated: Vec<bool> = scored.iter().map(|row| row.escalated).collect();
+    let called: Vec<bool> = scored.iter().map(|row| row.llm_cause.is_some()).collect();
     let latencies = latencies(scored);
     // A mean over those trials alone that could be billed would leave out just the calls that cost something.
-    let per_1000 = |cost: fn(&TrialRecord) -> Option<f64>| -> Vec<f64> {
+    let per_1000 = |cost: fn(&Row) -> Option<f64>| -> Vec<f64> {
         let usd: Option<Vec<f64>> = scored.iter().map(|record| cost(record).map(|usd| usd * 1000.0)).collect();
         usd.unwrap_or_default()
     };
-    let api = per_1000(|record| record.cost.api_usd.map(|usd| usd.0));
-    let hardware = per_1000(|record| record.cost.hardware_usd.map(|usd| usd.0));
-    let unbilled = scored.iter().filter(|record| record.cost.api_usd.is_none()).count();
+    let api = per_1000(|row| row.api_usd);
+    let hardware = per_1000(|row| row.hardware_usd);
+    let unbilled = scored.iter().filter(|row| row.api_usd.is_none()).count();
     let no_api = match (&header.llm_price, unbilled) {
         (None, _) => "no price was given for the LLM's tokens".to_owned(),
         (Some(_), 0) => "no trial was billed".to_owned(),
@@ -153,18 +148,18 @@ fn intervals(
         schema_valid_first: Figure::share(&first, &why("no answer was checked against the contract")),
         schema_valid_final: Figure::share(&last, &why("no accepted answer was checked against the contract")),
         groundedness: Figure::mean(
-            &of_scores(scored, |scores| scores.groundedness),
+            &of(scored, |row| row.groundedness),
             &why(&no_groundedness(cell.cell.memory, scored)),
         ),
         escalation_rate: Figure::share(&escalated, &why("no trial was scored")),
         llm_call_rate: Figure::share(&called, &why("no trial was scored")),
-        fact_recall: Figure::mean(&of_scores(scored, |s| s.fact_recall), &why("the task lists no facts")),
+        fact_recall: Figure::mean(&of(scored, |row| row.fact_recall), &why("the task lists no facts")),
         citation_accuracy: Figure::share(
-            &of_scores(scored, |s| s.citations_correct),
+            &of(scored, |row| row.citations_correct),
             &why("the task has no gold articles"),
         ),
         needs_human_accuracy: Figure::share(
-            &of_scores(scored, |scores| scores.needs_human_correct),
+            &of(scored, |row| row.needs_human_correct),
             &why("the task does not say which samples need a person"),
         ),
         latency_p50_s: Figure::quantile(&latencies, 0.5, &why("no trial was scored")),
@@ -174,26 +169,24 @@ fn intervals(
     }
 }
 
-fn no_groundedness(memory: MemoryKind, scored: &[&TrialRecord]) -> String {
+fn no_groundedness(memory: MemoryKind, scored: &[&Row]) -> String {
     match memory {
         MemoryKind::None => "the memory `none` injects no passages".into(),
         MemoryKind::Static => "the memory `static` injects one fixed text and no passages".into(),
         MemoryKind::Episodic => "the memory `episodic` injects solved samples and no passages".into(),
-        MemoryKind::Dynamic | MemoryKind::Salience
-            if scored.iter().all(|record| record.trial.retrieval.passages.is_empty()) =>
-        {
+        MemoryKind::Dynamic | MemoryKind::Salience if scored.iter().all(|row| row.passages == 0) => {
             "no passages were injected".into()
         }
         MemoryKind::Dynamic | MemoryKind::Salience => "no answer with passages held a claim to judge".into(),
     }
 }
 
-fn of_scores<T>(scored: &[&TrialRecord], part: impl Fn(&Scores) -> Option<T>) -> Vec<T> {
-    scored.iter().filter_map(|record| record.scores.as_ref().and_then(&part)).collect()
+fn of<T>(scored: &[&Row], part: impl Fn(&Row) -> Option<T>) -> Vec<T> {
+    scored.iter().filter_map(|row| part(row)).collect()
 }
 
-fn latencies(scored: &[&TrialRecord]) -> Vec<f64> {
-    scored.iter().map(|record| latency_s(record)).collect()
+pub(super) fn latencies(scored: &[&Row]) -> Vec<f64> {
+    scored.iter().map(|row| row.latency_s()).collect()
 }
 
 /// Whether the first answer that any model gave keeps the contract.
@@ -203,7 +196,7 @@ pub(super) fn first_valid(trial: &Trial) -> Option<bool> {
 }
 
 /// Whether the trial's answer keeps the contract; a trial that ended without an acceptable one does not.
-fn final_valid(trial: &Trial) -> Option<bool> {
+pub(super) fn final_valid(trial: &Trial) -> Option<bool> {
     if trial.outcome == Outcome::ContractFailed {
         return Some(false);
     }
@@ -211,8 +204,8 @@ fn final_valid(trial: &Trial) -> Option<bool> {
 }
 
 /// Why the LLM was first called; `None` where it was not.
-fn llm_cause(trial: &Trial) -> Option<&'static str> {
-    first_llm_call(trial).map(|attempt| reason_name(&attempt.reason))
+pub(super) fn llm_cause(trial: &Trial) -> Option<&'static str> {
+    first_llm_call(trial).map(|attempt| cause(&attempt.reason))
 }
 
 fn first_llm_call(trial: &Trial) -> Option<&Attempt> {
@@ -231,7 +224,7 @@ pub fn is_escalated(trial: &Trial) -> bool {
     })
 }
 
-fn failure_kind(trial: &Trial) -> Option<String> {
+pub(super) fn failure_kind(trial: &Trial) -> Option<String> {
     if trial.outcome != Outcome::Failed {
         return None;
     }
@@ -242,7 +235,8 @@ fn failure_kind(trial: &Trial) -> Option<String> {
 }
 
 /// The name under which a reason is counted.
-pub(super) fn reason_name(reason: &Reason) -> &'static str {
+#[must_use]
+pub fn cause(reason: &Reason) -> &'static str {
     match reason {
         Reason::FirstChoice => "first_choice",
         Reason::Random { .. } => "random",
@@ -271,17 +265,11 @@ pub(super) fn counted<K: Into<String>>(names: impl Iterator<Item = K>) -> BTreeM
     counts
 }
 
-fn tokens(trials: &[&TrialRecord]) -> TokensByTier {
+fn tokens(trials: &[&Row]) -> TokensByTier {
     let mut tokens = TokensByTier::default();
-    for attempt in trials.iter().flat_map(|record| &record.trial.attempts) {
-        let count: &mut TokenCount = match attempt.tier {
-            Tier::Slm => &mut tokens.slm,
-            Tier::Llm => &mut tokens.llm,
-        };
-        count.calls += 1;
-        count.input_tokens = count.input_tokens.saturating_add(attempt.usage.input_tokens);
-        count.output_tokens = count.output_tokens.saturating_add(attempt.usage.output_tokens);
-        count.cached_tokens = count.cached_tokens.saturating_add(attempt.usage.cached_tokens);
+    for row in trials {
+        tokens.slm.add(row.tokens.slm);
+        tokens.llm.add(row.tokens.llm);
     }
     tokens
 }

@@ -9,6 +9,7 @@ use super::figure::Figure;
 use super::left::LeftDevice;
 use super::memory::{MemoryEffect, MemoryInteraction, MemoryUse, memory_effects, memory_interactions};
 use super::policy::policy;
+use super::row::{Row, Rows};
 use super::verdict::{Verdict, verdict};
 use crate::contract::ContractMode;
 use crate::memory::MemoryKind;
@@ -17,7 +18,7 @@ use crate::router::RouterKind;
 use crate::task::Split;
 use crate::trial::Outcome;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Version of the summary's format.
 pub const SUMMARY_FORMAT: u32 = 1;
@@ -223,6 +224,15 @@ pub struct TokenCount {
     pub cached_tokens: u64,
 }
 
+impl TokenCount {
+    pub(super) fn add(&mut self, other: Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+    }
+}
+
 /// Tokens by strength of model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokensByTier {
@@ -236,13 +246,13 @@ pub struct TokensByTier {
 #[derive(Debug)]
 pub(super) struct CellTrials<'a> {
     pub(super) cell: &'a crate::record::Cell,
-    pub(super) trials: Vec<&'a TrialRecord>,
+    pub(super) trials: Vec<&'a Row>,
 }
 
 impl<'a> CellTrials<'a> {
     /// The trials that may be scored.
-    pub(super) fn scored(&self) -> impl Iterator<Item = &'a TrialRecord> {
-        self.trials.iter().copied().filter(|record| record.trial.outcome != Outcome::Failed)
+    pub(super) fn scored(&self) -> impl Iterator<Item = &'a Row> {
+        self.trials.iter().copied().filter(|row| row.outcome != Outcome::Failed)
     }
 }
 
@@ -250,8 +260,14 @@ impl<'a> CellTrials<'a> {
 /// `settings.max_failure_share` of them has no figures.
 #[must_use]
 pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
+    summarise_rows(header, &Rows::of(header, trials))
+}
+
+/// The same from rows, which hold only what figures need.
+#[must_use]
+pub fn summarise_rows(header: &RunHeader, rows: &Rows) -> Summary {
     let mut notes = Vec::new();
-    let cells = by_cell(header, trials, &mut notes);
+    let cells = by_cell(header, rows, &mut notes);
     let max_failure_share = setting(header, "max_failure_share", DEFAULT_MAX_FAILURE_SHARE);
     let policies: Vec<_> = cells.iter().map(|cell| policy(header, cell, max_failure_share)).collect();
     let verdict = verdict(header, &cells, &policies, setting(header, "margin", DEFAULT_MARGIN));
@@ -283,7 +299,7 @@ pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
         samples: header.samples.len(),
         llm_is_stand_in: header.llm_is_stand_in,
         components: components(cells.iter().flat_map(CellTrials::scored)),
-        models_alone: models_alone(header, &cells),
+        models_alone: models_alone(header, rows, &cells),
         remote_calls: remote_calls(cells.iter().flat_map(|cell| cell.trials.iter().copied())),
         contract_effects: contract_effects(&cells),
         memory_effects: memory_effects(&cells),
@@ -294,18 +310,19 @@ pub fn summarise(header: &RunHeader, trials: &[TrialRecord]) -> Summary {
     }
 }
 
-fn by_cell<'a>(header: &'a RunHeader, trials: &'a [TrialRecord], notes: &mut Vec<String>) -> Vec<CellTrials<'a>> {
+/// The trials of each cell, those left out that stand there twice.
+pub(super) fn by_cell<'a>(header: &'a RunHeader, rows: &'a Rows, notes: &mut Vec<String>) -> Vec<CellTrials<'a>> {
     let mut cells: Vec<_> = header.cells.iter().map(|cell| CellTrials { cell, trials: Vec::new() }).collect();
-    let index: HashMap<&str, usize> = header.cells.iter().enumerate().map(|(i, cell)| (&*cell.name, i)).collect();
-    let mut seen = HashSet::new();
-    let (mut strangers, mut repeated) = (0, 0);
-    for record in trials {
-        match index.get(&*record.cell).and_then(|&i| cells.get_mut(i)) {
-            None => strangers += 1,
-            Some(_) if !seen.insert((&*record.cell, &*record.sample)) => repeated += 1,
-            Some(cell) => cell.trials.push(record),
+    let mut seen = HashSet::with_capacity(rows.rows.len());
+    let mut repeated = 0;
+    for row in &rows.rows {
+        if !seen.insert((row.cell, row.sample)) {
+            repeated += 1;
+        } else if let Some(cell) = cells.get_mut(row.cell as usize) {
+            cell.trials.push(row);
         }
     }
+    let strangers = rows.strangers;
     if strangers > 0 {
         notes.push(format!("{strangers} trials are left out: they belong to cells that run.json does not list."));
     }

@@ -122,14 +122,13 @@ impl Run<'_> {
     }
 
     fn difference(&self, candidate: usize, reference: usize) -> Result<PairedDifference, String> {
-        let right = |i: usize| -> HashMap<&str, bool> {
-            let scored = self.cells[i].scored();
-            scored.filter_map(|r| Some((&*r.sample, r.scores.as_ref()?.label_correct?))).collect()
+        let right = |i: usize| -> HashMap<u32, bool> {
+            self.cells[i].scored().filter_map(|row| Some((row.sample, row.label_correct?))).collect()
         };
         let (ours, theirs) = (right(candidate), right(reference));
-        let both = self.cells[candidate].trials.iter().map(|record| &*record.sample);
+        let both = self.cells[candidate].trials.iter().map(|row| row.sample);
         let (first, second): (Vec<bool>, Vec<bool>) =
-            both.filter_map(|sample| Some((*ours.get(sample)?, *theirs.get(sample)?))).unzip();
+            both.filter_map(|sample| Some((*ours.get(&sample)?, *theirs.get(&sample)?))).unzip();
         paired_difference(&first, &second).map_err(|undefined| undefined.0)
     }
 

@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub use provenance::{Machine, machine, peak_memory};
-pub use read::{Run, read};
+pub use read::{Place, Run, each_trial, read, read_at, read_header};
 pub use write::{RunWriter, write_json, write_whole};
 
 use crate::contract::ContractMode;

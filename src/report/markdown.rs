@@ -20,7 +20,7 @@ pub fn render_markdown(summary: &Summary, header: &RunHeader) -> String {
     page + &comparisons(summary) + &definitions(summary) + &provenance(header)
 }
 
-fn grid(table: &Table) -> String {
+pub(super) fn grid(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let heads = table.columns.iter().map(|column| escaped(&column.heading())).collect();
     let rules = table.columns.iter().map(|c| if c.align == Align::Right { "---:" } else { "---" }.into()).collect();
@@ -91,9 +91,17 @@ fn definitions(summary: &Summary) -> String {
 
 fn provenance(header: &RunHeader) -> String {
     let mut text = "\n## Where this comes from\n\n".to_string();
-    let mut item = |name: &str, value: String| {
+    for (name, value) in origins(header) {
         let _ = writeln!(text, "- {name}: {}", escaped(&value));
-    };
+    }
+    text += "\nEvery figure is made from `run.json` and `trials.jsonl` in this folder, which hold the raw outputs.\n";
+    text
+}
+
+/// Where a run comes from: names and values.
+pub(super) fn origins(header: &RunHeader) -> Vec<(&'static str, String)> {
+    let mut items = Vec::new();
+    let mut item = |name: &'static str, value: String| items.push((name, value));
     item("command", header.command.join(" "));
     item("program", format!("routergym-local {}, record format {}", header.version, header.format));
     let end = header.finished_at.as_deref().unwrap_or("not finished");
@@ -146,8 +154,7 @@ fn provenance(header: &RunHeader) -> String {
     );
     item("seed", header.seed.to_string());
     item("settings", header.settings.to_string());
-    text += "\nEvery figure is made from `run.json` and `trials.jsonl` in this folder, which hold the raw outputs.\n";
-    text
+    items
 }
 
 fn engine(info: &EngineInfo) -> String {
@@ -157,7 +164,7 @@ fn engine(info: &EngineInfo) -> String {
 }
 
 /// Text that Markdown and HTML leave as it is.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in printable(text).chars() {
         match c {

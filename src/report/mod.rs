@@ -1,23 +1,29 @@
 //! From figures to tables.
 //!
-//! [`tables`] lays a [`crate::metrics::Summary`] out once, as [`Table`]s; [`render_terminal`] and [`render_markdown`] show
-//! them, [`render_csv`] flattens the summary for other programs, [`write()`] leaves all of it in the run's folder. Nothing
-//! here computes a figure.
+//! [`collect()`] reads runs and has their figures made. [`tables`] lays a [`crate::metrics::Summary`] out once, as [`Table`]s;
+//! [`render_terminal`] and [`render_markdown`] show them, [`render_csv`] flattens the summary for other programs, [`page`] makes
+//! the page that a person reads, [`write()`] leaves all of it in a folder. Nothing here computes a figure.
 
 mod calls;
+mod collect;
+mod compare;
 mod csv;
 mod markdown;
+mod page;
 mod replay;
 mod tables;
 mod terminal;
 mod write;
 
+pub use collect::{Report, collect, collect_with, default_folder};
+pub use compare::{Held, comparison_markdown, comparison_table, limit_sentences};
 pub use csv::{render_csv, replay_curves};
 pub use markdown::render_markdown;
+pub use page::page;
 pub use replay::replay_tables;
 pub use tables::tables;
-pub use terminal::render_terminal;
-pub use write::write;
+pub use terminal::{render_terminal, sparkline, threshold_lines};
+pub use write::{Format, write};
 
 use serde::Serialize;
 
@@ -62,6 +68,9 @@ pub struct Cell {
     pub text: String,
     /// Its interval, its n or the like.
     pub details: Vec<String>,
+    /// The figure with all its digits, where it is one: what other programs read and tables are sorted by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
 }
 
 impl Column {
@@ -78,7 +87,12 @@ impl Column {
 
 impl Cell {
     fn new(text: impl AsRef<str>) -> Self {
-        Self { text: printable(text.as_ref()), details: Vec::new() }
+        Self { text: printable(text.as_ref()), details: Vec::new(), raw: None }
+    }
+
+    fn raw(mut self, value: f64) -> Self {
+        self.raw = Some(value.to_string());
+        self
     }
 
     fn with(mut self, detail: impl AsRef<str>) -> Self {

@@ -95,7 +95,7 @@ fn comparison(summary: &Summary) -> Table {
 }
 
 /// Figures that only some tasks have; a column stands only where some policy has its figure.
-fn quality(summary: &Summary) -> Table {
+pub(super) fn quality(summary: &Summary) -> Table {
     type Pick = fn(&PolicySummary) -> &Figure;
     let figures: [(&str, Pick); 3] = [
         ("required facts found", |p| &p.intervals.fact_recall),
@@ -117,7 +117,7 @@ fn quality(summary: &Summary) -> Table {
     Table { title: "Quality of the answers beside the label".into(), columns, rows, notes: vec![] }
 }
 
-fn left(summary: &Summary) -> Table {
+pub(super) fn left(summary: &Summary) -> Table {
     let columns = vec![
         Column::new("policy", Align::Left, None),
         Column::new("queries", Align::Right, None),
@@ -159,7 +159,7 @@ fn left(summary: &Summary) -> Table {
     Table { title: "What left the device".into(), columns, rows, notes }
 }
 
-fn latency(summary: &Summary) -> Table {
+pub(super) fn latency(summary: &Summary) -> Table {
     let beside = if summary.policies.len() <= POLICIES_BESIDE { &*summary.policies } else { &[] };
     let mut columns = vec![
         Column::new("component", Align::Left, None),
@@ -191,7 +191,7 @@ fn latency(summary: &Summary) -> Table {
     Table { title: "Where the time goes".into(), columns, rows, notes }
 }
 
-fn memory(summary: &Summary) -> Table {
+pub(super) fn memory(summary: &Summary) -> Table {
     let columns = vec![
         Column::new("policy", Align::Left, None),
         Column::new("found", Align::Right, None),
@@ -267,7 +267,7 @@ fn signed(value: f64) -> String {
     if value < 0.0 { format!("−{text}") } else { format!("+{text}") }
 }
 
-fn contracts(summary: &Summary) -> Table {
+pub(super) fn contracts(summary: &Summary) -> Table {
     let columns = vec![
         Column::new("policy", Align::Left, None),
         Column::new("first try", Align::Right, None),
@@ -316,7 +316,7 @@ fn contracts(summary: &Summary) -> Table {
     Table { title: "What became of the contract".into(), columns, rows, notes }
 }
 
-fn alone(summary: &Summary) -> Table {
+pub(super) fn alone(summary: &Summary) -> Table {
     let columns = vec![
         Column::new("memory", Align::Left, None),
         Column::new("tier", Align::Left, None),
@@ -351,7 +351,7 @@ fn alone(summary: &Summary) -> Table {
     Table { title: "Each model alone, by its own first answers".into(), columns, rows, notes }
 }
 
-fn causes(summary: &Summary) -> Table {
+pub(super) fn causes(summary: &Summary) -> Table {
     let columns = vec![
         Column::new("policy", Align::Left, None),
         Column::new("LLM called", Align::Right, None),
@@ -422,7 +422,7 @@ fn abstention_cells(policy: &PolicySummary) -> [Cell; 2] {
 
 fn figure_cell(figure: &Figure, format: Format, n: usize) -> Cell {
     let Some(value) = figure.value else { return Cell::new(not_available()) };
-    let mut cell = Cell::new(format.show(value));
+    let mut cell = Cell::new(format.show(value)).raw(value);
     if let (Some(low), Some(high)) = (figure.low, figure.high) {
         cell = cell.with(format!("[{}–{}]", format.show(low), format.show(high)));
     }

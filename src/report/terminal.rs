@@ -1,6 +1,7 @@
 //! Tables on a terminal: plain text without colour, within a width.
 
 use super::{Align, Cell, Table, printable};
+use crate::replay::Replay;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement};
 
@@ -13,6 +14,38 @@ const MIN_WIDTH: usize = 40;
 pub fn render_terminal(tables: &[Table], width: usize) -> String {
     let width = width.max(MIN_WIDTH);
     tables.iter().map(|table| one(table, width)).collect::<Vec<_>>().join("\n")
+}
+
+/// A row of bars, one for each figure, between the smallest and the largest of them; nothing where there is no number.
+#[must_use]
+pub fn sparkline(figures: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let numbers = || figures.iter().copied().filter(|figure| figure.is_finite());
+    let (low, high) = (numbers().fold(f64::INFINITY, f64::min), numbers().fold(f64::NEG_INFINITY, f64::max));
+    let bar = |figure: f64| match (figure - low) / (high - low) {
+        part if part.is_finite() => BARS[((part * 8.0) as usize).min(7)],
+        _ => BARS[0],
+    };
+    numbers().map(bar).collect()
+}
+
+/// What becomes of the share right as more and more goes to the large model, a line for each recorded score.
+#[must_use]
+pub fn threshold_lines(replay: &Replay) -> Vec<String> {
+    let scores = replay.policies.iter().filter(|policy| !policy.control && policy.points.len() > 2);
+    let lines: Vec<String> = scores
+        .map(|policy| {
+            let quality: Vec<f64> = policy.points.iter().map(|point| point.quality).collect();
+            let (first, last) = (quality.first().copied().unwrap_or(0.0), quality.last().copied().unwrap_or(0.0));
+            let name: String = printable(&policy.name).chars().take(24).collect();
+            format!("  {name:<24} {first:.2} {} {last:.2}", sparkline(&quality))
+        })
+        .collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    let head = format!("Share right as ever more of {} samples goes to the large model, by score", replay.n);
+    std::iter::once(head).chain(lines).collect()
 }
 
 fn one(table: &Table, width: usize) -> String {
@@ -32,7 +65,7 @@ fn fitting(table: &Table, width: usize) -> comfy_table::Table {
     let turned = table.transposed();
     let mut flat = turned.clone();
     for cell in flat.rows.iter_mut().flatten() {
-        *cell = Cell { text: cell.line(), details: Vec::new() };
+        *cell = Cell { text: cell.line(), ..Cell::default() };
     }
     let layouts = [layout(table), layout(&flat), layout(&turned)];
     let narrowest = layouts.iter().map(|layout| layout.width).min().unwrap_or(0);
@@ -95,4 +128,16 @@ fn wrapped(text: &str, width: usize, indent: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparkline_has_a_bar_for_each_number() {
+        assert_eq!(sparkline(&[0.0, 0.5, 1.0]), "▁▅█");
+        assert_eq!(sparkline(&[0.3, 0.3]), "▁▁");
+        assert_eq!(sparkline(&[f64::NAN]), "");
+    }
 }

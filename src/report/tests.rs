@@ -218,10 +218,15 @@ fn the_quality_table_stands_only_where_a_task_has_such_gold() {
 
 #[test]
 fn the_files_of_a_run_are_written_whole_and_replace_older_ones() {
-    let (header, summary) = summary();
+    let (header, trials) = example::run();
+    let summary = summarise(&header, &trials);
+    let run = tempfile::tempdir().unwrap();
+    let mut writer = crate::record::RunWriter::create(&run.path().join("run"), header).unwrap();
+    trials.iter().for_each(|trial| writer.append(trial).unwrap());
+    let report = collect(&[run.path().join("run")]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("summary.json"), "old").unwrap();
-    write(folder.path(), &header, &summary).unwrap();
+    write(folder.path(), &report, &Format::DEFAULT).unwrap();
     let text = std::fs::read_to_string(folder.path().join("summary.json")).unwrap();
     assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), summary);
     let mut names: Vec<_> = std::fs::read_dir(folder.path())
@@ -229,7 +234,7 @@ fn the_files_of_a_run_are_written_whole_and_replace_older_ones() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["summary.csv", "summary.json", "summary.md"]);
-    let error = write(&folder.path().join("summary.json"), &header, &summary).unwrap_err();
+    assert_eq!(names, ["report.html", "summary.csv", "summary.json", "summary.md"]);
+    let error = write(&folder.path().join("summary.json"), &report, &Format::DEFAULT).unwrap_err();
     assert!(format!("{error:#}").contains("summary.json"), "{error:#}");
 }

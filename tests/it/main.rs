@@ -20,11 +20,15 @@ mod models;
 mod privacy;
 mod remote;
 mod replay;
+mod report;
 mod routers;
 mod safety;
 mod serve;
 mod speed;
 mod support;
+#[path = "../../examples/synthetic_run.rs"]
+#[expect(dead_code, reason = "its main is that of the example")]
+mod synthetic_run;
 mod tasks;
 mod tidy;
 mod tokenizer;

@@ -19,7 +19,7 @@ pub fn ece(confidences: &[f64], right: &[bool], bins: usize) -> Result<f64, Unde
 }
 
 /// The bin whose upper edge is the first one that is not below `p`. Its edges are b/B as they come out in floating point.
-fn bin_of(p: f64, bins: usize) -> usize {
+pub(in crate::metrics) fn bin_of(p: f64, bins: usize) -> usize {
     let edge = |b: usize| b as f64 / bins as f64;
     let mut b = ((p * bins as f64) as usize).min(bins - 1);
     while b > 0 && p <= edge(b) {

@@ -23,8 +23,14 @@ impl Span {
 /// Letters 9, 1979). What costs more and is worse than a vertex has no place on it.
 #[must_use]
 pub fn upper_hull(curve: &Curve) -> Vec<(f64, f64)> {
+    hull_of(by_cost(curve.steps()))
+}
+
+/// The same of points in ascending order of cost.
+#[must_use]
+pub fn hull_of(points: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let mut hull: Vec<(f64, f64)> = Vec::new();
-    for point in by_cost(curve.steps()) {
+    for point in points {
         while let Some(&last) = hull.last() {
             let above = match hull.len().checked_sub(2).map(|i| hull[i]) {
                 // The last vertex lies on or below the line from the one before it to the new point.

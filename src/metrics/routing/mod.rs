@@ -16,7 +16,7 @@ mod resampled;
 #[cfg(test)]
 mod tests;
 
-pub use cost::{Span, aiq, cost_auc, ibc_lift, upper_hull};
+pub use cost::{Span, aiq, cost_auc, hull_of, ibc_lift, upper_hull};
 pub use curve::{APGR_STEPS, Curve, Models, Step, oracle};
 pub use rank::{First, Ranking};
 pub use resampled::{Drawn, Walk};

@@ -12,7 +12,7 @@ mod ranking;
 mod resample;
 
 pub use bootstrap::{
-    DRAWS, figure_interval, mean_difference_interval, mean_interval, quantile_interval, ratio_interval,
+    DRAWS, MOST_RESAMPLED, figure_interval, mean_difference_interval, mean_interval, quantile_interval, ratio_interval,
 };
 pub use correlation::{pearson, spearman};
 pub use multiple::holm;

@@ -222,3 +222,31 @@ fn resamples_without_a_figure_widen_the_interval_or_leave_none() {
     assert!(wider_low <= low + 10.0 && wider_high > high, "{wider_low} {wider_high}");
     assert_eq!(percentile_ends(&drawn(30), 0.025).unwrap_err().0, "it is undefined in 30 of 1000 resamples");
 }
+
+#[test]
+fn of_many_values_the_interval_is_the_one_that_the_bootstrap_tends_to() {
+    let n = MOST_RESAMPLED + 2000;
+    // Skewed values, as latencies are.
+    let values: Vec<f64> = (0..n).map(|i| 1.0 / (0.05 + (i as f64 * 0.618_033_988_749_895).fract())).collect();
+    let resamples = Resamples { units: u32::try_from(n).unwrap(), draws: 2000, seed: 5 };
+    let mut sorted = values.clone();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let ends = |figure: &(dyn Fn(&[u16]) -> f64 + Sync)| {
+        percentile_ends(&resamples.map(|counts| Some(figure(counts))).unwrap(), 0.025).unwrap()
+    };
+    let mean = ends(&|counts| counts.iter().zip(&values).map(|(&c, v)| f64::from(c) * v).sum::<f64>() / n as f64);
+    let quantile = ends(&|counts| {
+        let drawn = sorted.iter().zip(counts).flat_map(|(&value, &count)| (0..count).map(move |_| value));
+        drawn.into_iter().nth((n - 1) * 9 / 10).unwrap()
+    });
+    for (ours, (low, high)) in
+        [(mean_interval(&values).unwrap(), mean), (quantile_interval(&values, 0.9).unwrap(), quantile)]
+    {
+        let within = (high - low) * 0.1;
+        assert!((ours.low - low).abs() < within && (ours.high - high).abs() < within, "{ours:?} {low} {high}");
+    }
+    let none = vec![0.0; n];
+    let (difference, bounds) = mean_difference_interval(&values, &none).unwrap();
+    assert_eq!(difference, mean_interval(&values).unwrap());
+    assert!(difference.low < bounds[0] && bounds[1] < difference.high);
+}
