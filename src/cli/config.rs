@@ -2,7 +2,7 @@
 //!
 //! Its values become the flags' defaults, so that a flag and an environment variable stand above it.
 
-use crate::error::{Result, usage};
+use crate::error::{Result, toml_reason, usage};
 use clap::Command;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ pub(super) fn with_defaults(command: Command, arguments: &[OsString]) -> Result<
     let Some(path) = named_file(arguments) else { return Ok(command) };
     let text = std::fs::read_to_string(&path)
         .map_err(|error| usage(format!("cannot read the configuration {}: {error}", path.display())))?;
-    let tables: toml::Table =
-        toml::from_str(&text).map_err(|error| usage(format!("{} is not valid TOML: {error}", path.display())))?;
+    let tables: toml::Table = toml::from_str(&text)
+        .map_err(|error| usage(format!("{} is not valid TOML: {}", path.display(), toml_reason(&error, &text))))?;
     tables.into_iter().try_fold(command, |command, (key, value)| apply(command, &path, &key, value))
 }
 
