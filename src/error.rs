@@ -36,6 +36,28 @@ pub fn escaped(text: &str) -> String {
     })
 }
 
+/// Longest line of a TOML file that an error shows, and longest message of its parser, in characters.
+const LONGEST_SHOWN: usize = 240;
+const LONGEST_MESSAGE: usize = 800;
+
+/// Why a text is no TOML of the form asked for, with a picture of the place unless the line is too long for one: a fitted router
+/// has lines of megabytes.
+#[must_use]
+pub fn toml_reason(error: &toml::de::Error, text: &str) -> String {
+    let shown = error.to_string();
+    let shown = shown.trim_end();
+    if shown.lines().all(|line| line.chars().nth(LONGEST_SHOWN).is_none()) {
+        return shown.to_owned();
+    }
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let mut message: String = error.message().chars().take(LONGEST_MESSAGE).collect();
+    if message.len() < error.message().len() {
+        message.push('…');
+    }
+    format!("line {}, column {column}: {message}", before.matches('\n').count() + 1)
+}
+
 /// The program's exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -80,6 +102,17 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_control_characters_but_newline_and_tab() {
         assert_eq!(escaped("a\tb\n\u{1b}[31m\u{9b}2J\u{7}\r\u{7f}ü"), "a\tb\n\\x1b[31m\\x9b2J\\x07\\x0d\\x7fü");
+    }
+
+    #[test]
+    fn a_long_line_of_toml_is_not_shown_and_its_place_is_told() {
+        let reason = |text: &str| toml_reason(&toml::from_str::<toml::Table>(text).unwrap_err(), text);
+        assert!(reason("a = 1\nb = oops\n").contains("2 | b = oops"), "{}", reason("a = 1\nb = oops\n"));
+        let long = format!("a = 1\nb = [{}oops]\n", "0.5, ".repeat(100_000));
+        assert!(reason(&long).starts_with("line 2, column 500006: "), "{}", reason(&long));
+        assert!(reason(&long).len() < 1000);
+        let key = format!("a = 1\n{0} = 1\n{0} = 2\n", "k".repeat(100_000));
+        assert!(reason(&key).len() < 5000 && reason(&key).starts_with("line 3"), "{}", reason(&key).len());
     }
 
     #[test]

@@ -114,8 +114,8 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "CHARS", env = "ROUTERGYM_DOWNSHIFT")]
     pub(super) downshift: Option<usize>,
     /// What follows from a safety finding: NAME=ACTION, where NAME is personal_data, injection, risk or one type such as
-    /// EMAIL_ADDRESS, and ACTION is allow, redact, escalate, keep-local, person or refuse [default:
-    /// personal_data=allow,injection=escalate,risk=escalate]
+    /// EMAIL_ADDRESS, and ACTION is allow, redact, escalate, keep-local, person or refuse; stands above the task's [safety]
+    /// [default: personal_data=allow,injection=escalate,risk=escalate]
     #[arg(long, value_name = "NAME=ACTION", value_delimiter = ',', env = "ROUTERGYM_SAFETY")]
     pub(super) safety: Vec<String>,
     /// Passages, or solved samples, at most

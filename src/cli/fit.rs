@@ -3,19 +3,17 @@
 use super::{Common, output};
 use crate::error::{Context, ExitStatus, Result, usage};
 use crate::memory::Embed;
-use crate::models::{Kind, Store};
+use crate::models::{ENCODER, Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, SentenceEncoder};
 use crate::record::{self, write_whole};
-use crate::replay::fit::{Fit, FitKind, FitOptions, Setting, Target, fit};
+use crate::replay::fit::{Difference, Effect, Fit, FitKind, FitOptions, HeldOut, Part, Setting, Target, fit};
 use crate::router::{Estimator, routers_text};
 use crate::task;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-
-const ENCODER: &str = "all-minilm-l6-v2";
 
 /// Arguments of `fit`.
 #[derive(Debug, Clone, Args)]
@@ -146,13 +144,13 @@ fn shown(found: &Fit) -> String {
     } else {
         "on the rows it was chosen on, which flatters it"
     };
-    let usd = found.effect.usd_per_1000.map_or("not priced".to_owned(), |usd| format!("${usd:.3} per 1,000"));
-    let _ = writeln!(
-        text,
-        "effect   quality {:.3}, {:.1} % of the queries for the LLM, {usd} ({on})",
-        found.effect.quality,
-        100.0 * found.effect.llm_share
-    );
+    let _ = writeln!(text, "effect   {} ({on})", led(&found.effect));
+    match &found.held_out {
+        Some(held_out) => text.push_str(&shown_held_out(found, held_out)),
+        None => {
+            let _ = writeln!(text, "held out {}", found.held_out_reason.as_deref().unwrap_or_default());
+        }
+    }
     if let Some(beats) = &found.beats_random {
         let _ = writeln!(
             text,
@@ -164,4 +162,37 @@ fn shown(found: &Fit) -> String {
         let _ = writeln!(text, "note     {note}");
     }
     text.trim_end().to_owned()
+}
+
+fn led(effect: &Effect) -> String {
+    let usd = effect.usd_per_1000.map_or("not priced".to_owned(), |usd| format!("${usd:.3} per 1,000"));
+    format!("quality {:.3}, {:.1} % of the queries for the LLM, {usd}", effect.quality, 100.0 * effect.llm_share)
+}
+
+/// Where the same way of fitting leads on queries that it has not seen, and how far that differs from part to part.
+fn shown_held_out(found: &Fit, held_out: &HeldOut) -> String {
+    let span = |of: fn(&Part) -> f64| {
+        let values = || held_out.parts.iter().map(of);
+        (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
+    };
+    let (low, high) = span(|part| part.setting);
+    let (worst, best) = span(|part| part.effect.quality);
+    let (least, most) = span(|part| part.effect.llm_share);
+    let mut text = format!(
+        "held out {} (learned and chosen on other queries, in {} parts)\n         from part to part: {} {low:.4} to {high:.4}, quality \
+         {worst:.3} to {best:.3}, {:.0} to {:.0} % for the LLM\n",
+        led(&held_out.effect),
+        held_out.parts.len(),
+        found.setting.key,
+        100.0 * least,
+        100.0 * most
+    );
+    if let Some(Difference { value, low, high }) = held_out.less_llm {
+        let _ =
+            writeln!(text, "         {value:+.3} beside always asking the LLM, 95 % interval {low:+.3} to {high:+.3}");
+    }
+    if !held_out.target_met {
+        text.push_str("         the target is not met there: choosing the setting flattered it\n");
+    }
+    text
 }

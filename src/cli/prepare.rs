@@ -6,15 +6,15 @@ use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
 use crate::engine::{
-    Cassette, Engine, EngineError, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request, Timeouts,
-    without_secrets,
+    Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request,
+    Timeouts, without_secrets,
 };
-use crate::error::{Context, Error, Interrupted, Result, anyhow, usage};
+use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
 use crate::memory::{self, Embed, Memory, MemoryParts, MemorySpec, Passage, Retrieval};
 use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::metrics::{Budget, Budgeted};
-use crate::models::{Kind, LocalModel, Store};
+use crate::models::{ENCODER, Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{self, ClassifierKind, DomainClassifier, RouterKind, RouterParts, RouterSettings, RouterSpec};
@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub(super) const ENCODER: &str = "all-minilm-l6-v2";
 /// Share of failed trials above which a cell is not judged.
 const MAX_FAILURE_SHARE: f64 = 0.1;
 
@@ -84,6 +83,8 @@ impl Bench {
 /// The models of a run, on this machine.
 pub(super) struct Weights {
     slm: LocalModel,
+    /// The stand-in's.
+    llm: Option<LocalModel>,
     encoder: LocalModel,
     /// Those of specialists and cascades, by the name that these give.
     named: BTreeMap<String, LocalModel>,
@@ -93,16 +94,17 @@ pub(super) struct Weights {
 pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
     let store = Store::open(resolved.network)?;
     let slm = store.obtain(&resolved.slm, Kind::Gguf, quiet)?;
-    if let Llm::StandIn { model } = &resolved.llm {
-        store.obtain(model, Kind::Gguf, quiet)?;
-    }
+    let llm = match &resolved.llm {
+        Llm::StandIn { model } => Some(store.obtain(model, Kind::Gguf, quiet)?),
+        Llm::Endpoint { .. } | Llm::Cassette { .. } => None,
+    };
     let encoder = store.obtain(ENCODER, Kind::Encoder, quiet)?;
     let mut named = BTreeMap::new();
     for name in resolved.named_models() {
         let model = store.obtain(&name, Kind::Gguf, quiet)?;
         named.insert(name, model);
     }
-    Ok(Weights { slm, encoder, named })
+    Ok(Weights { slm, llm, encoder, named })
 }
 
 /// Loads the models, starts the stand-in where the user gave no endpoint, builds memory, routers and prompts, and warms
@@ -122,6 +124,7 @@ pub(super) fn prepare(
             output::note(text);
         }
     };
+    resolved.notes.iter().for_each(|text| note(text));
     let contract = Contract::of_task(task)?;
     let threads = nn::threads();
 
@@ -146,7 +149,6 @@ pub(super) fn prepare(
 
     let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
     let engines = Engines { slm, llm, named };
-    check_fitted(resolved, &engines)?;
     let memories = recollect(resolved, &embed, &weights.encoder.sha256, &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
     let cells = build_cells(resolved, &embed, &weights.encoder.sha256, &memories)?;
@@ -179,8 +181,8 @@ pub(super) fn prepare(
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
         "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm,
         "grammar_leaves_out": left_out, "answer_schema": task.schema,
-        "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args)?, "routers": routers,
-        "specialists": routed, "named_sha256": sums,
+        "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args, task)?, "routers": routers,
+        "specialists": routed, "named_sha256": sums, "notes": resolved.notes,
     });
     let samples = resolved.samples();
     let header = RunHeader {
@@ -200,7 +202,7 @@ pub(super) fn prepare(
         labels: task.labels.len(),
         cells: resolved.cells.clone(),
         slm: engines.slm.info(),
-        llm: engines.llm.info(),
+        llm: EngineInfo { sha256: weights.llm.as_ref().map(|model| model.sha256.clone()), ..engines.llm.info() },
         llm_is_stand_in: resolved.is_stand_in(),
         llm_price: resolved.price.clone(),
         hardware_price: Some(resolved.hardware.clone()),
@@ -219,7 +221,7 @@ pub(super) fn prepare(
         ground,
         price: resolved.price.clone(),
         hardware: resolved.hardware.clone(),
-        safety: router_settings(args)?.safety,
+        safety: router_settings(args, task)?.safety,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         _stand_in: stand_in,
@@ -375,25 +377,6 @@ fn recollect(
     Ok(found)
 }
 
-/// Refuses routers that were fitted to the answers of other models: their prices and confidences are not those of these.
-fn check_fitted(resolved: &Resolved, engines: &Engines) -> Result<()> {
-    for router in &resolved.routers {
-        let Some(fitted) = &router.fitted else { continue };
-        let here = [engines.slm.info().model, engines.llm.info().model];
-        if [&fitted.slm, &fitted.llm] != [&here[0], &here[1]] {
-            return Err(usage(format!(
-                "the router {:?} was fitted to answers of {} and {}, not of {} and {}: fit it to a run of these",
-                router.name(),
-                fitted.slm,
-                fitted.llm,
-                here[0],
-                here[1]
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn build_cells(
     resolved: &Resolved,
     embed: &Arc<dyn Embed>,
@@ -402,7 +385,7 @@ fn build_cells(
 ) -> Result<Vec<CellParts>> {
     let args = &resolved.args;
     let task = &resolved.task;
-    let settings = router_settings(args)?;
+    let settings = router_settings(args, task)?;
     let specialists = used_specialists(task, |_| ());
     let mut cells = Vec::new();
     for cell in &resolved.cells {
@@ -428,9 +411,9 @@ fn build_cells(
     Ok(cells)
 }
 
-/// The routers' settings; the safety policy among them is the trial's too.
-pub(super) fn router_settings(args: &BenchArgs) -> Result<RouterSettings> {
-    let mut safety = SafetyPolicy::default();
+/// The routers' settings; the safety policy among them, the task's with the flags over it, is the trial's too.
+pub(super) fn router_settings(args: &BenchArgs, task: &Task) -> Result<RouterSettings> {
+    let mut safety = SafetyPolicy::of_task(task)?;
     args.safety.iter().try_for_each(|text| safety.set_from_text(text))?;
     Ok(RouterSettings {
         confidence: args.confidence,

@@ -2,7 +2,7 @@
 
 use super::{Common, output};
 use crate::error::{Context, ExitStatus, Result, usage};
-use crate::models::{Kind, Store};
+use crate::models::{ENCODER, Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, SentenceEncoder};
 use crate::record::{write_json, write_whole};
@@ -10,17 +10,39 @@ use crate::replay::learned::cross_fitted;
 use crate::replay::{Exclusion, Options, Outcomes, Replay, Side, TableSpec, read_runs, read_table, replay};
 use crate::report;
 use crate::router::Learner;
-use clap::Args;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, PossibleValue};
+use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
-const ENCODER: &str = "all-minilm-l6-v2";
 /// Rows up to which routers learn from texts without being asked to: embedding takes about 10 ms a text and core.
 const UNASKED_ROWS: usize = 5_000;
 /// Rows up to which they can be asked to: every text is compared with every other.
 const MOST_ROWS: usize = 50_000;
 /// Resamples at most.
 const MOST_DRAWS: usize = 100_000;
+
+/// What learns from the texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Learn {
+    By(Learner),
+    /// Nothing does.
+    None,
+}
+
+impl ValueEnum for Learn {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Learn; 4] =
+            [Learn::By(Learner::Knn), Learn::By(Learner::Logistic), Learn::By(Learner::Mf), Learn::None];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::By(learner) => PossibleValue::new(learner.name()),
+            Self::None => PossibleValue::new("none"),
+        })
+    }
+}
 
 /// Arguments of `replay`.
 #[derive(Debug, Clone, Args)]
@@ -63,10 +85,10 @@ pub(super) struct ReplayArgs {
     /// prompt, query, question, input or text, else id, query_id, sample_id or sample]
     #[arg(long, value_name = "COL", requires = "outcomes", env = "ROUTERGYM_QUERY")]
     query: Option<String>,
-    /// Routers that learn from the query's text, each row judged by what was fitted on others [default: both, where there is a
+    /// Routers that learn from the query's text, each row judged by what was fitted on others [default: all, where there is a
     /// text, the encoder is in the store, and there are at most 5000 rows]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = ["knn", "logistic", "mf", "none"], requires = "outcomes", env = "ROUTERGYM_LEARN")]
-    learn: Vec<String>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "outcomes", env = "ROUTERGYM_LEARN")]
+    learn: Vec<Learn>,
     /// JSON lines with the queries to leave out
     #[arg(
         long,
@@ -145,7 +167,7 @@ fn spec(args: &ReplayArgs) -> Result<TableSpec> {
         scores: args.score.clone(),
         pre_scores: args.pre_score.clone(),
         query: args.query.clone(),
-        keep_texts: !args.learn.iter().any(|name| name == "none"),
+        keep_texts: !args.learn.contains(&Learn::None),
         exclude,
     })
 }
@@ -153,7 +175,7 @@ fn spec(args: &ReplayArgs) -> Result<TableSpec> {
 /// Adds the scores of the routers that learn, or a note that says why they are not there.
 fn learn(args: &ReplayArgs, outcomes: &mut Outcomes, network: Network, common: &Common) -> Result<()> {
     let asked = !args.learn.is_empty();
-    if args.learn.iter().any(|name| name == "none") {
+    if args.learn.contains(&Learn::None) {
         return Ok(());
     }
     let Some(texts) = outcomes.texts.take() else {
@@ -172,8 +194,9 @@ fn learn(args: &ReplayArgs, outcomes: &mut Outcomes, network: Network, common: &
             )));
         }
         let note = format!(
-            "No router learned from the texts: {} rows are many; --learn knn,logistic asks for it.",
-            texts.len()
+            "No router learned from the texts: {} rows are many; --learn {} asks for it.",
+            texts.len(),
+            Learner::ALL.map(Learner::name).join(",")
         );
         outcomes.notes.push(note);
         return Ok(());
@@ -197,7 +220,7 @@ fn learn(args: &ReplayArgs, outcomes: &mut Outcomes, network: Network, common: &
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let vectors = encoder.encode(&texts).context("embedding the queries' texts")?;
     for learner in Learner::ALL {
-        if asked && !args.learn.iter().any(|name| name == learner.name()) {
+        if asked && !args.learn.contains(&Learn::By(learner)) {
             continue;
         }
         match cross_fitted(learner, &vectors, outcomes) {

@@ -8,7 +8,7 @@ use crate::error::{Result, usage};
 use crate::grid;
 use crate::memory::MemoryKind;
 use crate::metrics::{self, Prices};
-use crate::models::{Kind, Store};
+use crate::models::{ENCODER, Identity, Kind, Store};
 use crate::net::Network;
 use crate::record::{Cell, HardwarePrice, Price};
 use crate::router::{MOST_REPAIRS, RouterKind, RouterSpec, read_routers};
@@ -55,14 +55,16 @@ pub(super) struct Resolved {
     pub(super) hardware: HardwarePrice,
     pub(super) routers: Vec<RouterSpec>,
     pub(super) cells: Vec<Cell>,
+    /// What the reader must know of the strategies.
+    pub(super) notes: Vec<String>,
 }
 
 /// Checks the arguments against one another and against the task.
 pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
-    super::prepare::router_settings(args)?;
     check_ranges(args)?;
     let routers = choose_routers(args)?;
     let task = task::load(&task::find(&args.task)?)?;
+    super::prepare::router_settings(args, &task)?;
     let pair = if args.small { SMALL_PAIR } else { DEFAULT_PAIR };
     let slm = args.slm.clone().unwrap_or_else(|| pair.0.to_owned());
     let llm = choose_llm(args, pair.1)?;
@@ -84,7 +86,8 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
     let memories = if args.memory.is_empty() { vec![usual] } else { args.memory.clone() };
     let cells = grid::cells(&routers, &memories, &args.contract, &slm, llm.model(), args.seed);
-    let resolved = Resolved { task, args: args.clone(), network, slm, llm, price, hardware, routers, cells };
+    let (args, notes) = (args.clone(), Vec::new());
+    let mut resolved = Resolved { args, network, task, slm, llm, price, hardware, routers, cells, notes };
     resolved.check_fitted()?;
     Ok(resolved)
 }
@@ -241,6 +244,31 @@ fn choose_price(args: &BenchArgs, llm: &Llm, prices: &Prices) -> Result<Option<P
     }
 }
 
+/// The models that a strategy asks under several names: the later ones cost more and know no more.
+fn asked_twice(router: &RouterSpec, store: &Store, slm: &Identity, llm: &Identity) -> Result<Vec<String>> {
+    let mut asked: Vec<(Identity, Vec<&str>)> = Vec::new();
+    for name in router.model_names() {
+        let model = match name {
+            "slm" => slm.clone(),
+            "llm" => llm.clone(),
+            other => store.identify(other)?,
+        };
+        match asked.iter_mut().find(|(known, _)| known.is(&model)) {
+            Some((_, names)) => names.push(name),
+            None => asked.push((model, vec![name])),
+        }
+    }
+    let twice = asked.into_iter().filter(|(_, names)| names.len() > 1);
+    let told = |(model, names): (Identity, Vec<&str>)| {
+        format!(
+            "the router {:?} asks one model under several names: {} are all {model}",
+            router.name(),
+            names.join(", ")
+        )
+    };
+    Ok(twice.map(told).collect())
+}
+
 impl Resolved {
     /// The samples to be answered.
     pub(super) fn samples(&self) -> Vec<&Sample> {
@@ -258,7 +286,7 @@ impl Resolved {
             "llm_calls": {"low": estimate.calls.0, "high": estimate.calls.1},
             "cost_usd": estimate.usd.map(|(low, high)| json!({"low": low, "high": high})),
             "cost_usd_reason": estimate.usd.is_none().then_some("not priced"),
-            "max_cost_usd": self.args.max_cost_usd,
+            "max_cost_usd": self.args.max_cost_usd, "notes": self.notes,
         })
     }
 
@@ -283,20 +311,40 @@ impl Resolved {
         of_task.chain(of_routers).collect()
     }
 
-    /// Refuses to score a sample under a router that was fitted on it.
-    fn check_fitted(&self) -> Result<()> {
+    /// Refuses to score a sample under a router that was fitted on it, and routers that were fitted to other models than these,
+    /// by what is known before any is fetched or loaded; notes where a strategy asks one model under several names.
+    fn check_fitted(&mut self) -> Result<()> {
+        let samples = self.samples();
         for router in &self.routers {
             let Some(fitted) = &router.fitted else { continue };
-            let known = self.samples().into_iter().filter(|sample| fitted.knows(&sample.query.input)).count();
+            let known = fitted.known(samples.iter().map(|sample| sample.query.input.as_str()));
             if known > 0 {
                 return Err(usage(format!(
                     "the router {:?} was fitted on {known} of the {} samples that would be scored, which would flatter it: \
                      score another split, or fit it on other samples",
                     router.name(),
-                    self.samples().len()
+                    samples.len()
                 )));
             }
         }
+        if self.routers.iter().all(|router| router.fitted.is_none() && router.models.is_none()) {
+            return Ok(());
+        }
+        let store = Store::open(self.network)?;
+        let slm = store.identify(&self.slm)?;
+        let llm = match &self.llm {
+            Llm::Endpoint { .. } | Llm::Cassette { .. } => Identity { name: self.llm.model().to_owned(), sha256: None },
+            Llm::StandIn { model } => Identity { name: model.clone(), ..store.identify(model)? },
+        };
+        let encoder = store.identify(ENCODER)?.sha256;
+        let mut notes = Vec::new();
+        for router in &self.routers {
+            if let Some(fitted) = &router.fitted {
+                fitted.check_run(router.name(), &slm, &llm, encoder.as_deref())?;
+            }
+            notes.extend(asked_twice(router, &store, &slm, &llm)?);
+        }
+        self.notes = notes;
         Ok(())
     }
 
@@ -316,7 +364,7 @@ impl Resolved {
         };
         let most = self.routers.iter().map(|router| most_calls(self, router)).max().unwrap_or_default();
         let names: Vec<_> = self.cells.iter().map(|cell| format!("  {}", cell.name)).collect();
-        format!(
+        let mut text = format!(
             "task     {} ({samples} samples of the {} split)\nSLM      {}\nLLM      {llm}\nprice    {}\ncells    {cells}\n{}\n\
              trials   {}, each with 1 to {most} model calls\n{}",
             self.task.name,
@@ -328,6 +376,11 @@ impl Resolved {
             names.join("\n"),
             samples * cells,
             estimate(self),
-        )
+        );
+        for note in &self.notes {
+            text.push_str("\nnote     ");
+            text.push_str(note);
+        }
+        text
     }
 }

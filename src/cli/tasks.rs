@@ -3,6 +3,7 @@
 use super::output;
 use crate::contract::Contract;
 use crate::error::{ExitStatus, Result};
+use crate::safety::SafetyPolicy;
 use crate::task::{Problem, Sample, Split, Task, bundled, check, find, load};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
@@ -103,6 +104,7 @@ fn list(as_json: bool) -> Result<ExitStatus> {
 fn show(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     let task = load(&find(name_or_dir)?)?;
     Contract::of_task(&task)?;
+    SafetyPolicy::of_task(&task)?;
     if as_json {
         output::data(&describe(&task).to_string())?;
     } else {
@@ -135,7 +137,7 @@ fn describe(task: &Task) -> Value {
         "samples": task.samples.len(), "articles": task.articles.len(), "labels": labels,
         "system_prompt": task.system_prompt, "examples_per_label": task.examples_per_label,
         "schema": task.schema, "schema_formats": task.schema_formats, "schema_references": references,
-        "specialists": specialists, "first_samples": samples,
+        "specialists": specialists, "safety": task.safety, "first_samples": samples,
     })
 }
 
@@ -178,6 +180,13 @@ fn render(task: &Task) -> String {
         let _ = writeln!(text, "  {}: {}", one.domain, one.model.as_deref().unwrap_or("the run's SLM"));
         indent(&mut text, &indented(one.prompt.as_deref().unwrap_or_default()));
     }
+    if !task.safety.is_empty() {
+        text.push_str("\nSafety, over the defaults\n");
+        indent(
+            &mut text,
+            &task.safety.iter().map(|(name, action)| format!("{name}: {action}")).collect::<Vec<_>>().join("\n"),
+        );
+    }
     text.trim_end().to_owned()
 }
 
@@ -185,10 +194,9 @@ fn check_all(name_or_dir: &str, as_json: bool) -> Result<ExitStatus> {
     let path = find(name_or_dir)?;
     let mut problems = check(&path)?;
     let task = if problems.is_empty() { Some(load(&path)?) } else { None };
-    // The schema as such is judged by the contract; the task only knows how it fits the labels.
-    if let Some(task) = &task
-        && let Err(error) = Contract::of_task(task)
-    {
+    // The schema as such is judged by the contract, and `[safety]` by its policy; the task only knows how they fit the labels.
+    let judged = task.as_ref().map(|task| [Contract::of_task(task).err(), SafetyPolicy::of_task(task).err()]);
+    for error in judged.into_iter().flatten().flatten() {
         let file = if path.is_dir() { path.join("task.toml") } else { path.clone() };
         problems.push(Problem { file, line: None, reason: format!("{error:#}") });
     }

@@ -60,6 +60,7 @@ fn task() -> Task {
         citations_field: None,
         needs_human_field: None,
         specialists: Vec::new(),
+        safety: std::collections::BTreeMap::new(),
     }
 }
 

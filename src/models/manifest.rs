@@ -1,6 +1,6 @@
 //! What a model's manifest says: its facts, its files with their sums, and the sources they come from, in order.
 
-use crate::error::{Result, bail, ensure, usage};
+use crate::error::{Result, bail, ensure, toml_reason, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -99,7 +99,7 @@ impl Manifest {
     /// Reads a manifest; `origin` names it in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
         let manifest: Self = toml::from_str(text).map_err(|error| {
-            usage(format!("cannot read the model manifest {origin}: {}", error.to_string().trim_end()))
+            usage(format!("cannot read the model manifest {origin}: {}", toml_reason(&error, text)))
         })?;
         manifest.check().map_err(|error| usage(format!("the model manifest {origin} is wrong: {error:#}")))?;
         Ok(manifest)

@@ -26,7 +26,11 @@ pub use manifest::{Join, Kind, Manifest, ModelFile, Source};
 
 use crate::error::{Context, Result};
 use crate::net::Network;
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// The manifest's name of the sentence encoder that memories, classifiers and routers look through.
+pub const ENCODER: &str = "all-minilm-l6-v2";
 
 /// Where models are kept and how they may be fetched.
 #[derive(Debug, Clone)]
@@ -50,6 +54,36 @@ pub struct LocalModel {
     pub path: PathBuf,
     /// SHA-256 of the weights, in hexadecimal.
     pub sha256: String,
+}
+
+/// Which model it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The manifest's name, the file's stem, or what an endpoint calls it.
+    pub name: String,
+    /// SHA-256 of the weights in hexadecimal, where they are known.
+    pub sha256: Option<String>,
+}
+
+impl Identity {
+    /// Whether both are the same model: the hashes of their weights tell where both are known, else their names.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.sha256, &other.sha256) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.name == other.name,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.sha256 {
+            // Enough of it to tell two files apart.
+            Some(sum) => write!(f, "{} ({}…)", self.name, sum.get(..12).unwrap_or(sum)),
+            None => write!(f, "{}", self.name),
+        }
+    }
 }
 
 impl Store {

@@ -5,7 +5,7 @@ use super::manifest::{Kind, Manifest, ModelFile, Source};
 use super::place::mismatch;
 use super::progress::Progress;
 use super::sums::{Sum, Sums, VERIFIED, hash_file, model_sum};
-use super::{Catalogue, LocalModel, Store};
+use super::{Catalogue, Identity, LocalModel, Store};
 use crate::error::{Context, Error, Result, usage};
 use crate::files;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,21 @@ impl Store {
             None if Path::new(name_or_path).exists() => Ok(()),
             None => Err(unknown(&catalogue, name_or_path)),
         }
+    }
+
+    /// Which model a name or a path stands for, without fetching it. The hash of its weights is the one that its manifest gives,
+    /// else that of its files where they are here.
+    pub fn identify(&self, name_or_path: &str) -> Result<Identity> {
+        let catalogue = self.catalogue()?;
+        if let Some(entry) = catalogue.get(name_or_path) {
+            let sum = |file: &ModelFile| Some((file.name.clone(), file.sha256.clone()?));
+            if let Some(sums) = entry.manifest.files.iter().map(sum).collect::<Option<Vec<_>>>() {
+                return Ok(Identity { name: entry.manifest.name.clone(), sha256: Some(model_sum(&sums)) });
+            }
+        }
+        let unknown = || Identity { name: name_or_path.to_owned(), sha256: None };
+        let here = self.here(name_or_path)?;
+        Ok(here.map_or_else(unknown, |model| Identity { name: model.name, sha256: Some(model.sha256) }))
     }
 
     fn obtain_named(&self, manifest: &Manifest, progress: Progress) -> Result<LocalModel> {

@@ -5,12 +5,15 @@ use super::head::head;
 use super::points::{self, Basis, Point};
 use super::verdict::verdict;
 use super::{Known, Options, Outcomes, Policy, Replay, Score};
-use crate::metrics::routing::{Curve, Drawn, Models, Ranking, Span, Walk, oracle};
+use crate::metrics::routing::{CostFigures, Curve, Drawn, Models, Ranking, Span, Totals, Walk, oracle};
 use crate::metrics::statistics::{Resamples, Undefined, holm, mean};
 use std::collections::BTreeMap;
 
 /// Why what needs right and wrong answers cannot be had.
 pub(super) const GRADED: &str = "quality is graded, not right or wrong";
+
+/// Queries that resampling alone may bound a difference from.
+const LEAST_RESAMPLED: u32 = 20;
 
 /// What the outcomes come to, once.
 pub(super) struct Data<'a> {
@@ -49,6 +52,18 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// Refuses bounds of a difference where resampling alone would have to give them and there is too little to resample: from
+    /// two queries that agree it would conclude that they always do. Right and wrong answers have a score interval besides.
+    pub(super) fn may_bound(&self) -> Result<(), Undefined> {
+        let (outcomes, queries) = (self.outcomes, self.outcomes.queries);
+        if queries >= LEAST_RESAMPLED || (self.right_or_wrong && outcomes.rows_are_queries()) {
+            return Ok(());
+        }
+        Err(Undefined(format!(
+            "{queries} queries are too few for bounds by resampling alone: {LEAST_RESAMPLED} are the least"
+        )))
+    }
+
     fn start(&self) -> (f64, f64) {
         (self.models.weak, self.span.weak)
     }
@@ -67,10 +82,20 @@ pub(super) struct Candidate<'a> {
     /// The score behind it, where there is one.
     pub(super) score: Option<&'a Score>,
     pub(super) ranking: Ranking,
-    /// By row; the oracle's are never negative.
+    /// What sending each row adds to quality and to cost; the oracle's gains are never negative, and what gains nothing costs
+    /// it nothing.
     gains: Vec<f64>,
+    costs: Vec<f64>,
     pub(super) curve: Curve,
 }
+
+/// The policies that are there whatever was recorded.
+pub(super) const CONTROLS: [&str; 5] = [ALWAYS_WEAK, ALWAYS_STRONG, RANDOM, LINEAR, ORACLE];
+pub(super) const ALWAYS_WEAK: &str = "always-weak";
+const ALWAYS_STRONG: &str = "always-strong";
+const RANDOM: &str = "random";
+const LINEAR: &str = "linear";
+pub(super) const ORACLE: &str = "oracle";
 
 /// Puts every policy through every threshold. There is at least one row.
 pub fn replay(outcomes: &Outcomes, options: &Options) -> Result<Replay, Undefined> {
@@ -91,7 +116,7 @@ pub fn replay(outcomes: &Outcomes, options: &Options) -> Result<Replay, Undefine
         .collect();
     let resampled = resample(&data, &candidates, &bases, options);
 
-    let mut policies = vec![fixed("always-weak", data.start(), 0.0), fixed("always-strong", end(&data), 1.0)];
+    let mut policies = vec![fixed(ALWAYS_WEAK, data.start(), 0.0), fixed(ALWAYS_STRONG, end(&data), 1.0)];
     let mut all_points: Vec<Vec<Point>> = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let drawn = resampled.as_ref().map(|all| All { all, index }).map_err(Clone::clone);
@@ -122,27 +147,31 @@ fn controls<'a>(data: &Data) -> Result<Vec<Candidate<'a>>, Undefined> {
     let costs = data.added_costs(Known::BeforeCall);
     let random = Ranking::random(n);
     let curve = Curve::of(&random, &data.gains, &costs, data.start());
-    let control = |name: &str, ranking: Ranking, gains: Vec<f64>, curve: Curve| Candidate {
+    let control = |name: &str, ranking: Ranking, (gains, costs): (Vec<f64>, Vec<f64>), curve: Curve| Candidate {
         name: name.to_owned(),
         control: true,
         known: Known::BeforeCall,
         score: None,
         ranking,
         gains,
+        costs,
         curve,
     };
     let (ranking, best) = oracle(&data.gains, &costs, data.start())?;
     let useful = data.gains.iter().map(|gain| gain.max(0.0)).collect();
+    let spent = data.gains.iter().zip(&costs).map(|(&gain, &cost)| if gain > 0.0 { cost } else { 0.0 }).collect();
+    let all = || (data.gains.clone(), costs.clone());
     Ok(vec![
-        control("random", random.clone(), data.gains.clone(), curve.clone()),
-        control("linear", random, data.gains.clone(), curve),
-        control("oracle", ranking, useful, best),
+        control(RANDOM, random.clone(), all(), curve.clone()),
+        control(LINEAR, random, all(), curve),
+        control(ORACLE, ranking, (useful, spent), best),
     ])
 }
 
 fn scored<'a>(data: &Data, score: &'a Score) -> Result<Candidate<'a>, Undefined> {
     let ranking = Ranking::by_score(&score.values, score.first)?;
-    let curve = Curve::of(&ranking, &data.gains, &data.added_costs(score.known), data.start());
+    let costs = data.added_costs(score.known);
+    let curve = Curve::of(&ranking, &data.gains, &costs, data.start());
     Ok(Candidate {
         name: score.name.clone(),
         control: false,
@@ -150,17 +179,16 @@ fn scored<'a>(data: &Data, score: &'a Score) -> Result<Candidate<'a>, Undefined>
         score: Some(score),
         ranking,
         gains: data.gains.clone(),
+        costs,
         curve,
     })
 }
 
 /// One resample of everything.
 pub(super) struct Draw {
-    /// Rows in it.
-    pub(super) rows: f64,
-    /// Sums of quality over them.
-    pub(super) weak: f64,
-    pub(super) strong: f64,
+    /// Sums over its rows.
+    pub(super) totals: Totals,
+    /// The sum of the better quality of both models.
     pub(super) best: f64,
     /// The policies that are walked, in the order of the candidates; `None` for those that any data give the same figures.
     pub(super) walked: Vec<Option<Drawn>>,
@@ -180,7 +208,13 @@ impl All<'_> {
 
     /// Quality less that of the strong model after the groups of a mark.
     pub(super) fn differences(&self, mark: usize) -> Vec<Option<f64>> {
-        self.map(|draw, drawn| Some((draw.weak + drawn.gain_at.get(mark)? - draw.strong) / draw.rows))
+        let of = |Totals { rows, weak, strong, .. }: Totals, gain: f64| (weak + gain - strong) / rows;
+        self.map(|draw, drawn| Some(of(draw.totals, *drawn.gain_at.get(mark)?)))
+    }
+
+    /// A figure of the line between the models in every resample.
+    pub(super) fn map_line(&self, figure: impl Fn(&CostFigures) -> Option<f64>) -> Vec<Option<f64>> {
+        self.all.iter().map(|draw| figure(&draw.totals.line())).collect()
     }
 }
 
@@ -197,24 +231,50 @@ fn resample(
         .zip(bases)
         .map(|(candidate, basis)| {
             let marks = basis.as_ref().map_or_else(Vec::new, |basis| basis.groups.clone());
-            let varies = basis.is_some() || candidate.name == "oracle";
-            varies.then(|| Walk::new(&candidate.ranking, &candidate.gains, &outcomes.query_of, marks, levels))
+            let varies = basis.is_some() || candidate.name == ORACLE;
+            let added = (candidate.gains.as_slice(), candidate.costs.as_slice());
+            varies.then(|| Walk::new(&candidate.ranking, added, &outcomes.query_of, marks, levels))
         })
         .collect();
+    // The rows of a query are drawn together, so that their sums are all that a resample needs of them.
+    let of_queries = |values: &mut dyn Iterator<Item = f64>| {
+        let mut sums = vec![0.0; outcomes.queries as usize];
+        outcomes.query_of.iter().zip(values).for_each(|(&query, value)| sums[query as usize] += value);
+        sums
+    };
+    let (weak, strong) = (&outcomes.weak, &outcomes.strong);
+    let rows = of_queries(&mut std::iter::repeat_n(1.0, weak.len()));
+    let qualities = [weak, strong].map(|values| of_queries(&mut values.iter().copied()));
+    let best = of_queries(&mut weak.iter().zip(strong).map(|(w, s)| w.max(*s)));
+    let costs = outcomes
+        .cost
+        .as_ref()
+        .map(|cost| [&cost.weak, &cost.strong].map(|values| of_queries(&mut values.iter().copied())));
     let resamples = Resamples { units: outcomes.queries, draws: options.draws, seed: options.seed };
     resamples.map(|counts| {
-        let (mut rows, mut weak, mut strong, mut best) = (0.0, 0.0, 0.0, 0.0);
-        for ((&query, &w), &s) in outcomes.query_of.iter().zip(&outcomes.weak).zip(&outcomes.strong) {
-            let count = f64::from(counts[query as usize]);
-            rows += count;
-            weak += count * w;
-            strong += count * s;
-            best += count * w.max(s);
-        }
-        let walked =
-            walks.iter().map(|walk| walk.as_ref().map(|walk| walk.draw(counts, rows, strong - weak))).collect();
-        Draw { rows, weak, strong, best, walked }
+        let rows = weighted(counts, &rows);
+        let [weak, strong] = qualities.each_ref().map(|values| weighted(counts, values));
+        // Without costs a cost is a call of the strong model.
+        let priced = costs.as_ref().map(|costs| costs.each_ref().map(|values| weighted(counts, values)));
+        let [weak_cost, strong_cost] = priced.unwrap_or([0.0, rows]);
+        let totals = Totals { rows, weak, strong, weak_cost, strong_cost };
+        let walked = walks.iter().map(|walk| walk.as_ref().map(|walk| walk.draw(counts, &totals))).collect();
+        Draw { totals, best: weighted(counts, &best), walked }
     })
+}
+
+/// The sum of values, each as often as it was drawn, in eight running sums, which the compiler can keep in vector registers.
+fn weighted(counts: &[u16], values: &[f64]) -> f64 {
+    let (count_chunks, rest_counts) = counts.as_chunks::<8>();
+    let (value_chunks, rest_values) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (counts, values) in count_chunks.iter().zip(value_chunks) {
+        for ((sum, &count), value) in sums.iter_mut().zip(counts).zip(values) {
+            *sum += f64::from(count) * value;
+        }
+    }
+    let rest: f64 = rest_counts.iter().zip(rest_values).map(|(&count, value)| f64::from(count) * value).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 /// Holm over the policies for "better than random", and over all their thresholds for McNemar.

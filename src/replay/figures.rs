@@ -1,8 +1,8 @@
 //! The figures of one policy.
 
-use super::evaluate::{All, Candidate, Data, GRADED};
+use super::evaluate::{All, Candidate, Data, Draw, GRADED, ORACLE};
 use super::{BeatsRandom, CurvePoint, Ends, HullPoint, Known, Policy, Vertex, keep};
-use crate::metrics::routing::{First, Step, aiq, cost_auc, upper_hull};
+use crate::metrics::routing::{CostFigures, Drawn, First, Step, aiq, cost_auc, upper_hull};
 use crate::metrics::statistics::{Undefined, auroc, percentile_ends, undefined};
 use std::collections::BTreeMap;
 
@@ -46,9 +46,12 @@ pub(super) fn figures(data: &Data, candidate: &Candidate, drawn: &Result<All, Un
         vertices,
     };
     match drawn {
-        // The expected value of a random choice recovers half of the gap whatever the data: there is nothing to resample.
-        Ok(_) if candidate.score.is_none() && candidate.name != "oracle" => {
-            missing.insert("intervals".into(), "it is a straight line on any data".into());
+        // The expected value of a random choice recovers half of the gap whatever the data; only what it costs varies.
+        Ok(all) if candidate.score.is_none() && candidate.name != ORACLE => {
+            missing.insert("intervals".into(), "but for costs it is the same straight line on any data".into());
+            for (name, figure) in COST_FIGURES {
+                add(&mut policy, name, &all.map_line(figure), &mut missing);
+            }
         }
         Ok(all) => intervals(&mut policy, all, &mut missing),
         Err(reason) => {
@@ -59,19 +62,41 @@ pub(super) fn figures(data: &Data, candidate: &Candidate, drawn: &Result<All, Un
     policy
 }
 
+/// Reads a figure of quality against cost.
+type CostFigure = fn(&CostFigures) -> Option<f64>;
+
+/// Figures of quality against cost, and their names in the output.
+const COST_FIGURES: [(&str, CostFigure); 3] = [
+    ("aiq_hull_from_zero", |cost| cost.aiq_from_zero),
+    ("aiq_hull_range", |cost| cost.aiq_range),
+    ("cost_auc", |cost| cost.cost_auc),
+];
+
+/// Adds the interval of a figure, or why there is none.
+fn add(
+    policy: &mut Policy,
+    name: &str,
+    drawn: &[Option<f64>],
+    missing: &mut BTreeMap<String, String>,
+) -> Option<(f64, f64)> {
+    let ends = keep(percentile_ends(drawn, TWO_SIDED), &format!("intervals.{name}"), missing)?;
+    policy.intervals.insert(name.to_owned(), Ends { low: ends.0, high: ends.1 });
+    Some(ends)
+}
+
 fn intervals(policy: &mut Policy, all: &All, missing: &mut BTreeMap<String, String>) {
-    let mut add = |name: &str, drawn: Vec<Option<f64>>| {
-        let ends = keep(percentile_ends(&drawn, TWO_SIDED), &format!("intervals.{name}"), missing)?;
-        policy.intervals.insert(name.to_owned(), Ends { low: ends.0, high: ends.1 });
-        Some((ends, drawn))
-    };
-    let apgr = add("apgr", all.map(|_, drawn| drawn.apgr));
+    let apgr = all.map(|_, drawn| drawn.apgr);
+    let ends = add(policy, "apgr", &apgr, missing);
     for (i, (name, _)) in LEVELS.iter().enumerate() {
-        add(&format!("cpt.{name}"), all.map(|_, drawn| drawn.cpt[i]));
+        add(policy, &format!("cpt.{name}"), &all.map(|_, drawn| drawn.cpt[i]), missing);
     }
-    add("deferral_auc", all.map(|draw, drawn| Some(draw.weak / draw.rows + drawn.area)));
-    if let (Some(value), Some((ends, drawn)), false) = (policy.apgr, apgr, policy.control) {
-        policy.beats_random = Some(beats_random(value, ends, &drawn));
+    let area = |draw: &Draw, drawn: &Drawn| Some(draw.totals.weak / draw.totals.rows + drawn.area);
+    add(policy, "deferral_auc", &all.map(area), missing);
+    for (name, figure) in COST_FIGURES {
+        add(policy, name, &all.map(|_, drawn| figure(&drawn.cost)), missing);
+    }
+    if let (Some(value), Some(ends), false) = (policy.apgr, ends, policy.control) {
+        policy.beats_random = Some(beats_random(value, ends, &apgr));
     }
 }
 

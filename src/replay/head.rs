@@ -49,10 +49,10 @@ pub(super) fn head(
     let share = |right: f64, figure: &dyn Fn(&Draw) -> f64| {
         if single { wilson(right as usize, n).map(|interval| (interval.low, interval.high)) } else { of_draws(figure) }
     };
-    add("weak", share(outcomes.weak.iter().sum(), &|draw| draw.weak / draw.rows));
-    add("strong", share(outcomes.strong.iter().sum(), &|draw| draw.strong / draw.rows));
-    add("oracle", share(total, &|draw| draw.best / draw.rows));
-    add("strong_less_weak", of_draws(&|draw| (draw.strong - draw.weak) / draw.rows));
+    add("weak", share(outcomes.weak.iter().sum(), &|draw| draw.totals.weak / draw.totals.rows));
+    add("strong", share(outcomes.strong.iter().sum(), &|draw| draw.totals.strong / draw.totals.rows));
+    add("oracle", share(total, &|draw| draw.best / draw.totals.rows));
+    add("strong_less_weak", of_draws(&|draw| (draw.totals.strong - draw.totals.weak) / draw.totals.rows));
     let mut notes = outcomes.notes.clone();
     if !outcomes.rows_are_queries() {
         notes.push(format!(

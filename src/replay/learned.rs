@@ -28,18 +28,30 @@ pub fn cross_fitted(learner: Learner, vectors: &[Vec<f32>], outcomes: &Outcomes)
     if gains.iter().all(|&gain| gain == gains[0]) {
         return undefined("the strong model gains the same on every row, so there is nothing to learn");
     }
-    let fold_of = |row: usize| outcomes.query_of[row] as usize % FOLDS;
+    let parts: Vec<Vec<(usize, f64)>> =
+        (0..FOLDS).into_par_iter().map(|part| scores_without(learner, vectors, outcomes, &[part])).collect();
     let mut values = vec![0.0; gains.len()];
-    for fold in 0..FOLDS {
-        let (held, taught): (Vec<usize>, Vec<usize>) = (0..gains.len()).partition(|&row| fold_of(row) == fold);
-        let of = |qualities: &[f64]| taught.iter().map(|&row| qualities[row]).collect::<Vec<_>>();
-        let known: Vec<&[f32]> = taught.iter().map(|&row| vectors[row].as_slice()).collect();
-        let (weak, strong) = (of(&outcomes.weak), of(&outcomes.strong));
-        let predictor = Predictor::fit(learner, Lessons { vectors: &known, weak: &weak, strong: &strong });
-        let scores: Vec<f64> = held.par_iter().map(|&row| predictor.score(&vectors[row])).collect();
-        for (row, score) in held.into_iter().zip(scores) {
-            values[row] = score;
-        }
-    }
+    parts.into_iter().flatten().for_each(|(row, score)| values[row] = score);
     Ok(Score { name: learner.name().to_owned(), values, first: First::High, known: Known::BeforeCall })
+}
+
+/// The part that a query is in.
+pub(super) fn part_of(query: u32) -> usize {
+    query as usize % FOLDS
+}
+
+/// The scores of the rows of some parts, by what was learned from the rows of all others.
+pub(super) fn scores_without(
+    learner: Learner,
+    vectors: &[Vec<f32>],
+    outcomes: &Outcomes,
+    parts: &[usize],
+) -> Vec<(usize, f64)> {
+    let is_held = |row: &usize| parts.contains(&part_of(outcomes.query_of[*row]));
+    let (held, taught): (Vec<usize>, Vec<usize>) = (0..vectors.len()).partition(is_held);
+    let of = |qualities: &[f64]| taught.iter().map(|&row| qualities[row]).collect::<Vec<_>>();
+    let known: Vec<&[f32]> = taught.iter().map(|&row| vectors[row].as_slice()).collect();
+    let (weak, strong) = (of(&outcomes.weak), of(&outcomes.strong));
+    let predictor = Predictor::fit(learner, Lessons { vectors: &known, weak: &weak, strong: &strong });
+    held.into_par_iter().map(|row| (row, predictor.score(&vectors[row]))).collect()
 }

@@ -149,7 +149,7 @@ fn point(
     let (lost, won) = (whole.only_strong - sums.only_strong, whole.only_weak - sums.only_weak);
     let single = data.right_or_wrong && data.outcomes.rows_are_queries();
     let discordant = single.then_some((won as f64, lost as f64));
-    let bounds = bounds(drawn, mark, n, discordant);
+    let bounds = data.may_bound().and_then(|()| bounds(drawn, mark, n, discordant));
     let (interval, lower_bound) = match keep(bounds, "lower_bound", &mut missing) {
         Some((interval, lower)) => (Some(interval), Some(lower)),
         None => (None, None),

@@ -3,6 +3,7 @@
 use super::{Hardware, Known, Outcomes, Score, Sides};
 use crate::error::{Result, usage};
 use crate::metrics::routing::First;
+use crate::models::Identity;
 use crate::record::{self, Run, TrialRecord};
 use crate::router::{Estimator, PromptVariant, Tier};
 use crate::trial::Attempt;
@@ -44,9 +45,10 @@ pub fn read_runs(folders: &[PathBuf]) -> Result<Outcomes> {
 pub(super) fn load(folders: &[PathBuf]) -> Result<Vec<Run>> {
     let runs = folders.iter().map(|folder| record::read(folder)).collect::<Result<Vec<Run>>>()?;
     let Some(first) = runs.first() else { return Err(usage("name the folder of a run, or a table by --outcomes")) };
+    let [weak, strong] = models(first);
     for (run, folder) in runs.iter().zip(folders) {
-        if models(run) != models(first) {
-            let ((weak, strong), (other_weak, other_strong)) = (models(first), models(run));
+        let [other_weak, other_strong] = models(run);
+        if !(weak.is(&other_weak) && strong.is(&other_strong)) {
             return Err(usage(format!(
                 "{} holds {other_weak} and {other_strong}, the runs before it {weak} and {strong}: give runs of the same two \
                  models together",
@@ -57,9 +59,21 @@ pub(super) fn load(folders: &[PathBuf]) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// The names of the weak and of the strong model.
-pub(super) fn models(run: &Run) -> (&str, &str) {
-    (&run.header.slm.model, &run.header.llm.model)
+/// The weak and the strong model.
+pub(super) fn models(run: &Run) -> [Identity; 2] {
+    [&run.header.slm, &run.header.llm].map(|info| Identity { name: info.model.clone(), sha256: info.sha256.clone() })
+}
+
+/// That a run ended early, and why: what is missing of it may be a selection.
+fn cut_short(run: &Run) -> Option<String> {
+    let header = &run.header;
+    let why = match (&header.aborted, header.interrupted, &header.finished_at) {
+        (Some(why), ..) => format!("gave up ({why})"),
+        (None, true, _) => "was interrupted".to_owned(),
+        (None, false, None) => "never finished: it was killed, or is still at work".to_owned(),
+        (None, false, Some(_)) => return None,
+    };
+    Some(format!("The run {} {why}.", header.id))
 }
 
 /// The samples that both models answered plainly.
@@ -86,6 +100,7 @@ pub(super) fn pair<'a>(runs: &'a [Run], folders: &[PathBuf]) -> Result<Paired<'a
             query_of.push(*queries.entry((&run.header.task_sha256, sample)).or_insert(next));
             rows.push(Pair { run, weak, strong });
         }
+        notes.extend(cut_short(run));
         if run.torn {
             notes.push(format!(
                 "The last line of {} was torn by a crash and is left out.",
@@ -130,10 +145,10 @@ pub(super) fn outcomes(runs: &[Run], paired: Paired<'_>) -> Outcomes {
         notes.push("Not every answer has a price in these runs: a cost is a call of the strong model.".to_owned());
     }
     let hardware = rate.map(|usd_per_hour| Hardware { usd_per_hour, is_weak_cost: true });
-    let (weak_model, strong_model) = rows.first().map_or(("", ""), |row| models(row.run));
+    let of_first = |model: fn(&Run) -> &String| rows.first().map_or_else(String::new, |row| model(row.run).clone());
     Outcomes {
-        weak_model: weak_model.to_owned(),
-        strong_model: strong_model.to_owned(),
+        weak_model: of_first(|run| &run.header.slm.model),
+        strong_model: of_first(|run| &run.header.llm.model),
         weak: rows.iter().map(|row| quality(row.weak.right)).collect(),
         strong: rows.iter().map(|row| quality(row.strong.right)).collect(),
         hardware: hardware.filter(|_| cost.is_some()),

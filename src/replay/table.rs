@@ -1,9 +1,11 @@
 //! Outcomes from a table of comma-separated values.
 
+use super::evaluate::CONTROLS;
 use super::{Exclusion, Hardware, Known, Outcomes, Score, Sides};
 use crate::error::{Error, Result, usage};
 use crate::files;
 use crate::metrics::routing::First;
+use crate::router::Learner;
 use csv::ByteRecord;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -172,7 +174,7 @@ impl Columns {
         for (given, flag, known) in after.chain(before) {
             let turned = given.strip_prefix('-').filter(|_| !names.iter().any(|name| name == given));
             let index = find(turned.unwrap_or(given), flag)?;
-            let name = if RESERVED.contains(&given.as_str()) { format!("score:{given}") } else { given.clone() };
+            let name = if is_reserved(given) { format!("score:{given}") } else { given.clone() };
             if scores.iter().any(|(other, ..)| *other == name) {
                 return Err(usage(format!("the score {given:?} is given twice")));
             }
@@ -209,8 +211,10 @@ impl Columns {
     }
 }
 
-/// Names of policies that are there whatever the table holds.
-const RESERVED: [&str; 7] = ["always-weak", "always-strong", "random", "linear", "oracle", "knn", "logistic"];
+/// Whether a policy has this name whatever the table holds.
+fn is_reserved(name: &str) -> bool {
+    CONTROLS.into_iter().chain(Learner::ALL.map(Learner::name)).any(|known| known == name)
+}
 
 /// The column that tells queries apart where the user names none.
 fn usual(names: &[String], taken: &[usize], text_only: bool) -> Option<usize> {

@@ -155,6 +155,19 @@ fn rows_of_one_query_are_drawn_together() {
 }
 
 #[test]
+fn a_few_queries_in_many_rows_prove_nothing() {
+    let mut data = outcomes(&[0.0, 1.0, 0.0, 1.0], &[1.0, 1.0, 1.0, 0.0], &[0.1, 0.4, 0.2, 0.9]);
+    (data.query_of, data.queries) = (vec![0, 0, 1, 1], 2);
+    let found = judged(&data);
+    assert_eq!((found.verdict.policy, found.verdict.weak_replaces_strong), (None, None), "{}", found.verdict.text);
+    assert!(found.verdict.text.contains("2 queries are too few for bounds"), "{}", found.verdict.text);
+    let judged_again = judged(&data);
+    let point = &policy(&judged_again, "confidence").points[1];
+    assert_eq!((point.lower_bound, point.non_inferior), (None, None));
+    assert!(point.not_available["lower_bound"].contains("20 are the least"));
+}
+
+#[test]
 fn an_escalated_query_pays_both_models_and_a_routed_one_pays_one() {
     let mut data = sound();
     data.cost = Some(Sides { weak: vec![1.0; 200], strong: vec![10.0; 200] });

@@ -1,8 +1,9 @@
 //! Whether the weak model can replace the strong one, and what that would save.
 
-use super::evaluate::{Data, Draw};
+use super::evaluate::{ALWAYS_WEAK, Data, Draw};
 use super::points::Point;
 use super::{Options, Policy};
+use crate::metrics::routing::Totals;
 use crate::metrics::statistics::{Undefined, Z_ONE_SIDED, percentile_ends, score_bound};
 use serde::Serialize;
 
@@ -71,7 +72,7 @@ pub(super) fn verdict(
     // Where the weak model alone is enough, the policy is that, whatever else was tried.
     let choice = if weak_replaces_strong == Some(true) {
         Some(Choice {
-            policy: "always-weak",
+            policy: ALWAYS_WEAK,
             threshold: None,
             local_share: 1.0,
             quality: data.models.weak,
@@ -137,7 +138,9 @@ fn smallest_passing(points: &[Point]) -> Option<&Point> {
 /// The one-sided 95 % bounds of the weak model's quality less the strong one's.
 fn alone(data: &Data, drawn: &Result<&Vec<Draw>, Undefined>) -> Result<(f64, f64), Undefined> {
     let draws = drawn.as_ref().map_err(Clone::clone)?;
-    let differences: Vec<_> = draws.iter().map(|draw| Some((draw.weak - draw.strong) / draw.rows)).collect();
+    data.may_bound()?;
+    let difference = |Totals { rows, weak, strong, .. }: Totals| (weak - strong) / rows;
+    let differences: Vec<_> = draws.iter().map(|draw| Some(difference(draw.totals))).collect();
     let (mut lower, mut upper) = percentile_ends(&differences, 0.05)?;
     if data.right_or_wrong && data.outcomes.rows_are_queries() {
         let n = data.gains.len() as f64;

@@ -101,12 +101,16 @@ fn policies(replay: &Replay) -> Table {
             let ends = policy.intervals.get(&format!("cpt.{name}"));
             cells.push(within(&share.map_or_else(dash, |share| percent(share, 2)), ends, |end| percent(end, 1)));
         }
-        cells.extend([policy.aiq_hull_from_zero, policy.aiq_hull_range, policy.cost_auc].map(figure));
-        cells.push(within(
-            &policy.deferral_auc.map_or_else(dash, |area| format!("{area:.4}")),
-            policy.intervals.get("deferral_auc"),
-            |end| format!("{end:.3}"),
-        ));
+        let areas = [
+            (policy.aiq_hull_from_zero, "aiq_hull_from_zero"),
+            (policy.aiq_hull_range, "aiq_hull_range"),
+            (policy.cost_auc, "cost_auc"),
+            (policy.deferral_auc, "deferral_auc"),
+        ];
+        cells.extend(areas.map(|(area, name)| {
+            let shown = area.map_or_else(dash, |area| format!("{area:.4}"));
+            within(&shown, policy.intervals.get(name), |end| format!("{end:.3}"))
+        }));
         cells.push(figure(policy.auroc));
         cells
     };

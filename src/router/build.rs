@@ -2,6 +2,7 @@
 
 use super::cascade::Cascade;
 use super::cascade_routing::CascadeRouting;
+use super::fitted::Fitted;
 use super::predicted::Predicted;
 use super::random::Random;
 use super::repair::Step;
@@ -109,12 +110,8 @@ pub fn build(spec: &RouterSpec, flags: &RouterSettings, parts: RouterParts<'_>) 
         RouterKind::CascadeRouting => {
             let embed = encoder(spec, parts.embed)?;
             let models = spec.fitted.as_ref().map_or(&[][..], |fitted| &fitted.models);
-            let worth = spec.usd_per_right_answer.ok_or_else(|| {
-                usage(format!(
-                    "the router {:?} must know what a right answer is worth: set `usd_per_right_answer`",
-                    spec.name()
-                ))
-            })?;
+            let worth =
+                spec.usd_per_right_answer.context("cascade-routing was not told what a right answer is worth")?;
             Ok(Box::new(CascadeRouting::new(settings, models, worth, embed)))
         }
     }
@@ -124,15 +121,9 @@ pub fn build(spec: &RouterSpec, flags: &RouterSettings, parts: RouterParts<'_>) 
 fn encoder(spec: &RouterSpec, embed: Option<(Arc<dyn Embed>, &str)>) -> Result<Arc<dyn Embed>> {
     let (embed, sha256) = embed.context("a router that reads texts has no encoder")?;
     let fitted = spec.fitted.as_ref();
-    if let Some(wanted) = fitted.and_then(|fitted| fitted.encoder_sha256.as_deref()).filter(|wanted| *wanted != sha256)
-    {
-        return Err(usage(format!(
-            "the router {:?} was fitted on the embeddings of other encoder weights ({wanted}, not {sha256}): fit it again",
-            spec.name()
-        )));
-    }
+    fitted.map_or(Ok(()), |fitted| fitted.check_encoder(spec.name(), sha256))?;
     let dimension = embed.embed(&["a"])?.first().map_or(0, Vec::len);
-    match fitted.and_then(super::fitted::Fitted::dimension) {
+    match fitted.and_then(Fitted::dimension) {
         Some(wanted) if wanted != dimension => Err(usage(format!(
             "the router {:?} was fitted on embeddings of {wanted} numbers, but the encoder gives {dimension}: fit it again",
             spec.name()

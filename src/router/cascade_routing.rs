@@ -8,6 +8,7 @@
 //! answer is worth.
 
 use super::fitted::FittedModel;
+use super::logistic::Logistic;
 use super::predicted::embedded;
 use super::predictor::{rightness, sigmoid};
 use super::repair::{Standing, Step, call, follow, repair, safety, standing};
@@ -36,7 +37,7 @@ pub(super) struct CascadeRouting {
 struct Known {
     step: Step,
     usd: f64,
-    weights: Vec<Vec<f64>>,
+    regression: Logistic,
     is_calibrated: bool,
     spread: Vec<f64>,
 }
@@ -47,7 +48,7 @@ impl CascadeRouting {
         let known = |model: &FittedModel| Known {
             step: Step::named(&model.name, 0.0).calibrated(model.calibration.clone()),
             usd: model.usd,
-            weights: model.weights.clone(),
+            regression: Logistic::from_weights(&model.weights),
             is_calibrated: model.calibration.is_some(),
             spread: model.spread.clone(),
         };
@@ -68,7 +69,8 @@ impl CascadeRouting {
 impl Known {
     /// E[max(b, Q)] − b, Q with the mean `expected`.
     fn adds(&self, best: f64, expected: f64) -> f64 {
-        if self.spread.is_empty() {
+        // Beside no answer, all that is expected is added.
+        if self.spread.is_empty() || best <= 0.0 {
             return (expected - best).max(0.0);
         }
         let odds: Vec<f64> = self.spread.iter().map(|p| logit(*p)).collect();
@@ -109,7 +111,7 @@ impl Router for CascadeRouting {
         let open: Vec<usize> =
             (0..self.models.len()).filter(|&m| !attempts.iter().any(|a| self.models[m].step.made(a))).collect();
         let vector = embedded(&*self.embed, &query.input)?;
-        let expected: Vec<f64> = self.models.iter().map(|model| rightness(&model.weights, &vector)).collect();
+        let expected: Vec<f64> = self.models.iter().map(|model| rightness(&model.regression, &vector)).collect();
         // Of equals the earliest: a later answer must be better to replace it.
         let best = attempts
             .iter()
@@ -145,7 +147,7 @@ mod tests {
         Known {
             step: Step::named("slm", 0.0),
             usd: 0.0,
-            weights: Vec::new(),
+            regression: Logistic::from_weights(&[]),
             is_calibrated: true,
             spread: spread.to_vec(),
         }

@@ -333,7 +333,7 @@ impl Inputs<'_> {
         let mut fitted = Logistic::fit(examples, variances[0]);
         each(0, terms.as_ref(), &fitted);
         for (i, &variance) in variances.iter().enumerate().skip(1) {
-            fitted = Logistic::fit_from(Some(fitted), examples, variance);
+            fitted = Logistic::fit_from(fitted, examples, variance);
             each(i, terms.as_ref(), &fitted);
         }
         (terms, fitted)

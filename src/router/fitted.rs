@@ -4,9 +4,11 @@ use super::predictor::Predictor;
 use super::spec::RouterSpec;
 use super::{Rising, RouterKind};
 use crate::error::{Result, usage};
+use crate::models::Identity;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 
 /// What was learned, and from what. A sample that it was learned from must not be scored under it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,8 +20,14 @@ pub struct Fitted {
     pub runs: Vec<String>,
     /// The small model that answered.
     pub slm: String,
+    /// The hash of its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slm_sha256: Option<String>,
     /// The large model that answered.
     pub llm: String,
+    /// The hash of its weights; an endpoint gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llm_sha256: Option<String>,
     /// What the setting was chosen for, in words, and what it gave on the samples that it was chosen on, which flatters it.
     pub chosen_for: String,
     /// Marks of the texts of the samples, see [`mark`].
@@ -72,10 +80,35 @@ impl Fitted {
         })
     }
 
-    /// Whether it was fitted on this text.
+    /// How many of these texts it was fitted on.
     #[must_use]
-    pub fn knows(&self, text: &str) -> bool {
-        self.samples.contains(&mark(text))
+    pub fn known<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> usize {
+        let marks: HashSet<&str> = self.samples.iter().map(String::as_str).collect();
+        texts.into_iter().filter(|text| marks.contains(mark(text).as_str())).count()
+    }
+
+    /// Refuses a run of other models, whose prices and confidences are not those that it learned, and other weights of the
+    /// encoder, whose vectors mean something else. `router` is its name; an encoder that is not known is not checked.
+    pub fn check_run(&self, router: &str, slm: &Identity, llm: &Identity, encoder: Option<&str>) -> Result<()> {
+        let identity = |name: &String, sha256: &Option<String>| Identity { name: name.clone(), sha256: sha256.clone() };
+        let (own_slm, own_llm) = (identity(&self.slm, &self.slm_sha256), identity(&self.llm, &self.llm_sha256));
+        if !(own_slm.is(slm) && own_llm.is(llm)) {
+            return Err(usage(format!(
+                "the router {router:?} was fitted to answers of {own_slm} and {own_llm}, not of {slm} and {llm}: fit it to a run \
+                 of these"
+            )));
+        }
+        encoder.map_or(Ok(()), |here| self.check_encoder(router, here))
+    }
+
+    /// Refuses other weights of the encoder; `here` is the hash of those that there are.
+    pub(super) fn check_encoder(&self, router: &str, here: &str) -> Result<()> {
+        match &self.encoder_sha256 {
+            Some(wanted) if wanted != here => Err(usage(format!(
+                "the router {router:?} was fitted on the embeddings of other encoder weights ({wanted}, not {here}): fit it again"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn check(&self, router: &RouterSpec) -> Result<()> {
@@ -98,12 +131,9 @@ impl Fitted {
         if self.calibration.is_some() && router.confidence.is_none() {
             return damaged("a calibration belongs to one estimator, and `confidence` does not say which");
         }
-        match (&self.predictor, router.kind) {
-            (Some(Predictor::Knn { .. }), RouterKind::Knn)
-            | (Some(Predictor::Logistic { .. }), RouterKind::Logistic)
-            | (Some(Predictor::Mf { .. }), RouterKind::Mf) => {}
-            (None, kind) if !kind.predicts() => {}
-            _ => return damaged("what was learned is not what this kind of router needs"),
+        let learned = self.predictor.as_ref().map(|predictor| predictor.learner().kind());
+        if learned != Some(router.kind).filter(|kind| kind.predicts()) {
+            return damaged("what was learned is not what this kind of router needs");
         }
         if let Some(predictor) = &self.predictor {
             predictor.check()?;

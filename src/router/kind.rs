@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The strategies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouterKind {
     /// The LLM answers; the SLM only where the user lets it downshift.

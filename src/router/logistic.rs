@@ -11,10 +11,17 @@ use std::collections::VecDeque;
 /// on the number of threads.
 const PARTS: usize = 8;
 const LEAST_ROWS: usize = 128;
-/// Iterations at most.
-const ITERATIONS: usize = 200;
-/// The fit ends when no component of the mean gradient is larger, as in scikit-learn.
-const TOLERANCE: f64 = 1e-4;
+/// When a search for the best weights ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    /// No component of the mean gradient is larger.
+    pub(crate) gradient: f64,
+    /// So many steps were made.
+    pub(crate) steps: usize,
+}
+
+/// For classifiers, which give labels: scikit-learn's tolerance.
+const COARSE: End = End { gradient: 1e-4, steps: 200 };
 /// Past steps that L-BFGS remembers.
 const MEMORY: usize = 8;
 /// Classes side by side: a number that the compiler knows makes vector instructions of the innermost loop.
@@ -61,15 +68,24 @@ pub(crate) struct Logistic {
 impl Logistic {
     /// Fits to the examples. `variance` is the prior's variance (scikit-learn's `C`); the bias has no prior.
     pub(crate) fn fit(examples: Examples<'_>, variance: f64) -> Self {
-        Self::fit_from(None, examples, variance)
+        Self::search(None, examples, variance, COARSE)
+    }
+
+    /// The same with another end.
+    pub(crate) fn fit_to(examples: Examples<'_>, variance: f64, end: End) -> Self {
+        Self::search(None, examples, variance, end)
     }
 
     /// The same, starting from an earlier fit to the same features: near it the search is short.
-    pub(crate) fn fit_from(start: Option<Self>, examples: Examples<'_>, variance: f64) -> Self {
+    pub(crate) fn fit_from(start: Self, examples: Examples<'_>, variance: f64) -> Self {
+        Self::search(Some(start), examples, variance, COARSE)
+    }
+
+    fn search(start: Option<Self>, examples: Examples<'_>, variance: f64, end: End) -> Self {
         let classes = examples.classes;
         let none = || vec![[0.0; LANES]; (examples.features() + 1) * classes.div_ceil(LANES)];
         let start = start.map_or_else(none, |start| start.weights);
-        let weights = minimise(start.into_flattened(), |w| objective(w, examples, variance));
+        let weights = minimise(start.into_flattened(), end, |w| objective(w, examples, variance));
         Self { weights: weights.as_chunks().0.to_vec(), classes }
     }
 
@@ -204,11 +220,11 @@ pub(crate) fn inner(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// L-BFGS with backtracking (Nocedal and Wright, "Numerical Optimization", algorithms 7.4 and 3.1).
-pub(super) fn minimise(mut x: Vec<f64>, f: impl Fn(&[f64]) -> (f64, Vec<f64>)) -> Vec<f64> {
+pub(super) fn minimise(mut x: Vec<f64>, end: End, f: impl Fn(&[f64]) -> (f64, Vec<f64>)) -> Vec<f64> {
     let (mut value, mut gradient) = f(&x);
     let mut past: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::new();
-    for _ in 0..ITERATIONS {
-        if gradient.iter().all(|g| g.abs() <= TOLERANCE) {
+    for _ in 0..end.steps {
+        if gradient.iter().all(|g| g.abs() <= end.gradient) {
             break;
         }
         let direction = direction(&gradient, &past);

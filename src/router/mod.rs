@@ -22,6 +22,8 @@ mod spec;
 mod terms;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;
 
 pub use build::{RouterParts, RouterSettings, build};

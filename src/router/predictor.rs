@@ -3,7 +3,8 @@
 //! A predictor is fitted to the unit-length sentence embeddings of queries that both models answered, and to what the
 //! answers were worth. Its score is the expected gain: quality of the LLM's answer less that of the SLM's, −1 to 1.
 
-use super::logistic::{Examples, Logistic, Row, inner, minimise};
+use super::RouterKind;
+use super::logistic::{End, Examples, Logistic, Row, inner, minimise};
 use crate::error::{Result, usage};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -17,9 +18,11 @@ const MOST_NEIGHBOURS: usize = 100;
 const RANK: usize = 8;
 /// Seed of the factors' first values.
 const SEED: u64 = 0;
+/// Where a fit ends. Thresholds stand on its scores, and a coarser end would leave them uncertain in the third digit.
+const FINE: End = End { gradient: 1e-7, steps: 500 };
 
 /// What learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learner {
     /// The mean gain of the nearest queries, as many as the square root of those that it learns from.
     Knn,
@@ -34,14 +37,20 @@ impl Learner {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Knn, Self::Logistic, Self::Mf];
 
+    /// The strategy that decides by what it learned.
+    #[must_use]
+    pub fn kind(self) -> RouterKind {
+        match self {
+            Self::Knn => RouterKind::Knn,
+            Self::Logistic => RouterKind::Logistic,
+            Self::Mf => RouterKind::Mf,
+        }
+    }
+
     /// The name of the strategy.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Knn => "knn",
-            Self::Logistic => "logistic",
-            Self::Mf => "mf",
-        }
+        self.kind().name()
     }
 }
 
@@ -131,6 +140,16 @@ impl Predictor {
         }
     }
 
+    /// What learned it.
+    #[must_use]
+    pub fn learner(&self) -> Learner {
+        match self {
+            Self::Knn { .. } => Learner::Knn,
+            Self::Logistic { .. } => Learner::Logistic,
+            Self::Mf { .. } => Learner::Mf,
+        }
+    }
+
     /// The dimension of the embeddings that it reads; `None` where it reads none.
     #[must_use]
     pub fn dimension(&self) -> Option<usize> {
@@ -171,14 +190,14 @@ pub(crate) fn fit_rightness(vectors: &[&[f32]], right: &[bool]) -> Vec<Vec<f64>>
     regress(vectors, &classes, 2)
 }
 
-/// The probability that [`fit_rightness`] found.
-pub(crate) fn rightness(weights: &[Vec<f64>], vector: &[f32]) -> f64 {
-    Logistic::from_weights(weights).probabilities(&features(vector))[1]
+/// The probability of a right answer by the regression of [`fit_rightness`].
+pub(super) fn rightness(regression: &Logistic, vector: &[f32]) -> f64 {
+    regression.probabilities(&features(vector))[1]
 }
 
 fn regress(vectors: &[&[f32]], classes_of: &[usize], classes: usize) -> Vec<Vec<f64>> {
     let rows: Vec<Row> = vectors.iter().map(|vector| features(vector)).collect();
-    Logistic::fit(Examples { rows: &rows, classes_of, classes, sparse: 0 }, VARIANCE).weights()
+    Logistic::fit_to(Examples { rows: &rows, classes_of, classes, sparse: 0 }, VARIANCE, FINE).weights()
 }
 
 fn features(vector: &[f32]) -> Row {
@@ -242,7 +261,7 @@ fn factorise(lessons: Lessons<'_>) -> Predictor {
         i if (biases_at..queries_at).contains(&i) => 0.0,
         _ => chance.random_range(-0.5..0.5),
     });
-    let x = minimise(start.collect(), objective);
+    let x = minimise(start.collect(), FINE, objective);
     Predictor::Mf {
         models: [x[..RANK].to_vec(), x[RANK..biases_at].to_vec()],
         biases: [x[biases_at], x[biases_at + 1]],

@@ -2,7 +2,7 @@
 
 use super::fitted::Fitted;
 use super::{ClassifierKind, Estimator, RouterKind, RouterSettings};
-use crate::error::{Context, Result, usage};
+use crate::error::{Context, Result, toml_reason, usage};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -102,11 +102,16 @@ impl RouterSpec {
         self.name.as_deref().unwrap_or(self.kind.name())
     }
 
-    /// The local models that it names beyond the run's own two.
-    pub fn named_models(&self) -> impl Iterator<Item = &str> {
+    /// The models that it names: `slm`, `llm`, and local ones.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> {
         let listed = self.models.iter().flatten().map(String::as_str);
         let fitted = self.fitted.iter().flat_map(|fitted| &fitted.models).map(|model| model.name.as_str());
-        listed.chain(fitted).filter(|name| !["slm", "llm"].contains(name))
+        listed.chain(fitted)
+    }
+
+    /// The local ones beyond the run's own two.
+    pub fn named_models(&self) -> impl Iterator<Item = &str> {
+        self.model_names().filter(|name| !["slm", "llm"].contains(name))
     }
 
     /// The settings of the flags with those of this strategy over them.
@@ -134,19 +139,51 @@ impl RouterSpec {
         outline
     }
 
+    /// The keys that are set, beside kind and name.
+    fn given(&self) -> Vec<&'static str> {
+        // Taken apart, so that a new key cannot be forgotten here.
+        let Self {
+            kind: _,
+            name: _,
+            confidence,
+            threshold,
+            confidence_required,
+            max_repairs,
+            classifier,
+            min_domain_probability,
+            downshift_max_chars,
+            share,
+            models,
+            thresholds,
+            gain,
+            usd_per_right_answer,
+            fitted,
+        } = self;
+        let keys = [
+            ("confidence", confidence.is_some()),
+            ("threshold", threshold.is_some()),
+            ("confidence_required", confidence_required.is_some()),
+            ("max_repairs", max_repairs.is_some()),
+            ("classifier", classifier.is_some()),
+            ("min_domain_probability", min_domain_probability.is_some()),
+            ("downshift_max_chars", downshift_max_chars.is_some()),
+            ("share", share.is_some()),
+            ("models", models.is_some()),
+            ("thresholds", thresholds.is_some()),
+            ("gain", gain.is_some()),
+            ("usd_per_right_answer", usd_per_right_answer.is_some()),
+            ("fitted", fitted.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    }
+
     /// Refuses settings that the kind does not read, and values that mean nothing.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: String| Err(usage(format!("the router {:?} {what}", self.name())));
-        let given = serde_json::to_value(self).context("reading back a router's settings")?;
         let reads = self.kind.reads();
-        for key in given.as_object().into_iter().flat_map(|object| object.keys()) {
-            if !["kind", "name"].contains(&key.as_str()) && !reads.contains(&key.as_str()) {
-                return wrong(format!(
-                    "sets `{key}`, which {} does not read; it reads {}",
-                    self.kind.name(),
-                    reads.join(", ")
-                ));
-            }
+        if let Some(key) = self.given().into_iter().find(|key| !reads.contains(key)) {
+            let (kind, reads) = (self.kind.name(), reads.join(", "));
+            return wrong(format!("sets `{key}`, which {kind} does not read; it reads {reads}"));
         }
         if let Some(name) = &self.name
             && (name.trim() != name
@@ -225,6 +262,12 @@ impl RouterSpec {
                 if self.kind == RouterKind::CascadeRouting { "cascade" } else { self.kind.name() }
             ))),
             (None, false) => Ok(()),
+            (Some(_), _) if self.kind == RouterKind::CascadeRouting && self.usd_per_right_answer.is_none() => {
+                Err(usage(format!(
+                    "the router {:?} must know what a right answer is worth: set `usd_per_right_answer`",
+                    self.name()
+                )))
+            }
             (Some(fitted), _) => {
                 fitted.check(self).with_context(|| format!("reading what the router {:?} learned", self.name()))
             }
@@ -243,8 +286,8 @@ pub fn read_routers(path: &Path) -> Result<Vec<RouterSpec>> {
     let bytes = files::read(path, MOST_BYTES)
         .map_err(|error| usage(format!("cannot read the routers of {shown}: {error:#}")))?;
     let text = String::from_utf8(bytes).map_err(|_| usage(format!("the routers of {shown} are no UTF-8 text")))?;
-    let file: File =
-        toml::from_str(&text).map_err(|error| usage(format!("{shown} is no file of [[router]] tables: {error}")))?;
+    let file: File = toml::from_str(&text)
+        .map_err(|error| usage(format!("{shown} is no file of [[router]] tables: {}", toml_reason(&error, &text))))?;
     if file.router.is_empty() {
         return Err(usage(format!("{shown} has no [[router]]")));
     }

@@ -45,6 +45,12 @@ impl Terms {
         self.known.len()
     }
 
+    /// The number of a term.
+    #[cfg(test)]
+    pub(super) fn id(&self, term: &str) -> Option<u32> {
+        self.known.get(term).map(|(id, _)| *id)
+    }
+
     /// A text's counts of terms times their rarity, scaled to length 1; nothing where it holds no known term.
     pub(super) fn features(&self, text: &str) -> Vec<(u32, f64)> {
         let mut counts: BTreeMap<u32, f64> = BTreeMap::new();

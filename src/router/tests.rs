@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Result;
 use crate::memory::Embed;
+use crate::models::Identity;
 use crate::safety::{Certainty, FindingKind};
 use crate::task::Specialist;
 use proptest::prelude::*;
@@ -310,7 +311,9 @@ fn fitted(kind: &str) -> Fitted {
         task: "t".to_owned(),
         runs: vec!["run".to_owned()],
         slm: "small".to_owned(),
+        slm_sha256: Some("aa".to_owned()),
         llm: "large".to_owned(),
+        llm_sha256: None,
         chosen_for: String::new(),
         samples: texts.map(mark).to_vec(),
         encoder_sha256: Some("sum".to_owned()),
@@ -476,6 +479,25 @@ fn a_calibrated_confidence_is_what_the_threshold_is_compared_with() {
 }
 
 #[test]
+fn a_fitted_router_is_for_the_models_and_the_encoder_that_it_was_fitted_to() {
+    let identity = |name: &str, sum: Option<&str>| Identity { name: name.to_owned(), sha256: sum.map(str::to_owned) };
+    let small = |name: &str, sum: &str| identity(name, Some(sum));
+    let check = |slm: Identity, llm: Identity, encoder: Option<&str>| {
+        fitted("knn").check_run("mine", &slm, &llm, encoder).map_err(|error| error.to_string())
+    };
+    let large = || identity("large", None);
+    assert_eq!(check(small("small", "aa"), large(), Some("sum")), Ok(()));
+    assert_eq!(check(small("other-name", "aa"), large(), None), Ok(()), "the file is the same, whatever its name");
+    assert_eq!(check(identity("small", None), large(), None), Ok(()), "without a hash the name must do");
+    assert_eq!(check(small("small", "aa"), identity("large", Some("bb")), None), Ok(()));
+    let told = check(small("small", "bb"), large(), None).unwrap_err();
+    assert!(told.contains("fitted to answers of small (aa…) and large, not of small (bb…) and large"), "{told}");
+    assert!(check(small("small", "aa"), identity("huge", None), None).is_err());
+    let told = check(small("small", "aa"), large(), Some("other")).unwrap_err();
+    assert!(told.contains("other encoder weights (sum, not other)"), "{told}");
+}
+
+#[test]
 fn a_file_of_routers_that_cannot_work_says_what_is_wrong() {
     let table = |rest: &str| format!("[[router]]\n{rest}\n");
     for (text, word) in [
@@ -495,6 +517,14 @@ fn a_file_of_routers_that_cannot_work_says_what_is_wrong() {
             "2 thresholds for 2 models",
         ),
         (table("kind = \"knn\""), "fit --run RUN --kind knn"),
+        (
+            table(
+                "kind = \"cascade-routing\"\n[router.fitted]\ntask = \"t\"\nruns = []\nslm = \"s\"\nllm = \"l\"\n\
+                 chosen_for = \"\"\nsamples = [\"0123456789abcdef\"]",
+            ),
+            "set `usd_per_right_answer`",
+        ),
+        (table(&format!("kind = \"cascade\"\nthresholds = [{}oops]", "0.5, ".repeat(50_000))), "line 3, column 250015"),
         (table("kind = \"slm-dominant\"\nname = \"a/b\""), "printable characters without"),
         (table("kind = \"slm-dominant\"\nname = \"llm-first\""), "must not say another"),
         (table("kind = \"slm-dominant\"\nmax_repairs = 9"), "5 are the most"),

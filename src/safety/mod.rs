@@ -43,7 +43,7 @@ pub enum FindingKind {
 impl FindingKind {
     /// The name used on the command line and in records.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::PersonalData => "personal_data",
             Self::Injection => "injection",

@@ -1,7 +1,8 @@
 //! What follows from a finding.
 
 use super::{Certainty, FAMILIES, Finding, FindingKind, SUBJECTS, canonical};
-use crate::error::{Error, Result, usage};
+use crate::error::{Context, Error, Result, usage};
+use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -53,27 +54,25 @@ impl Default for SafetyPolicy {
 }
 
 impl SafetyPolicy {
+    /// The default with what a task's `[safety]` says.
+    pub fn of_task(task: &Task) -> Result<Self> {
+        let mut policy = Self::default();
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, action) in &task.safety {
+            let place = || format!("reading [safety] of the task {}", task.name);
+            policy.set_from_text(&format!("{name}={action}")).with_context(place)?;
+            if let Some(other) = seen.insert(known(name).with_context(place)?, name) {
+                return Err(usage(format!("{name:?} and {other:?} mean the same: keep one")).context(place()));
+            }
+        }
+        Ok(policy)
+    }
+
     /// Sets the action of a kind or a type. An unknown name is an error: it would silently protect nothing.
     pub fn set(&mut self, name: &str, action: Action) -> Result<()> {
-        let lower = name.trim().to_lowercase().replace('-', "_");
-        let kinds = [FindingKind::PersonalData, FindingKind::Injection, FindingKind::Risk].map(FindingKind::name);
-        let known = kinds
-            .into_iter()
-            .chain(FAMILIES)
-            .chain(SUBJECTS)
-            .find(|known| *known == lower)
-            .or_else(|| canonical(name))
-            .ok_or_else(|| {
-                usage(format!(
-                    "the safety policy names {name:?}, which is neither a kind of finding ({}), nor a type of personal data \
-                     (such as EMAIL_ADDRESS), a family of injection ({}) or a subject of risk ({})",
-                    kinds.join(", "),
-                    FAMILIES.join(", "),
-                    SUBJECTS.join(", ")
-                ))
-            })?;
+        let known = known(name)?;
         if action == Action::Redact
-            && (FAMILIES.contains(&known) || SUBJECTS.contains(&known) || kinds[1..].contains(&known))
+            && (FAMILIES.contains(&known) || SUBJECTS.contains(&known) || KINDS[1..].contains(&known))
         {
             return Err(usage(format!(
                 "the safety policy would redact {known}, but only personal data has a value that can be taken out; choose \
@@ -118,6 +117,24 @@ impl SafetyPolicy {
         rules.dedup();
         (action, rules)
     }
+}
+
+/// The kinds of findings; only the first has values.
+const KINDS: [&str; 3] = [FindingKind::PersonalData.name(), FindingKind::Injection.name(), FindingKind::Risk.name()];
+
+/// The kind, type, family or subject that a name stands for.
+fn known(name: &str) -> Result<&'static str> {
+    let lower = name.trim().to_lowercase().replace('-', "_");
+    let found = KINDS.into_iter().chain(FAMILIES).chain(SUBJECTS).find(|known| *known == lower);
+    found.or_else(|| canonical(name)).ok_or_else(|| {
+        usage(format!(
+            "the safety policy names {name:?}, which is neither a kind of finding ({}), nor a type of personal data \
+             (such as EMAIL_ADDRESS), a family of injection ({}) or a subject of risk ({})",
+            KINDS.join(", "),
+            FAMILIES.join(", "),
+            SUBJECTS.join(", ")
+        ))
+    })
 }
 
 impl TryFrom<BTreeMap<String, Action>> for SafetyPolicy {

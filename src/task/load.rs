@@ -94,6 +94,7 @@ fn read(file: &Path, problems: &mut Problems) -> Option<Task> {
         citations_field: spec.answer.citations,
         needs_human_field: spec.answer.needs_human,
         specialists,
+        safety: spec.safety,
     })
 }
 

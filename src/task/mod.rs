@@ -25,6 +25,7 @@ pub use problem::Problem;
 pub use spec::TaskSpec;
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What is known of a sample before it is answered.
@@ -188,6 +189,8 @@ pub struct Task {
     pub needs_human_field: Option<String>,
     /// Who answers which domain.
     pub specialists: Vec<Specialist>,
+    /// What follows from safety findings, by their names, as `safety::SafetyPolicy` reads it.
+    pub safety: BTreeMap<String, String>,
 }
 
 impl Task {

@@ -1,7 +1,9 @@
 //! The form of `task.toml`.
 
 use super::problem::Problem;
+use crate::error::toml_reason;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
@@ -30,6 +32,9 @@ pub struct TaskSpec {
     /// Specialists.
     #[serde(default)]
     pub specialist: Vec<SpecialistSpec>,
+    /// What follows from safety findings: actions by the names of findings.
+    #[serde(default)]
+    pub safety: BTreeMap<String, String>,
 }
 
 /// `[data]`.
@@ -188,7 +193,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<TaskSpec, Problem> {
     toml::from_str(text).map_err(|error| Problem {
         file: file.to_owned(),
         line: error.span().map(|span| line_of(text, span.start)),
-        reason: error.to_string().trim_end().to_owned(),
+        reason: toml_reason(&error, text),
     })
 }
 

@@ -95,6 +95,7 @@ mod tests {
             citations_field: None,
             needs_human_field: None,
             specialists: Vec::new(),
+            safety: std::collections::BTreeMap::new(),
         }
     }
 

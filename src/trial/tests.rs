@@ -38,6 +38,7 @@ fn task() -> Task {
         citations_field: None,
         needs_human_field: None,
         specialists: vec![],
+        safety: std::collections::BTreeMap::new(),
     }
 }
 

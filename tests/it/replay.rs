@@ -1,6 +1,6 @@
 //! Policies over recorded outcomes: published figures, and tables that are none.
 
-use crate::support::{program, shared, stderr, stdout, write_files};
+use crate::support::{program, shared, stderr, stdout, weights, write_files};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -227,4 +227,53 @@ fn a_list_of_exclusions_that_excludes_nothing_is_an_error() {
     );
     let output = with("z.jsonl", "a");
     assert!(stderr(&output).contains("z.jsonl:1: the field \"a\" is no text"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_text_that_stands_in_two_rows_is_never_learned_from_where_it_is_scored() {
+    if weights("all-minilm-l6-v2", "model.safetensors").is_none() {
+        return;
+    }
+    // Outcomes have nothing to do with the texts: whoever seems to learn them has seen the other row.
+    let words =
+        ["printer", "badge", "salary", "vpn", "laptop", "invoice", "door", "phone", "desk", "backup", "mail", "cable"];
+    let rows: Vec<String> = (0..120_usize)
+        .map(|i| {
+            let chance = i.wrapping_mul(2_654_435_761) >> 7;
+            format!("the {} of the {} number {i},{},true\n", words[i % 12], words[i / 10], chance % 2 == 0)
+        })
+        .collect();
+    let table = format!("prompt,small,large\n{}{}", rows.concat(), rows.concat());
+    let folder = tempfile::tempdir().unwrap();
+    let found = json(&replay(folder.path(), &table, &["--json", "--learn", "knn,logistic,mf"]));
+    assert_eq!((&found["n"], &found["queries"]), (&Value::from(240), &Value::from(120)));
+    for name in ["knn", "logistic", "mf"] {
+        let apgr = found["policies"][name]["apgr"].as_f64().unwrap();
+        assert!(apgr < 0.7, "{name}: {apgr}");
+    }
+}
+
+#[test]
+fn quality_against_cost_has_intervals_that_hold_its_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let costs = ["--cost-weak", "0.001", "--cost-strong", "0.01"];
+    for more in [&[][..], &costs] {
+        let found = json(&replay(folder.path(), &table(), &[&["--json", "--score", "score"], more].concat()));
+        for policy in ["score", "oracle", "random", "linear"] {
+            for name in ["aiq_hull_from_zero", "aiq_hull_range", "cost_auc"] {
+                let policy = &found["policies"][policy];
+                let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{name}: {policy}"));
+                let (value, ends) = (number(&policy[name]), &policy["intervals"][name]);
+                assert!(number(&ends["low"]) <= value && value <= number(&ends["high"]), "{name} {value}: {ends}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_column_may_not_be_given_twice_nor_a_score_take_the_name_of_a_learner() {
+    refused(&table(), &["--score", "score", "--score", "score"], &["is given twice"]);
+    let folder = tempfile::tempdir().unwrap();
+    let found = json(&replay(folder.path(), &table().replace("score", "mf"), &["--json", "--score", "mf"]));
+    assert!(found["policies"]["score:mf"]["apgr"].is_number());
 }

@@ -104,3 +104,84 @@ fn a_strategy_that_cannot_be_had_is_refused_before_anything_is_loaded() {
     }
     assert!(!folder.path().join("run").exists());
 }
+
+/// A file with a calibrated slm-dominant, fitted on one text to the answers of two models; `more` stands in its table.
+fn fitted(name: &str, slm: &str, llm: &str, text: &str, more: &str) -> String {
+    format!(
+        "[[router]]\nname = {name:?}\nkind = \"slm-dominant\"\nconfidence = \"margin\"\nthreshold = 0.5\n[router.fitted]\n\
+         task = \"t\"\nruns = [\"r\"]\nslm = {slm:?}\nllm = {llm:?}\nchosen_for = \"\"\nsamples = [{:?}]\n{more}\n\
+         [router.fitted.calibration]\nat = [0.0, 1.0]\nvalue = [0.0, 1.0]\n",
+        routergym_local::router::mark(text)
+    )
+}
+
+const SMOL: &str = "smollm2-135m-instruct";
+/// The hash of its weights, as its manifest gives it.
+const SMOL_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+#[test]
+fn a_router_of_other_models_is_refused_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let sums = |slm: &str, llm: &str| format!("slm_sha256 = {slm:?}\nllm_sha256 = {llm:?}");
+    write_files(
+        folder.path(),
+        &[
+            ("name.toml", &fitted("mine", "other", SMOL, "x", "")),
+            ("sum.toml", &fitted("mine", SMOL, SMOL, "x", &sums(SMOL_SHA256, &"0".repeat(64)))),
+            ("encoder.toml", &fitted("mine", SMOL, SMOL, "x", "encoder_sha256 = \"00\"")),
+            ("renamed.toml", &fitted("mine", "a", "b", "x", &sums(SMOL_SHA256, SMOL_SHA256))),
+        ],
+    );
+    let dry = |router: &str| bench(folder.path(), &["--dry-run", "--router", router, "-o", "run"]);
+    refused(&dry("name.toml"), "fitted to answers of other and smollm2-135m-instruct, not of");
+    refused(&dry("sum.toml"), "(000000000000…), not of");
+    refused(&dry("encoder.toml"), "other encoder weights (00, not ");
+    // Names may differ where the files are the same.
+    let output = dry("renamed.toml");
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_text_that_was_learned_from_is_not_scored_under_another_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "id,text,label,split\nold,the printer is broken,Hardware,dev\nnew, the printer is broken ,Hardware,test\n\
+                other,my password was lost,Access,test\n";
+    let task = "name = \"small\"\n[data]\nfile = \"rows.csv\"\n[data.columns]\nid = \"id\"\ninput = \"text\"\n\
+                target = \"label\"\nsplit = \"split\"\n[prompt]\nexamples_per_label = 0\n";
+    let router = fitted("mine", SMOL, SMOL, "the printer is broken", "");
+    write_files(folder.path(), &[("t/task.toml", task), ("t/rows.csv", rows), ("r.toml", &router)]);
+    let output = bench(folder.path(), &["--dry-run", "--task", "t", "--router", "r.toml", "-o", "run"]);
+    refused(&output, "was fitted on 1 of the 2 samples that would be scored");
+}
+
+#[test]
+fn a_cascade_that_asks_one_model_under_several_names_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let routers = format!("[[router]]\nname = \"three\"\nkind = \"cascade\"\nmodels = [{SMOL:?}, \"slm\", \"llm\"]\n");
+    write_files(folder.path(), &[("r.toml", &routers)]);
+    let output = bench(folder.path(), &["--dry-run", "--json", "--router", "r.toml", "-o", "run"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let plan: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let note = plan["notes"][0].as_str().unwrap();
+    assert!(note.contains("smollm2-135m-instruct, slm, llm are all smollm2-135m-instruct (b179c9523d0e…)"), "{note}");
+}
+
+#[test]
+fn a_task_says_what_follows_from_findings_and_the_command_line_stands_above_it() {
+    if !ready() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "text,label,split\nthe printer is broken,Hardware,test\n";
+    let task = "name = \"small\"\n[data]\nfile = \"rows.csv\"\n[data.columns]\ninput = \"text\"\ntarget = \"label\"\n\
+                split = \"split\"\n[prompt]\nexamples_per_label = 0\n[safety]\ninjection = \"refuse\"\nEMAIL = \"redact\"\n";
+    write_files(folder.path(), &[("t/task.toml", task), ("t/rows.csv", rows)]);
+    let output = bench(
+        folder.path(),
+        &["--task", "t", "--router", "slm-only", "--safety", "injection=person", "--json", "-o", "run"],
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    let safety = json(&folder.path().join("run/run.json"))["settings"]["router"]["safety"].clone();
+    assert_eq!((&safety["injection"], &safety["EMAIL_ADDRESS"]), (&"person".into(), &"redact".into()), "{safety}");
+    assert_eq!((&safety["risk"], &safety["personal_data"]), (&"escalate".into(), &"allow".into()), "{safety}");
+}

@@ -428,6 +428,33 @@ fn a_column_says_which_samples_can_be_answered() {
 }
 
 #[test]
+fn a_safety_policy_that_means_nothing_is_told_by_tasks_check() {
+    let with = |table: &str| {
+        let folder = Folder::new();
+        let task = std::fs::read_to_string(folder.path().join("task.toml")).unwrap();
+        folder.write("task.toml", format!("{task}\n[safety]\n{table}\n"));
+        folder
+    };
+    let told = |table: &str, code: i32| {
+        let folder = with(table);
+        let out = command().args(["tasks", "check"]).arg(folder.path()).assert().code(code);
+        String::from_utf8(out.get_output().stdout.clone()).unwrap()
+    };
+    assert!(told("injection = \"refuse\"\nCREDIT_CARD = \"redact\"", 0).contains("no problems"));
+    assert_eq!(load(with("risk = \"person\"").path()).unwrap().safety["risk"], "person");
+    for (table, part) in [
+        ("emial = \"redact\"", "names \"emial\""),
+        ("injection = \"hide\"", "there are allow, redact"),
+        ("injection = \"redact\"", "only personal data has a value"),
+        ("EMAIL = \"redact\"\nEMAIL_ADDRESS = \"allow\"", "mean the same: keep one"),
+        ("injection = [\"refuse\"]", "invalid type"),
+    ] {
+        let text = told(table, 2);
+        assert!(text.contains(part), "{table}: {text}");
+    }
+}
+
+#[test]
 fn a_folder_without_a_task_is_an_error_that_names_it() {
     let folder = Folder::empty();
     for path in [folder.path().to_owned(), folder.path().join("none")] {

@@ -6,7 +6,7 @@ use crate::engine::{RemoteEngine, RemoteOptions, Secret};
 use crate::error::{Context, ExitStatus, Result, usage};
 use crate::metrics::grounding::{Agreement, Grounding, Judge, Nli, Row, Scorer, Support, agreement, read_rows};
 use crate::metrics::significant;
-use crate::models::{Kind, Store};
+use crate::models::{ENCODER, Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, Entailment, SentenceEncoder};
 use clap::builder::FalseyValueParser;
@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-const ENCODER: &str = "all-minilm-l6-v2";
 /// Rows between two notes of progress.
 const NOTED: usize = 50;
 

@@ -1,6 +1,6 @@
 //! `eval memory`: how well retrievers find what people judged relevant, and how fast.
 
-use super::super::prepare::{ENCODER, index_store};
+use super::super::prepare::index_store;
 use super::super::{Common, output, threads};
 use crate::clock::Clock;
 use crate::error::{Context, ExitStatus, Result, bail, usage};
@@ -10,7 +10,7 @@ use crate::memory::{
 };
 use crate::metrics::statistics::quantile;
 use crate::metrics::{RetrievalScores, mean_retrieval, retrieval};
-use crate::models::{Kind, Store};
+use crate::models::{ENCODER, Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, SentenceEncoder};
 use crate::task::{self, Corpus, Judgements, Split, Task};

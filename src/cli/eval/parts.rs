@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, LocalEngine, RemoteEngine, RemoteOptions, Secret};
 use crate::error::{Context, Result, usage};
 use crate::memory::{self, Embed, Memory, MemoryKind, MemoryParts, MemorySpec, RetrieverKind};
-use crate::models::{Kind, Store};
+use crate::models::{ENCODER, Kind, Store};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::task::{self, Sample, Split, Task};
@@ -13,9 +13,6 @@ use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// The sentence encoder.
-const ENCODER: &str = "all-minilm-l6-v2";
 
 /// Which samples of which task.
 #[derive(Debug, Clone, Args)]

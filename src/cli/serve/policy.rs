@@ -1,14 +1,13 @@
 //! `serve --router`: the policy that answers, checked before anything is loaded.
 
 use super::{Loader, ServeArgs};
-use crate::cli::prepare::ENCODER;
 use crate::cli::setup::is_url;
 use crate::clock::Clock;
 use crate::engine::{BatchedEngine, Engine, RemoteEngine, RemoteOptions, Secret, shown_address};
 use crate::error::{Result, usage};
 use crate::memory::Embed;
 use crate::metrics::{self, Prices};
-use crate::models::Kind;
+use crate::models::{ENCODER, Kind};
 use crate::net::Network;
 use crate::nn::SentenceEncoder;
 use crate::record::{HardwarePrice, Price};

@@ -58,9 +58,7 @@ pub fn hull_of(points: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> 
 pub fn aiq(hull: &[(f64, f64)], span: Span) -> Result<(f64, f64), Undefined> {
     let (low, high) = span.ends()?;
     let (Some(first), Some(last)) = (hull.first(), hull.last()) else { return undefined("the hull has no points") };
-    if first.0 > low {
-        return undefined("the policy never costs as little as the cheaper model alone");
-    }
+    starts_at(first.0, low, high)?;
     let mut flat = hull.to_vec();
     flat.push((high.max(last.0), last.1));
     let area = area(&flat, low, high);
@@ -70,6 +68,11 @@ pub fn aiq(hull: &[(f64, f64)], span: Span) -> Result<(f64, f64), Undefined> {
 /// The area under the curve itself between the costs of the two models, over their range. The control is the straight line
 /// between the two models (Dekoninck et al., arXiv 2410.10347). A model that the other dominates is dropped, which leaves no range.
 pub fn cost_auc(curve: &Curve, models: Models, span: Span) -> Result<f64, Undefined> {
+    cost_auc_of(&by_cost(curve.steps()), models, span)
+}
+
+/// The same of points in ascending order of cost.
+pub(super) fn cost_auc_of(points: &[(f64, f64)], models: Models, span: Span) -> Result<f64, Undefined> {
     let (low, high) = span.ends()?;
     let (dominated, by) = match (span.weak < span.strong, models.strong > models.weak) {
         (true, true) | (false, false) if models.weak != models.strong => (None, ""),
@@ -81,15 +84,20 @@ pub fn cost_auc(curve: &Curve, models: Models, span: Span) -> Result<f64, Undefi
             "the {by} model is cheaper than the {dominated} one and not worse, so one model is left"
         )));
     }
-    let mut points = by_cost(curve.steps());
-    let (Some(first), Some(last)) = (points.first(), points.last().copied()) else {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
         return undefined("the curve has no points");
     };
-    if first.0 > low {
+    starts_at(first.0, low, high)?;
+    let flat = area(&[*last, (high.max(last.0), last.1)], low, high);
+    Ok((area(points, low, high) + flat) / (high - low))
+}
+
+/// Refuses a curve that begins above the cheaper model's cost, but for what sums in another order leave.
+fn starts_at(first: f64, low: f64, high: f64) -> Result<(), Undefined> {
+    if first > low + 1e-9 * (high - low) {
         return undefined("the policy never costs as little as the cheaper model alone");
     }
-    points.push((high.max(last.0), last.1));
-    Ok(area(&points, low, high) / (high - low))
+    Ok(())
 }
 
 /// Incremental benefit per cost: (m − m₀) / m₀, where m is the quality gained over the weak model per cost added, and m₀ the
@@ -109,10 +117,15 @@ pub fn ibc_lift(at: Step, models: Models, span: Span) -> Result<f64, Undefined> 
 /// (cost, quality) in ascending order of cost; of equal costs as they come on the curve.
 fn by_cost(steps: &[Step]) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = steps.iter().map(|step| (step.cost, step.quality)).collect();
+    sort_by_cost(&mut points);
+    points
+}
+
+/// Puts points in ascending order of cost, equals as they come.
+pub(super) fn sort_by_cost(points: &mut [(f64, f64)]) {
     if !points.is_sorted_by(|a, b| a.0 <= b.0) {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
-    points
 }
 
 /// Trapezoid area under points in ascending order of x, between `low` and `high`.

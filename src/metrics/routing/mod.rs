@@ -19,4 +19,4 @@ mod tests;
 pub use cost::{Span, aiq, cost_auc, hull_of, ibc_lift, upper_hull};
 pub use curve::{APGR_STEPS, Curve, Models, Step, oracle};
 pub use rank::{First, Ranking};
-pub use resampled::{Drawn, Walk};
+pub use resampled::{CostFigures, Drawn, Totals, Walk};

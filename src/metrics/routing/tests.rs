@@ -113,11 +113,12 @@ fn where_the_strong_model_is_not_better_the_gap_is_undefined_and_says_why() {
         assert!(curve.deferral_area().is_finite());
         let reason = cost_auc(&curve, models, Span { weak: 0.0, strong: 1.0 }).unwrap_err().to_string();
         assert!(reason.contains("one model is left"), "{reason}");
-        let walk =
-            Walk::new(&ranking, &gains, &(0..8).collect::<Vec<_>>()[..gains.len()], vec![0, 1], [0.5, 0.8, 0.95]);
-        let gap: f64 = gains.iter().sum();
-        let drawn = walk.draw(&[1; 8], gains.len() as f64, gap);
+        let (units, costs): (Vec<u32>, Vec<f64>) = (0..8).take(gains.len()).map(|unit| (unit, 1.0)).unzip();
+        let walk = Walk::new(&ranking, (&gains, &costs), &units, vec![0, 1], [0.5, 0.8, 0.95]);
+        let n = gains.len() as f64;
+        let drawn = walk.draw(&[1; 8], &totals(n, models, Span { weak: 0.0, strong: 1.0 }));
         assert_eq!((drawn.apgr, drawn.cpt), (None, [None; 3]));
+        assert_eq!(drawn.cost.cost_auc, None);
     }
 }
 
@@ -161,6 +162,57 @@ fn the_first_crossing_counts_where_a_curve_falls_again() {
     assert_eq!(models, Models { weak: 0.25, strong: 0.5 });
     assert!((curve.cpt(models, 0.5).unwrap() - 0.125).abs() < 1e-12);
     assert!((curve.cpt(models, 0.95).unwrap() - 0.2375).abs() < 1e-12);
+}
+
+/// Sums over so many rows of these means.
+fn totals(rows: f64, models: Models, span: Span) -> Totals {
+    Totals {
+        rows,
+        weak: rows * models.weak,
+        strong: rows * models.strong,
+        weak_cost: rows * span.weak,
+        strong_cost: rows * span.strong,
+    }
+}
+
+fn near(ours: Option<f64>, theirs: Option<f64>) -> bool {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => (ours - theirs).abs() < 1e-9,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn the_line_between_two_models_has_the_areas_of_a_trapezoid() {
+    let models = Models { weak: 0.5, strong: 0.8 };
+    let line = totals(10.0, models, Span { weak: 1.0, strong: 5.0 }).line();
+    assert!(near(line.cost_auc, Some(0.65)) && near(line.aiq_range, Some(0.65)), "{line:?}");
+    assert!(near(line.aiq_from_zero, Some(0.65 * 4.0 / 5.0)), "{line:?}");
+    let same = totals(10.0, models, Span { weak: 1.0, strong: 1.0 }).line();
+    assert_eq!(same, CostFigures::default());
+    // Where the strong model is the cheaper one, its line begins with it.
+    let turned = totals(3.0, Models { weak: 0.8, strong: 0.5 }, Span { weak: 5.0, strong: 1.0 }).line();
+    assert!(near(turned.cost_auc, Some(0.65)), "{turned:?}");
+}
+
+#[test]
+fn quality_against_cost_is_read_at_enough_vertices_of_a_long_curve() {
+    let n = 100_000_u32;
+    let scores: Vec<f64> = (0..n).map(|i| f64::from(i.wrapping_mul(2_654_435_761) % n)).collect();
+    let weak: Vec<f64> = scores.iter().map(|s| f64::from(u8::from(*s > 40_000.0))).collect();
+    let strong: Vec<f64> = (0..n).map(|i| f64::from(u8::from(i % 7 != 0))).collect();
+    let Rows { gains, models, .. } = rows(weak, strong);
+    let (costs, span) = (vec![1.0; n as usize], Span { weak: 0.0, strong: 1.0 });
+    let ranking = Ranking::by_score(&scores, First::Low).unwrap();
+    let curve = Curve::of(&ranking, &gains, &costs, (models.weak, 0.0));
+    let walk = Walk::new(&ranking, (&gains, &costs), &(0..n).collect::<Vec<_>>(), vec![], [0.5, 0.8, 0.95]);
+    let cost = walk.draw(&vec![1; n as usize], &totals(f64::from(n), models, span)).cost;
+    let (from_zero, range) = aiq(&upper_hull(&curve), span).unwrap();
+    let auc = cost_auc(&curve, models, span).unwrap();
+    for (ours, whole) in [(cost.aiq_from_zero, from_zero), (cost.aiq_range, range), (cost.cost_auc, auc)] {
+        assert!((ours.unwrap() - whole).abs() < 1e-4, "{ours:?} against {whole}");
+    }
 }
 
 prop_compose! {
@@ -236,9 +288,13 @@ proptest! {
         let curve = Curve::of(&ranking, &rows.gains, &costs, (rows.models.weak, 0.0));
         let units: Vec<u32> = (0..u32::try_from(n).unwrap()).collect();
         let marks: Vec<usize> = (0..=ranking.ends().len()).collect();
-        let walk = Walk::new(&ranking, &rows.gains, &units, marks, [0.5, 0.8, 0.95]);
+        let walk = Walk::new(&ranking, (&rows.gains, &costs), &units, marks, [0.5, 0.8, 0.95]);
         let gap: f64 = rows.gains.iter().sum();
-        let drawn = walk.draw(&vec![1; n], n as f64, gap);
+        let span = Span { weak: 0.0, strong: costs.iter().sum::<f64>() / n as f64 };
+        let drawn = walk.draw(&vec![1; n], &totals(n as f64, rows.models, span));
+        let whole = aiq(&upper_hull(&curve), span).ok();
+        prop_assert!(near(drawn.cost.aiq_from_zero, whole.map(|w| w.0)) && near(drawn.cost.aiq_range, whole.map(|w| w.1)));
+        prop_assert!(near(drawn.cost.cost_auc, cost_auc(&curve, rows.models, span).ok()), "{:?}", drawn.cost);
         for (gain, step) in drawn.gain_at.iter().zip(curve.steps()) {
             prop_assert!((rows.models.weak + gain / n as f64 - step.quality).abs() < 1e-9);
         }
@@ -265,11 +321,13 @@ proptest! {
         );
         let units: Vec<u32> = (0..u32::try_from(n).unwrap()).collect();
         let ranking = Ranking::by_score(&scores, First::Low).unwrap();
-        let walk = Walk::new(&ranking, &rows.gains, &units, vec![], [0.5, 0.8, 0.95]);
+        let walk = Walk::new(&ranking, (&rows.gains, &vec![1.0; n]), &units, vec![], [0.5, 0.8, 0.95]);
         let gap: f64 = gains.iter().sum();
-        let drawn = walk.draw(&counts, gains.len() as f64, gap);
-        prop_assert!((drawn.area - curve.deferral_area()).abs() < 1e-9);
         let models = Models { weak: 0.0, strong: gap / gains.len() as f64 };
+        let span = Span { weak: 0.0, strong: 1.0 };
+        let drawn = walk.draw(&counts, &totals(gains.len() as f64, models, span));
+        prop_assert!((drawn.area - curve.deferral_area()).abs() < 1e-9);
+        prop_assert!(near(drawn.cost.aiq_range, aiq(&upper_hull(&curve), span).ok().map(|found| found.1)));
         if gap > 1e-9 {
             prop_assert!((drawn.apgr.unwrap() - curve.apgr(models).unwrap()).abs() < 1e-9);
             prop_assert!((drawn.cpt[1].unwrap() - curve.cpt(models, 0.8).unwrap()).abs() < 1e-9);

@@ -1,12 +1,13 @@
 //! What cascade-routing must know of two models, and what a right answer must be worth for a target.
 
-use super::choice::Effect;
-use super::{Row, confident, least};
+use super::choice::{Effect, best};
+use super::held_out::{Played, effect};
+use super::{Asked, Row, confident, least};
 use crate::error::{Result, anyhow};
 use crate::memory::Embed;
 use crate::metrics::calibration::{Map, MapKind};
 use crate::metrics::statistics::quantile_of_sorted;
-use crate::replay::learned::FOLDS;
+use crate::replay::learned::{FOLDS, part_of};
 use crate::router::{
     AttemptEvidence, Decision, Estimator, Evidence, Fitted, FittedModel, PromptVariant, Router, RouterKind,
     RouterParts, RouterSettings, RouterSpec, Tier, build, fit_rightness,
@@ -53,49 +54,60 @@ pub(super) fn models(rows: &[&Row], confidence: Estimator) -> Vec<FittedModel> {
         .to_vec()
 }
 
-/// Worths of a right answer, one that is given or a grid of them, each with where it leads; every row is judged by what was fitted on the queries of other parts.
-pub(super) fn worths(
-    rows: &[Row],
-    confidence: Estimator,
-    fitted: &Fitted,
-    given: Option<f64>,
-) -> Result<Vec<(f64, Effect)>> {
-    let grid = || (WORTHS.0..=WORTHS.1).map(|step| 10_f64.powf(f64::from(step) / PER_DECADE));
-    let tried: Vec<f64> = given.map_or_else(|| grid().collect(), |worth| vec![worth]);
-    let known: HashMap<String, Vec<f32>> =
-        rows.iter().map(|row| (row.query.input.clone(), row.vector.clone())).collect();
-    let embed: Arc<dyn Embed> = Arc::new(Known(known));
-    let learned: Vec<Vec<FittedModel>> = (0..FOLDS)
-        .map(|fold| {
-            let taught: Vec<&Row> = rows.iter().filter(|row| row.number as usize % FOLDS != fold).collect();
-            models(&taught, confidence)
-        })
-        .collect();
-    tried
-        .into_par_iter()
-        .map(|worth| {
-            let routers: Vec<Box<dyn Router>> = learned
-                .iter()
-                .map(|models| {
-                    let fitted = Fitted { models: models.clone(), encoder_sha256: Some(STUB.into()), ..fitted.clone() };
-                    let spec = spec(confidence, worth, fitted);
-                    let parts = RouterParts { embed: Some((Arc::clone(&embed), STUB)), ..RouterParts::default() };
-                    // What was recorded is each model's first answer: there is none to repair it with.
-                    build(&spec, &RouterSettings { max_repairs: 0, ..RouterSettings::default() }, parts)
-                })
-                .collect::<Result<_>>()?;
-            let (mut quality, mut usd, mut asked) = (0.0, 0.0, 0.0);
-            for row in rows {
-                let played = play(&*routers[row.number as usize % FOLDS], row, confidence)?;
-                quality += f64::from(u8::from(played.right));
-                usd += played.usd;
-                asked += f64::from(u8::from(played.asked_llm));
-            }
-            let n = rows.len() as f64;
-            let usd_per_1000 = Some(usd / n * 1000.0);
-            Ok((worth, Effect { llm_share: asked / n, quality: quality / n, usd_per_1000 }))
-        })
-        .collect()
+/// Lets cascade-routing decide over the recorded answers.
+pub(super) struct Player<'a> {
+    asked: &'a Asked<'a>,
+    embed: Arc<dyn Embed>,
+}
+
+/// What is known of the models for a row, by the part that it is in.
+type ByPart = Vec<Vec<FittedModel>>;
+
+impl<'a> Player<'a> {
+    pub(super) fn new(asked: &'a Asked<'a>) -> Self {
+        let vector = |row: &Row| (row.query.input.clone(), row.vector.clone());
+        Self { asked, embed: Arc::new(Known(asked.rows.iter().map(vector).collect())) }
+    }
+
+    /// What is known of the models for the rows of each part: from the rows of neither that part nor these.
+    pub(super) fn without(&self, parts: &[usize]) -> ByPart {
+        let of = |own: usize| {
+            let is_taught = |row: &&Row| {
+                let part = part_of(row.number);
+                part != own && !parts.contains(&part)
+            };
+            let taught: Vec<&Row> = self.asked.rows.iter().filter(is_taught).collect();
+            models(&taught, self.asked.options.confidence)
+        };
+        (0..FOLDS).into_par_iter().map(of).collect()
+    }
+
+    /// The worth of a right answer that is given, or that meets the target on some rows, and where it leads there.
+    pub(super) fn choose(&self, rows: &[usize], known: &ByPart) -> Result<(f64, Effect)> {
+        let led = |worth: f64| Ok((worth, effect(&self.play(rows, known, worth)?, true)));
+        if let Some(worth) = self.asked.options.usd_per_right_answer {
+            return led(worth);
+        }
+        let grid: Vec<i32> = (WORTHS.0..=WORTHS.1).collect();
+        let tried = grid.into_par_iter().map(|step| led(10_f64.powf(f64::from(step) / PER_DECADE)));
+        best(tried.collect::<Result<_>>()?, self.asked.options.target, self.asked.strong_of(rows))
+    }
+
+    /// What becomes of some rows where a right answer is worth so much.
+    pub(super) fn play(&self, rows: &[usize], known: &ByPart, worth: f64) -> Result<Vec<Played>> {
+        let Asked { rows: all, options, learned, policy, .. } = self.asked;
+        let router = |models: &Vec<FittedModel>| {
+            let fitted = Fitted { models: models.clone(), encoder_sha256: Some(STUB.into()), ..learned.clone() };
+            let parts = RouterParts { embed: Some((Arc::clone(&self.embed), STUB)), ..RouterParts::default() };
+            // What was recorded is each model's first answer: there is none to repair it with.
+            let settings = RouterSettings { max_repairs: 0, safety: policy.clone(), ..RouterSettings::default() };
+            build(&spec(options.confidence, worth, fitted), &settings, parts)
+        };
+        let routers: Vec<Box<dyn Router>> = known.iter().map(router).collect::<Result<_>>()?;
+        rows.iter()
+            .map(|&row| play(&*routers[part_of(all[row].number)], (row, &all[row]), options.confidence))
+            .collect()
+    }
 }
 
 /// The strategy's table.
@@ -108,15 +120,8 @@ pub(super) fn spec(confidence: Estimator, worth: f64, fitted: Fitted) -> RouterS
     }
 }
 
-/// What became of a row.
-struct Played {
-    right: bool,
-    usd: f64,
-    asked_llm: bool,
-}
-
 /// Lets a router decide over recorded answers.
-fn play(router: &dyn Router, row: &Row, confidence: Estimator) -> Result<Played> {
+fn play(router: &dyn Router, (number, row): (usize, &Row), confidence: Estimator) -> Result<Played> {
     let mut attempts: Vec<AttemptEvidence> = Vec::new();
     let (mut usd, mut asked_llm) = (0.0, false);
     loop {
@@ -137,7 +142,7 @@ fn play(router: &dyn Router, row: &Row, confidence: Estimator) -> Result<Played>
             Decision::Accept { attempt, .. } => {
                 let tier = attempts.get(attempt).map(|attempt| attempt.tier);
                 let tier = tier.ok_or_else(|| anyhow!("the router accepted an answer that was not given"))?;
-                return Ok(Played { right: row.of(tier).right, usd, asked_llm });
+                return Ok(Played { row: number, right: row.of(tier).right, usd, asked_llm });
             }
             _ => return Err(anyhow!("the router neither called nor accepted")),
         }

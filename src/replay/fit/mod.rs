@@ -1,16 +1,19 @@
 //! Routers learned from runs in which both models answered.
 //!
 //! What a router learns comes from all rows. Its setting is chosen for a target; where it learned from texts, that is done on
-//! scores of rows that were not learned from (cross-fitting), and elsewhere on the rows themselves, which flatters it: what it is
-//! worth, a run on other samples tells. The samples stay in the file as marks, so that none of them is ever scored under it.
+//! scores of rows that were not learned from (cross-fitting), and elsewhere on the rows themselves. Either way the choice flatters
+//! where it leads; what it leads to on queries that neither saw is found by doing all of it again on parts ([`HeldOut`]). The samples
+//! stay in the file as marks, so that none of them is ever scored under it.
 
 mod cascade;
 mod choice;
+mod held_out;
 
 #[cfg(test)]
 mod tests;
 
 pub use choice::{Effect, Target};
+pub use held_out::{Difference, HeldOut, Part};
 
 use super::learned::{LEAST_QUERIES, cross_fitted};
 use super::runs::{load, models, outcomes, pair};
@@ -20,12 +23,15 @@ use crate::memory::Embed;
 use crate::metrics::calibration::threshold::{Caution, for_escalation, for_loss};
 use crate::metrics::calibration::{Map, MapKind};
 use crate::record::Run;
-use crate::router::{Estimator, Fitted, Learner, Lessons, Predictor, RouterKind, RouterSpec, Tier, mark};
+use crate::router::{Estimator, Fitted, Learner, Lessons, Predictor, Rising, RouterKind, RouterSpec, Tier, mark};
 use crate::safety::{Action, Finding, SafetyPolicy};
-use crate::task::{Query, Task};
+use crate::task::{Query, Sample, Task};
 use crate::trial::Confidence;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// Rows with a confidence, of all rows, that are enough to calibrate on.
@@ -34,14 +40,10 @@ const CONFIDENT_SHARE: f64 = 0.9;
 const LEAST_CALIBRATED: u32 = 20;
 
 /// What is learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FitKind {
-    /// Before any call: the mean gain of the nearest queries.
-    Knn,
-    /// Before any call: logistic regression on the query's embedding.
-    Logistic,
-    /// Before any call: matrix factorisation of queries and models.
-    Mf,
+    /// Before any call, from the query's text.
+    Text(Learner),
     /// slm-dominant with a calibrated confidence and a threshold.
     Isotonic,
     /// cascade-routing.
@@ -49,15 +51,22 @@ pub enum FitKind {
 }
 
 impl FitKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Text(Learner::Knn),
+        Self::Text(Learner::Logistic),
+        Self::Text(Learner::Mf),
+        Self::Isotonic,
+        Self::Cascade,
+    ];
+
     /// The name used on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Knn => "knn",
-            Self::Logistic => "logistic",
-            Self::Mf => "mf",
-            Self::Isotonic => "isotonic",
-            Self::Cascade => "cascade",
+            Self::Text(learner) => learner.name(),
+            Self::Isotonic => MapKind::Isotonic.name(),
+            Self::Cascade => RouterKind::Cascade.name(),
         }
     }
 
@@ -66,14 +75,22 @@ impl FitKind {
     pub fn reads_texts(self) -> bool {
         self != Self::Isotonic
     }
+}
 
-    fn learner(self) -> Option<(Learner, RouterKind)> {
-        match self {
-            Self::Knn => Some((Learner::Knn, RouterKind::Knn)),
-            Self::Logistic => Some((Learner::Logistic, RouterKind::Logistic)),
-            Self::Mf => Some((Learner::Mf, RouterKind::Mf)),
-            Self::Isotonic | Self::Cascade => None,
-        }
+impl ValueEnum for FitKind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Text(Learner::Knn) => "Before any call: the mean gain of the nearest queries",
+            Self::Text(Learner::Logistic) => "Before any call: logistic regression on the query's embedding",
+            Self::Text(Learner::Mf) => "Before any call: matrix factorisation of queries and models",
+            Self::Isotonic => "slm-dominant with a calibrated confidence and a threshold",
+            Self::Cascade => "cascade-routing",
+        };
+        Some(PossibleValue::new(self.name()).help(help))
     }
 }
 
@@ -120,6 +137,10 @@ pub struct Fit {
     pub effect: Effect,
     /// Whether `effect` comes from rows that were not learned from.
     pub cross_fitted: bool,
+    /// Where learning and choosing on other queries lead, which flatters nothing; null with the reason beside it.
+    pub held_out: Option<HeldOut>,
+    /// Why there is none.
+    pub held_out_reason: Option<String>,
     /// Whether the score beats sending queries at random, by its cross-fitted APGR; null where it is not a score before any call.
     pub beats_random: Option<BeatsRandom>,
     /// What the reader must know.
@@ -196,12 +217,14 @@ pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option
         )));
     }
     let samples: BTreeSet<String> = rows.iter().map(|row| mark(&row.query.input)).collect();
-    let (slm, llm) = runs.first().map(models).context("no run was read")?;
+    let [slm, llm] = runs.first().map(models).context("no run was read")?;
     let learned = Fitted {
         task: task.name.clone(),
         runs: runs.iter().map(|run| run.header.id.clone()).collect(),
-        slm: slm.to_owned(),
-        llm: llm.to_owned(),
+        slm: slm.name,
+        slm_sha256: slm.sha256,
+        llm: llm.name,
+        llm_sha256: llm.sha256,
         chosen_for: String::new(),
         samples: samples.into_iter().collect(),
         encoder_sha256: embed.filter(|_| options.kind.reads_texts()).map(|(_, sha256)| sha256.to_owned()),
@@ -211,20 +234,28 @@ pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option
     };
     let n = outcomes.weak.len() as f64;
     let strong = outcomes.strong.iter().sum::<f64>() / n;
-    let asked = Asked { rows: &rows, outcomes: &outcomes, options, learned, strong };
-    let found = match (options.kind.learner(), options.kind) {
-        (Some((learner, kind)), _) => asked.predictor(learner, kind)?,
-        (None, FitKind::Isotonic) => asked.isotonic()?,
-        (None, _) => asked.cascade()?,
+    let policy = SafetyPolicy::of_task(task)?;
+    let asked = Asked { rows: &rows, outcomes: &outcomes, options, learned, strong, policy };
+    let found = match options.kind {
+        FitKind::Text(learner) => asked.predictor(learner)?,
+        FitKind::Isotonic => asked.isotonic()?,
+        FitKind::Cascade => asked.cascade()?,
     };
-    let Found { mut router, setting, effect, cross_fitted, beats_random, note } = found;
+    let Found { mut router, setting, effect, cross_fitted, held_out, beats_random, note } = found;
+    let (held_out, held_out_reason) = match held_out {
+        Ok(held_out) => (Some(held_out), None),
+        Err(reason) => (None, Some(format!("undefined because on a part of the queries alone {reason:#}"))),
+    };
     let target = asked.target();
     if let Some(fitted) = &mut router.fitted {
         let on = if cross_fitted { "rows not learned from" } else { "the rows that it was chosen on" };
-        fitted.chosen_for = format!(
-            "{target}; on {on}: quality {:.3}, {:.3} of the queries for the LLM",
-            effect.quality, effect.llm_share
-        );
+        let led = |effect: &Effect| {
+            format!("quality {:.3}, {:.3} of the queries for the LLM", effect.quality, effect.llm_share)
+        };
+        fitted.chosen_for = format!("{target}; on {on}: {}", led(&effect));
+        if let Some(held_out) = &held_out {
+            let _ = write!(fitted.chosen_for, "; held out from learning and choice: {}", led(&held_out.effect));
+        }
     }
     router.name.clone_from(&options.name);
     router.check()?;
@@ -240,6 +271,8 @@ pub fn fit(folders: &[PathBuf], task: &Task, options: &FitOptions, embed: Option
         setting,
         effect,
         cross_fitted,
+        held_out,
+        held_out_reason,
         beats_random,
         notes: outcomes.notes.into_iter().chain(note).collect(),
     })
@@ -257,11 +290,12 @@ fn recorded(runs: &[Run], folders: &[PathBuf], task: &Task, embed: Option<&dyn E
         }
     }
     let paired = pair(runs, folders)?;
+    let by_id: HashMap<&str, &Sample> = task.samples.iter().map(|sample| (&*sample.query.id, sample)).collect();
     let mut rows = Vec::new();
     let mut numbers: HashMap<String, u32> = HashMap::new();
     for row in &paired.rows {
-        let id = &row.weak.record.sample;
-        let sample = task.samples.iter().find(|sample| sample.query.id == *id);
+        let id = row.weak.record.sample.as_str();
+        let sample = by_id.get(id).copied();
         let sample = sample.with_context(|| format!("the task {} has no sample {id}", task.name))?;
         let rate = row.run.header.hardware_price.as_ref().map_or(0.0, |price| price.usd_per_hour);
         let answer = |answer: &super::runs::Answer| Recorded {
@@ -311,6 +345,8 @@ struct Asked<'a> {
     learned: Fitted,
     /// Mean quality of the LLM.
     strong: f64,
+    /// What the task says of safety findings.
+    policy: SafetyPolicy,
 }
 
 /// An answer to it.
@@ -319,6 +355,7 @@ struct Found {
     setting: Setting,
     effect: Effect,
     cross_fitted: bool,
+    held_out: Result<HeldOut>,
     beats_random: Option<BeatsRandom>,
     note: Option<String>,
 }
@@ -326,15 +363,24 @@ struct Found {
 impl Asked<'_> {
     /// Rows that go to the LLM whatever the setting: for a safety finding before any call, for a broken contract after the SLM's.
     fn forced(&self) -> Vec<Option<Known>> {
-        let policy = SafetyPolicy::default();
         let of = |row: &Row| {
-            if row.findings.iter().any(|finding| policy.action(finding) == Action::Escalate) {
+            if row.findings.iter().any(|finding| self.policy.action(finding) == Action::Escalate) {
                 Some(Known::BeforeCall)
             } else {
                 (row.weak.contract_valid == Some(false)).then_some(Known::AfterWeak)
             }
         };
         self.rows.iter().map(of).collect()
+    }
+
+    /// All rows.
+    fn all(&self) -> Vec<usize> {
+        (0..self.rows.len()).collect()
+    }
+
+    /// Mean quality of the LLM on some rows.
+    fn strong_of(&self, rows: &[usize]) -> f64 {
+        rows.iter().map(|&row| self.outcomes.strong[row]).sum::<f64>() / rows.len() as f64
     }
 
     fn target(&self) -> String {
@@ -354,13 +400,16 @@ impl Asked<'_> {
         }
     }
 
-    fn predictor(&self, learner: Learner, kind: RouterKind) -> Result<Found> {
+    fn predictor(&self, learner: Learner) -> Result<Found> {
+        const ENDS: (f64, f64) = (-1.0, 1.0);
         let vectors: Vec<Vec<f32>> = self.rows.iter().map(|row| row.vector.clone()).collect();
         let outcomes = self.outcomes;
         let score = cross_fitted(learner, &vectors, outcomes)
             .map_err(|reason| usage(format!("nothing can be learned: {reason}")))?;
-        let settings = choice::thresholds(outcomes, &score.values, &self.forced(), Known::BeforeCall, (-1.0, 1.0));
+        let forced = self.forced();
+        let settings = choice::thresholds(outcomes, &self.all(), &score.values, &forced, Known::BeforeCall, ENDS);
         let (gain, effect) = choice::best(settings, self.options.target, self.strong)?;
+        let held_out = held_out::of_predictor(self, learner, &vectors, &score.values, ENDS);
         let known: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
         let lessons = Lessons { vectors: &known, weak: &outcomes.weak, strong: &outcomes.strong };
         let predictor = Some(Predictor::fit(learner, lessons));
@@ -375,16 +424,10 @@ impl Asked<'_> {
         let router = RouterSpec {
             gain: Some(gain),
             fitted: Some(Fitted { predictor, ..self.learned.clone() }),
-            ..RouterSpec::plain(kind)
+            ..RouterSpec::plain(learner.kind())
         };
-        Ok(Found {
-            router,
-            setting: Setting { key: "gain", value: gain },
-            effect,
-            cross_fitted: true,
-            beats_random,
-            note,
-        })
+        let setting = Setting { key: "gain", value: gain };
+        Ok(Found { router, setting, effect, cross_fitted: true, held_out, beats_random, note })
     }
 
     fn isotonic(&self) -> Result<Found> {
@@ -401,63 +444,76 @@ impl Asked<'_> {
                 estimator.name()
             )));
         }
-        let right: Vec<bool> = self.rows.iter().map(|row| row.weak.right).collect();
-        let map = Map::fit(MapKind::Isotonic, &confidences, &right)
-            .map_err(|reason| usage(format!("the confidence cannot be calibrated: {reason}")))?;
-        // What is sent for another reason is not kept at any threshold.
-        let kept = |(p, forced): (&f64, &Option<Known>)| if forced.is_some() { 0.0 } else { map.apply(*p) };
-        let meant: Vec<f64> = confidences.iter().zip(&self.forced()).map(kept).collect();
-        let forced = self.forced();
-        // A row is sent where its confidence is below the threshold: by the scale turned over, where it is above.
-        let send: Vec<f64> = meant.iter().map(|p| -p).collect();
-        let settings = choice::thresholds(self.outcomes, &send, &forced, Known::AfterWeak, (-1.0, 0.0));
         if self.options.conformal && (self.outcomes.queries as usize) < self.rows.len() {
             return Err(usage("several answers to one query are not exchangeable: give one run for --conformal"));
         }
-        let (turned, effect) = if self.options.conformal {
-            let caution = Caution::Conformal;
-            let chosen = match self.options.target {
-                Target::Loss(most) => for_loss(&meant, &right, most, caution),
-                Target::Share(most) => for_escalation(&meant, most, caution),
-                Target::Budget(_) => {
-                    return Err(usage("a budget has no conformal guarantee: give --escalation instead"));
-                }
-            };
-            let chosen = chosen.map_err(|reason| usage(format!("no threshold can be chosen: {reason}")))?;
-            let threshold = chosen.ok_or_else(|| {
-                usage(format!(
-                    "no threshold on {} queries proves this: the least share that they could prove is {:.4}, and the answers of the \
-                     highest confidence are not all right",
-                    meant.len(),
-                    1.0 / (meant.len() as f64 + 1.0)
-                ))
-            })?;
-            let sent = meant.iter().zip(&forced).filter(|(p, forced)| **p < threshold || forced.is_some()).count()
-                as f64
-                / meant.len() as f64;
-            let at = settings.into_iter().find(|(_, effect)| (effect.llm_share - sent).abs() < 1e-9);
-            (-threshold, at.context("a threshold leads nowhere")?.1)
-        } else {
-            choice::best(settings, self.options.target, self.strong)?
-        };
-        let threshold = (-turned).clamp(0.0, 1.0) + 0.0;
-        let calibration = match map {
-            Map::Isotonic(curve) => Some(curve),
-            _ => None,
-        };
+        let forced = self.forced();
+        let (curve, threshold, effect) = self.calibrated(&confidences, &forced, &self.all())?;
+        let held_out = held_out::held_out(self, |part| {
+            let (outside, inside) = held_out::cut(self, part);
+            let (curve, threshold, _) = self.calibrated(&confidences, &forced, &outside)?;
+            let unsure = |row: usize| (curve.apply(confidences[row]) < threshold).then_some(Known::AfterWeak);
+            let play = |row: usize| held_out::played(self.rows, row, forced[row].or_else(|| unsure(row)));
+            Ok((threshold, inside.into_iter().map(play).collect()))
+        });
         let router = RouterSpec {
             confidence: Some(estimator),
             threshold: Some(threshold),
-            fitted: Some(Fitted { calibration, ..self.learned.clone() }),
+            fitted: Some(Fitted { calibration: Some(curve), ..self.learned.clone() }),
             ..RouterSpec::plain(RouterKind::SlmDominant)
         };
-        Ok(Found {
-            router,
-            setting: Setting { key: "threshold", value: threshold },
-            effect,
-            cross_fitted: false,
-            beats_random: None,
-            note: None,
+        let setting = Setting { key: "threshold", value: threshold };
+        Ok(Found { router, setting, effect, cross_fitted: false, held_out, beats_random: None, note: None })
+    }
+
+    /// What confidences mean on some rows, the threshold for the target there, and where it leads.
+    fn calibrated(
+        &self,
+        confidences: &[f64],
+        forced: &[Option<Known>],
+        rows: &[usize],
+    ) -> Result<(Rising, f64, Effect)> {
+        let (known, right): (Vec<f64>, Vec<bool>) =
+            rows.iter().map(|&row| (confidences[row], self.rows[row].weak.right)).unzip();
+        let map = Map::fit(MapKind::Isotonic, &known, &right)
+            .map_err(|reason| usage(format!("the confidence cannot be calibrated: {reason}")))?;
+        let Map::Isotonic(curve) = map else { return Err(anyhow!("an isotonic fit gave another map")) };
+        // What is sent for another reason is not kept at any threshold.
+        let kept = |(p, forced): (&f64, &Option<Known>)| if forced.is_some() { 0.0 } else { curve.apply(*p) };
+        let meant: Vec<f64> = confidences.iter().zip(forced).map(kept).collect();
+        // A row is sent where its confidence is below the threshold: by the scale turned over, where it is above.
+        let send: Vec<f64> = meant.iter().map(|p| -p).collect();
+        let settings = choice::thresholds(self.outcomes, rows, &send, forced, Known::AfterWeak, (-1.0, 0.0));
+        let (turned, effect) = if self.options.conformal {
+            let own: Vec<f64> = rows.iter().map(|&row| meant[row]).collect();
+            let threshold = self.assured(&own, &right)?;
+            let is_sent = |row: &&usize| meant[**row] < threshold || forced[**row].is_some();
+            let sent = rows.iter().filter(is_sent).count() as f64 / rows.len() as f64;
+            let at = settings.into_iter().find(|(_, effect)| (effect.llm_share - sent).abs() < 1e-9);
+            (-threshold, at.context("a threshold leads nowhere")?.1)
+        } else {
+            choice::best(settings, self.options.target, self.strong_of(rows))?
+        };
+        Ok((curve, (-turned).clamp(0.0, 1.0) + 0.0, effect))
+    }
+
+    /// The conformal threshold.
+    fn assured(&self, meant: &[f64], right: &[bool]) -> Result<f64> {
+        let chosen = match self.options.target {
+            Target::Loss(most) => for_loss(meant, right, most, Caution::Conformal),
+            Target::Share(most) => for_escalation(meant, most, Caution::Conformal),
+            Target::Budget(_) => {
+                return Err(usage("a budget has no conformal guarantee: give --escalation instead"));
+            }
+        };
+        let chosen = chosen.map_err(|reason| usage(format!("no threshold can be chosen: {reason}")))?;
+        chosen.ok_or_else(|| {
+            usage(format!(
+                "no threshold on {} queries proves this: the least share that they could prove is {:.4}, and the answers of the \
+                 highest confidence are not all right",
+                meant.len(),
+                1.0 / (meant.len() as f64 + 1.0)
+            ))
         })
     }
 
@@ -473,11 +529,14 @@ impl Asked<'_> {
         if all_alike(&|row| row.weak.right) && all_alike(&|row| row.strong.right) {
             return Err(usage("nothing can be learned: each model is right on every query, or on none"));
         }
-        let settings = cascade::worths(self.rows, estimator, &self.learned, self.options.usd_per_right_answer)?;
-        let (worth, effect) = match self.options.usd_per_right_answer {
-            Some(_) => settings.into_iter().next().context("no worth of an answer was tried")?,
-            None => choice::best(settings, self.options.target, self.strong)?,
-        };
+        let player = cascade::Player::new(self);
+        let known = player.without(&[]);
+        let (worth, effect) = player.choose(&self.all(), &known)?;
+        let held_out = held_out::held_out(self, |part| {
+            let (outside, inside) = held_out::cut(self, part);
+            let (worth, _) = player.choose(&outside, &player.without(&[part]))?;
+            Ok((worth, player.play(&inside, &known, worth)?))
+        });
         let all: Vec<&Row> = self.rows.iter().collect();
         let fitted = Fitted { models: cascade::models(&all, estimator), ..self.learned.clone() };
         let sure = fitted.models.iter().any(|model| model.calibration.is_some());
@@ -488,13 +547,7 @@ impl Asked<'_> {
         if !sure {
             router.confidence = None;
         }
-        Ok(Found {
-            router,
-            setting: Setting { key: "usd_per_right_answer", value: worth },
-            effect,
-            cross_fitted: true,
-            beats_random: None,
-            note,
-        })
+        let setting = Setting { key: "usd_per_right_answer", value: worth };
+        Ok(Found { router, setting, effect, cross_fitted: true, held_out, beats_random: None, note })
     }
 }

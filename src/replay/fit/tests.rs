@@ -41,6 +41,11 @@ fn text(i: usize) -> String {
 
 /// The task and a run over it; `first` is the number of the first query.
 fn world(folder: &Path, first: usize) -> (Task, PathBuf) {
+    world_of(folder, first, known, text)
+}
+
+/// The same where the small model knows other queries, or the texts are others.
+fn world_of(folder: &Path, first: usize, known: impl Fn(usize) -> bool, text: fn(usize) -> String) -> (Task, PathBuf) {
     let place = folder.join("task");
     std::fs::create_dir_all(&place).unwrap();
     let rows = (first..first + N).fold("id,text,label,split\n".to_owned(), |mut rows, i| {
@@ -103,6 +108,65 @@ fn learned(folder: &Path, options: &FitOptions) -> Result<Fit> {
     fit(&[run], &task, options, Some((&Axes, "sum")))
 }
 
+#[test]
+fn what_is_held_out_is_seen_by_neither_learning_nor_choice() {
+    // Every answer of the small model in one part turns: what was learned and chosen for that part stays.
+    const PART: usize = 1;
+    for kind in FitKind::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let (task, run) = world(folder.path(), 0);
+        let found = fit(&[run], &task, &options(kind), Some((&Axes, "sum"))).unwrap();
+        let held_out = found.held_out.unwrap();
+        assert_eq!(held_out.parts.iter().map(|part| part.n).collect::<Vec<_>>(), [N / 5; 5], "{kind:?}");
+        let mean = |of: fn(&Effect) -> f64| held_out.parts.iter().map(|part| of(&part.effect)).sum::<f64>() / 5.0;
+        assert!((mean(|effect| effect.quality) - held_out.effect.quality).abs() < 1e-12, "{kind:?}");
+        assert!((mean(|effect| effect.llm_share) - held_out.effect.llm_share).abs() < 1e-12, "{kind:?}");
+        let difference = held_out.less_llm.unwrap();
+        assert!((difference.value - (held_out.effect.quality - found.strong)).abs() < 1e-12, "{kind:?}");
+        assert!(difference.low < difference.value && difference.value < difference.high, "{kind:?}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let (task, run) = world_of(folder.path(), 0, |i| known(i) != (i % 5 == PART), text);
+        let turned = fit(&[run], &task, &options(kind), Some((&Axes, "sum"))).unwrap().held_out.unwrap();
+        assert_eq!(turned.parts[PART].setting, held_out.parts[PART].setting, "{kind:?}");
+        assert_ne!(turned.parts[PART].effect.quality, held_out.parts[PART].effect.quality, "{kind:?}");
+    }
+}
+
+#[test]
+fn the_same_text_under_two_ids_is_on_one_side_and_counts_as_one_query() {
+    // Each text stands in two rows, half of all rows apart.
+    let twice = |i: usize| text(i % (N / 2));
+    let folder = tempfile::tempdir().unwrap();
+    let (task, run) = world_of(folder.path(), 0, |i| known(i % (N / 2)), twice);
+    let found = fit(&[run], &task, &options(FitKind::Text(Learner::Knn)), Some((&Axes, "sum"))).unwrap();
+    assert_eq!((found.n, found.queries), (N, (N / 2) as u32));
+    assert_eq!(found.router.fitted.as_ref().unwrap().samples.len(), N / 2);
+    assert_eq!(found.held_out.unwrap().less_llm, None, "the rows are no independent pairs");
+    let (rows, outcomes) =
+        recorded(&load(&[folder.path().join("run")]).unwrap(), &[folder.path().join("run")], &task, Some(&Axes))
+            .unwrap();
+    let of = |row: usize| crate::replay::learned::part_of(outcomes.query_of[row]);
+    assert!((0..N / 2).all(|row| rows[row].query.input == rows[row + N / 2].query.input && of(row) == of(row + N / 2)));
+}
+
+#[test]
+fn a_run_that_was_cut_short_is_told() {
+    let told = |change: fn(&mut crate::record::RunHeader)| {
+        let folder = tempfile::tempdir().unwrap();
+        let (task, run) = world(folder.path(), 0);
+        let path = run.join("run.json");
+        let mut header = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut header);
+        std::fs::write(&path, serde_json::to_vec(&header).unwrap()).unwrap();
+        fit(&[run], &task, &options(FitKind::Isotonic), None).unwrap().notes.join(" ")
+    };
+    assert!(!told(|_| ()).contains("The run"));
+    assert!(told(|header| header.interrupted = true).contains("The run 2025-11-24-example was interrupted."));
+    assert!(told(|header| header.aborted = Some("no key".into())).contains("gave up (no key)."));
+    assert!(told(|header| header.finished_at = None).contains("never finished"));
+}
+
 /// Whom a router asks first.
 fn first(router: &dyn crate::router::Router, text: &str) -> Tier {
     let query = Query { id: "new".into(), input: text.into() };
@@ -119,7 +183,7 @@ fn built(spec: &RouterSpec) -> Box<dyn crate::router::Router> {
 
 #[test]
 fn what_is_learned_from_texts_sends_the_kind_that_the_small_model_does_not_know() {
-    for kind in [FitKind::Knn, FitKind::Logistic, FitKind::Mf] {
+    for kind in Learner::ALL.map(FitKind::Text) {
         let folder = tempfile::tempdir().unwrap();
         let found = learned(folder.path(), &options(kind)).unwrap();
         assert_eq!((found.n, found.queries), (N, N as u32));
@@ -168,12 +232,12 @@ fn cascade_routing_learns_what_both_models_are_good_for() {
 
 #[test]
 fn the_file_knows_its_samples_and_is_read_back_as_it_was_written() {
-    for kind in [FitKind::Knn, FitKind::Logistic, FitKind::Mf, FitKind::Isotonic, FitKind::Cascade] {
+    for kind in FitKind::ALL {
         let folder = tempfile::tempdir().unwrap();
         let named = FitOptions { name: Some("mine".into()), ..options(kind) };
         let found = learned(folder.path(), &named).unwrap();
         let fitted = found.router.fitted.as_ref().unwrap();
-        assert!(fitted.knows(&text(5)) && !fitted.knows("password trouble number 500"));
+        assert_eq!(fitted.known([&*text(5), "password trouble number 500"]), 1);
         let file = folder.path().join("router.toml");
         std::fs::write(&file, routers_text(std::slice::from_ref(&found.router)).unwrap()).unwrap();
         assert_eq!(read_routers(&file).unwrap(), [found.router], "{kind:?}");
@@ -189,16 +253,17 @@ fn a_run_that_teaches_nothing_is_refused_with_the_reason() {
     };
     let other = tempfile::tempdir().unwrap();
     let (another, _) = world(other.path(), 1000);
-    assert!(refused(&another, &options(FitKind::Knn)).contains("another version of it"));
+    assert!(refused(&another, &options(FitKind::Text(Learner::Knn))).contains("another version of it"));
     let unread = FitOptions { confidence: Estimator::SelfConsistency, ..options(FitKind::Isotonic) };
     assert!(refused(&task, &unread).contains("no confidence by self_consistency"));
     let unprovable = FitOptions { target: Target::Loss(0.0), conformal: true, ..options(FitKind::Isotonic) };
     assert!(refused(&task, &unprovable).contains("no threshold on 120 queries proves this"));
     let twice = format!(
         "{:#}",
-        fit(&[run.clone(), run.clone()], &task, &options(FitKind::Knn), Some((&Axes, "sum"))).unwrap_err()
+        fit(&[run.clone(), run.clone()], &task, &options(FitKind::Text(Learner::Knn)), Some((&Axes, "sum")))
+            .unwrap_err()
     );
     assert!(twice.contains("is given twice"), "{twice}");
-    let poor = FitOptions { target: Target::Budget(0.001), ..options(FitKind::Logistic) };
+    let poor = FitOptions { target: Target::Budget(0.001), ..options(FitKind::Text(Learner::Logistic)) };
     assert!(refused(&task, &poor).contains("no setting meets the target"));
 }

@@ -7,6 +7,7 @@
 mod contact;
 mod identity;
 mod money;
+mod names;
 mod phone;
 mod secret;
 mod weak;
