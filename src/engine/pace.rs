@@ -70,10 +70,15 @@ impl Pace {
         }
     }
 
-    /// Waits for a place among the calls under way.
-    pub(super) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits for a place among the calls under way. Returns how long that took.
+    pub(super) async fn enter(&self) -> (Option<SemaphorePermit<'_>>, Seconds) {
+        if let Ok(place) = self.slots.try_acquire() {
+            return (Some(place), Seconds::ZERO);
+        }
+        let start = self.clock.now();
         // It is never closed; were it, nothing would be held back.
-        self.slots.acquire().await.ok()
+        let place = self.slots.acquire().await.ok();
+        (place, self.clock.since(start))
     }
 
     /// Waits until a request of so many tokens, as far as they are known, may be sent. Returns how long that took.

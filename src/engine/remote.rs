@@ -21,6 +21,7 @@ use crate::nn::{Grammar, Rule};
 use crate::units::Seconds;
 use backon::BackoffBuilder;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,8 +123,7 @@ impl RemoteEngine {
             .with_jitter_seed(request.seed)
             .build();
         let start = self.clock.now();
-        let _place = self.pace.enter().await;
-        let mut queue = self.clock.since(start);
+        let (_place, mut queue) = self.pace.enter().await;
         let mut backoff = Seconds::ZERO;
         let total = self.options.timeouts.total;
         loop {
@@ -267,8 +267,12 @@ impl RemoteEngine {
         Fault::refused(status, &headers, &self.scrubber.scrub(&body), sent, &self.options)
     }
 
-    /// Reads what follows the answer's end in the background: a connection that was read to its end can be used again.
+    /// Reads what follows the answer's end: a connection that was read to its end can be used again. What is not there yet is
+    /// waited for in the background.
     fn drain(&self, mut response: reqwest::Response) {
+        if let Some(Ok(None) | Err(_)) = response.chunk().now_or_never() {
+            return;
+        }
         let Some(runtime) = &self.runtime else { return };
         runtime.spawn(timeout(Duration::from_secs(1), async move {
             let mut rest = 0;

@@ -185,7 +185,10 @@ impl LlmSpec {
             (Some(file), _) => (Some(Secret::from_file(file)?), format!("the file {}", file.display())),
             (None, Some(variable)) => {
                 let missing = || {
-                    usage(format!("[[llm]] {:?} takes its key from {variable}, which is not set; set it", self.name))
+                    usage(format!(
+                        "the endpoint {:?} takes its key from {variable}, which is not set; set it",
+                        self.name
+                    ))
                 };
                 (Some(Secret::from_env(variable)?.ok_or_else(missing)?), variable.clone())
             }

@@ -291,6 +291,11 @@ pub fn summarise_rows(header: &RunHeader, rows: &Rows) -> Summary {
             header.llm_price.as_ref().map_or("none", |price| &price.name)
         ));
     }
+    if let Some(cassette) = header.settings.get("cassette").and_then(serde_json::Value::as_str) {
+        notes.push(format!(
+            "The LLM's answers and their times are those of the cassette {cassette}: no endpoint was called."
+        ));
+    }
     Summary {
         format: SUMMARY_FORMAT,
         run: header.id.clone(),

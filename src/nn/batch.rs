@@ -6,6 +6,7 @@
 use super::LanguageModel;
 use super::generate::{Generated, Prompt, Stop, Token};
 use super::kernels::PAGE;
+use super::logits::Logits;
 use super::sequence::Sequence;
 use crate::clock::{Clock, Moment};
 use crate::error::{Context, Result};
@@ -93,12 +94,20 @@ impl LanguageModel {
             first += count;
             next.push(sequence.next(count));
         }
-        let logits = match (next.is_empty(), wanted.is_empty()) {
+        let mut logits = match (next.is_empty(), wanted.is_empty()) {
             (true, _) => Vec::new(),
             (false, true) => self.decoder.forward(&mut next, &[]).map(|_| Vec::new())?,
             (false, false) => self.decoder.next(&mut next, &wanted)?,
         };
         drop(next);
+        if wanted.len() > 1 {
+            let each = batch.sequences.iter().zip(&parts).flat_map(|(sequence, part)| match part {
+                Part::Rest | Part::Prompt(_, false) => std::iter::repeat_n(0, 0),
+                Part::Prompt(_, true) => std::iter::repeat_n(sequence.leaders(), 1),
+                Part::Answer => std::iter::repeat_n(sequence.leaders(), sequence.rows().len()),
+            });
+            Logits::lead(&mut logits, &each.collect::<Vec<_>>());
+        }
         let mut logits = logits.into_iter();
         let mut failures = Vec::new();
         for (sequence, part) in batch.sequences.iter_mut().zip(&parts) {

@@ -1,5 +1,6 @@
 //! The logits of a position, wherever they were computed.
 
+use super::kernels::each_row;
 use super::sampler::{Candidate, best, log_sum_exp};
 use crate::error::Result;
 use candle_core::Tensor;
@@ -10,6 +11,8 @@ use std::borrow::Cow;
 pub(crate) enum Logits {
     /// On the CPU.
     Here(Vec<f32>),
+    /// On the CPU, and the most probable ones are found already.
+    Led(Vec<f32>, Leaders),
     /// On a device: `[1, vocabulary]`.
     There(Tensor),
 }
@@ -31,10 +34,21 @@ impl Logits {
         (0..logits.dim(0)?).map(|row| Ok(Self::There(logits.narrow(0, row, 1)?))).collect()
     }
 
+    /// Finds the most probable tokens of several positions, side by side on all threads: as many of each as `counts` says.
+    pub(crate) fn lead(rows: &mut [Self], counts: &[usize]) {
+        each_row(rows, 1, 2, |row, logits| {
+            let (Some(&count), [Self::Here(values)]) = (counts.get(row), &mut *logits) else { return };
+            // What is no number is an error for whoever chooses from it.
+            let Some(normaliser) = log_sum_exp(values).ok().filter(|_| count > 0) else { return };
+            let best = best(values, count);
+            logits[0] = Self::Led(std::mem::take(values), Leaders { normaliser, best });
+        });
+    }
+
     /// All of them. From a device they are copied.
     pub(crate) fn whole(&self) -> Result<Cow<'_, [f32]>> {
         Ok(match self {
-            Self::Here(logits) => Cow::Borrowed(logits),
+            Self::Here(logits) | Self::Led(logits, _) => Cow::Borrowed(logits),
             Self::There(logits) => Cow::Owned(logits.flatten_all()?.to_vec1()?),
         })
     }
@@ -48,6 +62,11 @@ impl Logits {
         {
             return super::kernels::cuda::leaders(logits, count);
         }
+        if let Self::Led(logits, Leaders { normaliser, best }) = self
+            && best.len() >= count.min(logits.len())
+        {
+            return Ok(Leaders { normaliser: *normaliser, best: best.iter().take(count).copied().collect() });
+        }
         let logits = self.whole()?;
         Ok(Leaders { normaliser: log_sum_exp(&logits)?, best: best(&logits, count) })
     }
@@ -55,7 +74,7 @@ impl Logits {
     /// Waits until they are computed.
     pub(crate) fn wait(&self) -> Result<()> {
         match self {
-            Self::Here(_) => Ok(()),
+            Self::Here(_) | Self::Led(..) => Ok(()),
             Self::There(logits) => Ok(logits.device().synchronize()?),
         }
     }

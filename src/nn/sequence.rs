@@ -186,6 +186,11 @@ impl Sequence {
         }
     }
 
+    /// How many of the most probable tokens it asks for; none where a constraint looks at all.
+    pub(super) fn leaders(&self) -> usize {
+        if self.guide.is_some() { 0 } else { self.top.max(1) }
+    }
+
     /// Those of its next tokens whose logits are wanted: of tokens that are known to follow each other, only the last one's.
     pub(super) fn rows(&self) -> std::ops::Range<usize> {
         self.pending - 1..self.next.len()

@@ -61,6 +61,8 @@ fn a_recorded_run_is_replayed_offline_with_its_answers_and_its_times() {
     assert_eq!((&header["llm"]["model"], &header["llm_is_stand_in"]), (&Value::from("big"), &Value::from(false)));
     assert!(header["settings"]["cassette"].as_str().unwrap().ends_with("tape.jsonl"));
 
+    assert!(fs::read_to_string(path("second").join("summary.md")).unwrap().contains("those of the cassette"));
+
     // What was not recorded ends the run, and is named.
     let output = replay(&path("third"), &tape, &["--limit", "4", "--max-tokens", "16", "--router", "llm-first"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));

@@ -1,6 +1,7 @@
 //! A server that answers through a policy.
 
 use super::{Server, hello, with};
+use crate::support::{program, stderr, write_files};
 use routergym_local::clock::Clock;
 use routergym_local::engine::{Engine, EngineError, FailureKind, Reply, ScriptedEngine};
 use routergym_local::metrics;
@@ -157,4 +158,28 @@ fn a_stop_text_cuts_the_answer_and_options_that_not_all_models_know_are_refused(
     }
     let (status, _, _) = models.server.exchange("POST", "/v1/completions", "", "{\"prompt\": \"a\"}");
     assert_eq!(status, 400);
+}
+
+#[test]
+fn a_policy_that_cannot_be_served_is_wrong_usage_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let two = "[[router]]\nkind = \"slm-only\"\n[[router]]\nkind = \"llm-only\"\n";
+    write_files(folder.path(), &[("two.toml", two)]);
+    let file = folder.path().join("two.toml").to_string_lossy().into_owned();
+    for (flags, said) in [
+        (&["--router", "hybrid-specialist", "--llm", "large"][..], "a server has no task"),
+        (&["--router", "slm-dominant"], "--llm"),
+        (&["--router", "slm-dominant", "--llm", "https://llm.example.com"], "--llm-model"),
+        (&["--router", "telepathy", "--llm", "large"], "slm-dominant"),
+        (&["--router", &file, "--llm", "large"], "2 routers"),
+        (&["--router", "slm-dominant", "--llm", "large", "--threshold", "7"], "--threshold"),
+        (&["--router", "slm-dominant", "--llm", "large", "--safety", "mood=refuse"], "mood"),
+        (&["--parallel", "0"], "--parallel"),
+        (&["--queue", "0"], "--queue"),
+        (&["--context", "1"], "--context"),
+    ] {
+        let output = program().args(["serve", "--offline", "--model", "no-such-model"]).args(flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr(&output).contains(said), "{flags:?}: {}", stderr(&output));
+    }
 }
