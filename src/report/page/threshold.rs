@@ -15,7 +15,7 @@ const FIGURES: [(&str, &str); 8] = [
     ("threshold", "Threshold"),
     ("sent", "To the large model"),
     ("quality", "Share right"),
-    ("difference", "Less the large model alone"),
+    ("difference", "Less the large alone"),
     ("cost", "Cost of 1,000"),
     ("latency", "Median latency"),
     ("over", "Sent in vain"),
@@ -74,6 +74,7 @@ pub(super) fn threshold(view: &View<'_>) -> Live {
     );
     html += &figure(&curves, &key(entries), &caption);
     html += &folded("All thresholds as a table", &tables);
+    html += &note(&replay.verdict.text);
     html += &replay.notes.iter().map(|one| note(one)).collect::<String>();
     Live { html, data: Value::Array(data) }
 }
@@ -90,7 +91,7 @@ fn sentence(replay: &Replay, scores: &[&Policy]) -> String {
         let is = if beating.len() == 1 { "is" } else { "are" };
         format!("{} {is} shown to choose better than chance which queries to send.", listed(&beating))
     };
-    format!("{start} {}", replay.verdict.text)
+    format!("{start} Drag to see what each threshold does to quality, cost and latency.")
 }
 
 /// Where the slider stands first: at the verdict's threshold, else in the middle.
