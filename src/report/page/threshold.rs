@@ -44,7 +44,7 @@ pub(super) fn threshold(view: &View<'_>) -> Live {
     }
     let named = replay.verdict.policy.as_ref().and_then(|name| scores.iter().position(|policy| policy.name == *name));
     let active = named.unwrap_or(0);
-    let mut html = say(&sentence(replay, &scores));
+    let mut html = say(&sentence(&scores));
     let mut data = Vec::new();
     let mut curves = String::new();
     let mut tables = String::new();
@@ -79,7 +79,7 @@ pub(super) fn threshold(view: &View<'_>) -> Live {
     Live { html, data: Value::Array(data) }
 }
 
-fn sentence(replay: &Replay, scores: &[&Policy]) -> String {
+fn sentence(scores: &[&Policy]) -> String {
     let beating: Vec<&str> = scores
         .iter()
         .filter(|policy| policy.beats_random.as_ref().is_some_and(|beats| beats.low > 0.0))
