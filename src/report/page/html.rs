@@ -80,8 +80,8 @@ pub(super) fn grid(title: &str, columns: &[Column], rows: &[Vec<Cell>], class: &
             let name = if i == 0 { "th scope=\"row\"" } else { "td" };
             let side = if column.align == Align::Left { " class=\"left\"" } else { "" };
             let raw = cell.raw.as_ref().map_or_else(String::new, |raw| format!(" data-value=\"{}\"", text(raw)));
-            let details: String =
-                cell.details.iter().map(|detail| format!("<small><bdi>{}</bdi></small>", text(detail))).collect();
+            let detail = |detail: &String| format!("<small><bdi>{}</bdi></small>", text(detail));
+            let details: String = cell.details.iter().map(detail).collect();
             let end = if i == 0 { "th" } else { "td" };
             let _ = write!(out, "<{name}{side}{raw}><bdi>{}</bdi>{details}</{end}>", text(&cell.text));
         }
