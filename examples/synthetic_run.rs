@@ -9,7 +9,7 @@ use routergym_local::memory::{MemoryKind, Passage, Retrieval};
 use routergym_local::record::{Cell, Cost, FORMAT, HardwarePrice, Machine, Price, RunHeader, Scores, TrialRecord};
 use routergym_local::router::{Decision, PromptVariant, Reason, RouterKind, Tier};
 use routergym_local::task::Split;
-use routergym_local::trial::{Attempt, Confidence, Outcome, Prediction, Sent, Trial};
+use routergym_local::trial::{Attempt, Confidence, Outcome, Prediction, Probed, Sent, Trial};
 use routergym_local::units::{Seconds, Usd};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -250,7 +250,7 @@ fn attempt(sample: usize, tier: Tier, label: &str, confidence: f64, reason: Reas
             quantile: confidence,
             margin: None,
             entropy: None,
-            probed: Default::default(),
+            probed: Probed::default(),
         }),
         verdict: Some(Verdict {
             valid,

@@ -65,7 +65,7 @@ pub struct ContractEffect {
 pub(super) struct ContractRow {
     fate: Option<Fate>,
     /// Rules that its answers broke, once for each violation.
-    violations: Option<Box<Vec<String>>>,
+    violations: Box<[String]>,
     /// Answers by how they were held, in the order of [`HELD`].
     held: [u16; HELD.len()],
     disagreements: u16,
@@ -95,10 +95,9 @@ pub(super) fn contract_row(record: &TrialRecord) -> ContractRow {
     let count = |of: &dyn Fn(&Attempt) -> bool| u16::try_from(answers().filter(|a| of(a)).count()).unwrap_or(u16::MAX);
     let grammar = || answers().filter(|answer| answer.held == Held::Grammar);
     let rules = answers().flat_map(|answer| answer.verdict.iter().flat_map(|verdict| &verdict.violations));
-    let violations: Vec<String> = rules.map(|violation| violation.rule.clone()).collect();
     ContractRow {
         fate: fate(record),
-        violations: (!violations.is_empty()).then(|| Box::new(violations)),
+        violations: rules.map(|violation| violation.rule.clone()).collect(),
         held: HELD.map(|held| count(&|answer| answer.held == held)),
         disagreements: count(&disagrees),
         grammar_tokens: grammar().map(|answer| answer.usage.output_tokens).fold(0, u64::saturating_add),
@@ -126,7 +125,7 @@ pub(super) fn contract_use(scored: &[&Row]) -> ContractUse {
         passed_on: ended(Fate::PassedOn),
         failed: ended(Fate::Failed),
         let_pass: ended(Fate::LetPass),
-        violations: counted(rows().filter_map(|row| row.violations.as_ref()).flat_map(|rules| rules.iter().cloned())),
+        violations: counted(rows().flat_map(|row| row.violations.iter().cloned())),
         held: HELD
             .iter()
             .enumerate()

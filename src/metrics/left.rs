@@ -41,8 +41,8 @@ pub(super) struct LeftRow {
     /// Remote calls of which the record does not say what was in them.
     unrecorded: u32,
     redacted: usize,
-    /// Personal data by type, where there is any.
-    personal: Option<Box<BTreeMap<String, usize>>>,
+    /// Personal data by type.
+    personal: Box<[(String, usize)]>,
     held_back: Option<&'static str>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn left_row(record: &TrialRecord) -> LeftRow {
         unknown: count(&|attempt| attempt.usage_source == UsageSource::Missing),
         unrecorded: count(&|attempt| attempt.sent.is_none()),
         redacted: attempts().filter_map(|attempt| attempt.sent.as_ref()).map(|sent| sent.redacted).sum(),
-        personal: (!personal.is_empty()).then(|| Box::new(personal)),
+        personal: personal.into_iter().collect(),
         held_back: held_back(record),
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn left_row(record: &TrialRecord) -> LeftRow {
 pub(super) fn left_device(trials: &[&Row]) -> LeftDevice {
     let rows = || trials.iter().map(|row| &row.left);
     let mut by_type: BTreeMap<String, usize> = BTreeMap::new();
-    for (entity, count) in rows().filter_map(|left| left.personal.as_ref()).flat_map(|personal| personal.iter()) {
+    for (entity, count) in rows().flat_map(|left| left.personal.iter()) {
         *by_type.entry(entity.clone()).or_default() += count;
     }
     let unknown: usize = rows().map(|left| left.unknown as usize).sum();

@@ -1,7 +1,7 @@
 //! From figures to tables.
 //!
 //! [`collect()`] reads runs and has their figures made. [`tables`] lays a [`crate::metrics::Summary`] out once, as [`Table`]s;
-//! [`render_terminal`] and [`render_markdown`] show them, [`render_csv`] flattens the summary for other programs, [`page`] makes
+//! [`render_terminal`] and [`render_markdown`] show them, [`render_csv`] flattens the summary for other programs, [`page()`] makes
 //! the page that a person reads, [`write()`] leaves all of it in a folder. Nothing here computes a figure.
 
 mod calls;

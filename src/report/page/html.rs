@@ -9,24 +9,36 @@ pub(super) fn text(text: &str) -> String {
     escape(&text.chars().filter(|c| !is_direction(*c)).collect::<String>())
 }
 
+/// A sentence in which what stands between backquotes is shown as what is typed.
+fn sentence(sentence: &str) -> String {
+    let parts: Vec<String> = text(sentence).split('`').map(ToOwned::to_owned).collect();
+    if parts.len().is_multiple_of(2) {
+        return parts.join("`");
+    }
+    let typed = |(place, part): (usize, &String)| {
+        if place.is_multiple_of(2) { part.clone() } else { format!("<code>{part}</code>") }
+    };
+    parts.iter().enumerate().map(typed).collect()
+}
+
 /// The sentence that says what a part shows.
-pub(super) fn say(sentence: &str) -> String {
-    format!("<p class=\"say\">{}</p>", text(sentence))
+pub(super) fn say(shown: &str) -> String {
+    format!("<p class=\"say\">{}</p>", sentence(shown))
 }
 
 /// What a reader of the figures must know.
-pub(super) fn note(sentence: &str) -> String {
-    format!("<p class=\"note\">{}</p>", text(sentence))
+pub(super) fn note(shown: &str) -> String {
+    format!("<p class=\"note\">{}</p>", sentence(shown))
 }
 
 /// What is not there, and how to get it.
 pub(super) fn missing(what: &str, how: &str) -> String {
-    format!("<p class=\"missing\"><b>{}</b> {}</p>", text(what), text(how))
+    format!("<p class=\"missing\"><b>{}</b> {}</p>", sentence(what), sentence(how))
 }
 
 /// A chart with what it shows.
 pub(super) fn figure(chart: &str, key: &str, caption: &str) -> String {
-    format!("<figure>{chart}{key}<figcaption>{}</figcaption></figure>", text(caption))
+    format!("<figure>{chart}{key}<figcaption>{}</figcaption></figure>", sentence(caption))
 }
 
 /// The key of a chart: classes of marks and what they stand for.
@@ -68,8 +80,8 @@ pub(super) fn grid(title: &str, columns: &[Column], rows: &[Vec<Cell>], class: &
             let name = if i == 0 { "th scope=\"row\"" } else { "td" };
             let side = if column.align == Align::Left { " class=\"left\"" } else { "" };
             let raw = cell.raw.as_ref().map_or_else(String::new, |raw| format!(" data-value=\"{}\"", text(raw)));
-            let details: String =
-                cell.details.iter().map(|detail| format!("<small><bdi>{}</bdi></small>", text(detail))).collect();
+            let detail = |detail: &String| format!("<small><bdi>{}</bdi></small>", text(detail));
+            let details: String = cell.details.iter().map(detail).collect();
             let end = if i == 0 { "th" } else { "td" };
             let _ = write!(out, "<{name}{side}{raw}><bdi>{}</bdi>{details}</{end}>", text(&cell.text));
         }
@@ -81,6 +93,12 @@ pub(super) fn grid(title: &str, columns: &[Column], rows: &[Vec<Cell>], class: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_typed_is_shown_as_such_and_a_lone_backquote_stays() {
+        assert_eq!(sentence("Run `bench <X>` now."), "Run <code>bench &lt;X&gt;</code> now.");
+        assert_eq!(sentence("a ` b"), "a ` b");
+    }
 
     #[test]
     fn cells_of_a_table_are_escaped_and_carry_their_digits() {

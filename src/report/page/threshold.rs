@@ -15,7 +15,7 @@ const FIGURES: [(&str, &str); 8] = [
     ("threshold", "Threshold"),
     ("sent", "To the large model"),
     ("quality", "Share right"),
-    ("difference", "Less the large model alone"),
+    ("difference", "Less the large alone"),
     ("cost", "Cost of 1,000"),
     ("latency", "Median latency"),
     ("over", "Sent in vain"),
@@ -44,7 +44,7 @@ pub(super) fn threshold(view: &View<'_>) -> Live {
     }
     let named = replay.verdict.policy.as_ref().and_then(|name| scores.iter().position(|policy| policy.name == *name));
     let active = named.unwrap_or(0);
-    let mut html = say(&sentence(replay, &scores));
+    let mut html = say(&sentence(&scores));
     let mut data = Vec::new();
     let mut curves = String::new();
     let mut tables = String::new();
@@ -74,11 +74,12 @@ pub(super) fn threshold(view: &View<'_>) -> Live {
     );
     html += &figure(&curves, &key(entries), &caption);
     html += &folded("All thresholds as a table", &tables);
+    html += &note(&replay.verdict.text);
     html += &replay.notes.iter().map(|one| note(one)).collect::<String>();
     Live { html, data: Value::Array(data) }
 }
 
-fn sentence(replay: &Replay, scores: &[&Policy]) -> String {
+fn sentence(scores: &[&Policy]) -> String {
     let beating: Vec<&str> = scores
         .iter()
         .filter(|policy| policy.beats_random.as_ref().is_some_and(|beats| beats.low > 0.0))
@@ -90,7 +91,7 @@ fn sentence(replay: &Replay, scores: &[&Policy]) -> String {
         let is = if beating.len() == 1 { "is" } else { "are" };
         format!("{} {is} shown to choose better than chance which queries to send.", listed(&beating))
     };
-    format!("{start} {}", replay.verdict.text)
+    format!("{start} Drag to see what each threshold does to quality, cost and latency.")
 }
 
 /// Where the slider stands first: at the verdict's threshold, else in the middle.

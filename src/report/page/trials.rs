@@ -87,11 +87,11 @@ pub(super) fn trials(view: &View<'_>, listed: usize) -> String {
         "latency (s)",
         "API for 1,000 ($)",
     ];
-    let heads: String = heads
-        .iter()
-        .enumerate()
-        .map(|(i, head)| format!("<th scope=\"col\"{}>{head}</th>", if i < 6 { " class=\"left\"" } else { "" }))
-        .collect();
+    let head = |(i, head): (usize, &&str)| {
+        let class = if i < 6 { " class=\"left\"" } else { "" };
+        format!("<th scope=\"col\"{class}>{head}</th>")
+    };
+    let heads: String = heads.iter().enumerate().map(head).collect();
     let _ = write!(
         out,
         "<div class=\"controls\"><label>Search<input type=\"search\" id=\"trial-search\"></label>\
