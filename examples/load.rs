@@ -47,7 +47,7 @@ fn plan() -> Result<Plan, String> {
             "--max-tokens" => plan.max_tokens = number(value()?)? as usize,
             "--model" => plan.model = Some(value()?),
             "--stream" => plan.stream = true,
-            url if url.starts_with("http://") => plan.url = url.trim_end_matches('/').to_owned(),
+            url if url.starts_with("http://") => url.trim_end_matches('/').clone_into(&mut plan.url),
             other => return Err(format!("{other} is not known")),
         }
     }
@@ -182,7 +182,7 @@ async fn exchange(
         }
         let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
         let usages = events.filter_map(|event| serde_json::from_str::<Value>(event).ok()?.get("usage").cloned());
-        usages.filter(|usage| !usage.is_null()).last()
+        usages.rev().find(|usage| !usage.is_null())
     } else {
         let answer = response.bytes().await.map_err(kind)?;
         serde_json::from_slice::<Value>(&answer).ok().and_then(|answer| answer.get("usage").cloned())

@@ -90,7 +90,7 @@ enum Verb {
     ///
     /// Ctrl-C or SIGTERM ends the server once the answers under way are finished, after 10 s at the latest; a second one
     /// ends it at once. The exit status is 0 either way.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Measure prefill and decode of a local model
     Speed(speed::SpeedArgs),
     /// Judge one component alone, on labelled data

@@ -153,7 +153,9 @@ impl BatchedEngine {
                     done[number] = Some(cut(generated, seen[number]));
                 }
                 Event::End(Err(error)) => {
-                    enough.iter().for_each(|enough| enough.store(true, Ordering::Relaxed));
+                    for enough in &enough {
+                        enough.store(true, Ordering::Relaxed);
+                    }
                     return Err(Box::new(self.front.failed("generating", &error)));
                 }
             }
@@ -162,12 +164,12 @@ impl BatchedEngine {
     }
 
     fn order(&self, order: Order) -> Result<(), Box<EngineError>> {
-        self.orders.send(order).map_err(|_| self.fell_silent())
+        self.orders.send(order).map_err(|_| Box::new(self.fell_silent()))
     }
 
-    fn fell_silent(&self) -> Box<EngineError> {
+    fn fell_silent(&self) -> EngineError {
         self.broken.store(true, Ordering::Relaxed);
-        Box::new(self.front.broken())
+        self.front.broken()
     }
 }
 

@@ -199,9 +199,11 @@ mod tests {
             |text: &String| json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}});
         let stop = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": texts.len()}});
         let events = [start].into_iter().chain(texts.iter().map(piece)).chain([stop, json!({"type": "message_stop"})]);
-        events
-            .map(|event| format!("event: {}{end}data: {event}{end}{end}", event["type"].as_str().unwrap_or_default()))
-            .collect()
+        events.fold(String::new(), |mut text, event| {
+            let kind = event["type"].as_str().unwrap_or_default();
+            text.extend(["event: ", kind, end, "data: ", &event.to_string(), end, end]);
+            text
+        })
     }
 
     proptest! {

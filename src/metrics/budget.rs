@@ -173,6 +173,7 @@ mod tests {
         (Budgeted::new(Arc::new(engine), price(), Arc::clone(&budget)), budget)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what a queue of replies holds")]
     fn answer() -> Result<Reply, EngineError> {
         let usage = Usage { input_tokens: 1000, output_tokens: 50, ..Usage::default() };
         Ok(Reply { usage: Some(usage), ..Reply::new("yes", -0.5) })

@@ -166,7 +166,7 @@ mod tests {
         trial.attempts[1].tries = vec![failed, good];
         let header = example::header();
         let record = example::record(RouterKind::SlmDominant, "s1", trial, &example::target(), &header);
-        let calls = remote_calls(Rows::of(&header, &[record]).rows.iter()).expect("a call");
+        let calls = remote_calls(Rows::of(&header, &[record]).trials.iter()).expect("a call");
         assert_eq!((calls.calls, calls.answered, calls.tries), (1, 1, 2));
         assert_eq!((calls.failed_tries["server"], calls.billed_failed_tries, calls.doubted_counts), (1, 1, 1));
         assert_eq!((calls.connections, calls.connect_s.p50, calls.dns_s.p50), (1, Some(0.25), None));
@@ -178,6 +178,6 @@ mod tests {
     fn records_without_tries_have_no_such_figures() {
         let (header, trial) = (example::header(), example::escalated("HR Support", "Access"));
         let record = example::record(RouterKind::SlmDominant, "s1", trial, &example::target(), &header);
-        assert_eq!(remote_calls(Rows::of(&header, &[record]).rows.iter()), None);
+        assert_eq!(remote_calls(Rows::of(&header, &[record]).trials.iter()), None);
     }
 }

@@ -249,7 +249,7 @@ mod tests {
             .map(|(i, trial)| example::record(RouterKind::SlmDominant, &format!("s{i}"), trial, &target, &header))
             .collect();
         let rows = crate::metrics::Rows::of(&header, &records);
-        let found = contract_use(&rows.rows.iter().collect::<Vec<_>>());
+        let found = contract_use(&rows.trials.iter().collect::<Vec<_>>());
         let fates = [
             found.first_try,
             found.mended,

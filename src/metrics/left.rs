@@ -129,13 +129,13 @@ mod tests {
         sent.personal_data.insert("EMAIL_ADDRESS".into(), 2);
         sent.redacted = 1;
         let rows = crate::metrics::Rows::of(&header, &records);
-        let left = left_device(&rows.rows.iter().collect::<Vec<_>>());
+        let left = left_device(&rows.trials.iter().collect::<Vec<_>>());
         assert_eq!((left.queries, left.input_tokens, left.personal_data, left.redacted), (2, Some(2000), Some(2), 1));
         assert_eq!((left.held_back["refused"], left.reason), (1, None));
         records[2].trial.attempts[1].sent = None;
         records[2].trial.attempts[1].usage_source = UsageSource::Missing;
         let rows = crate::metrics::Rows::of(&header, &records);
-        let left = left_device(&rows.rows.iter().collect::<Vec<_>>());
+        let left = left_device(&rows.trials.iter().collect::<Vec<_>>());
         assert_eq!((left.queries, left.input_tokens, left.personal_data), (2, None, None));
         assert!(left.reason.is_some_and(|why| why.contains("not known") && why.contains("older form")));
     }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 /// The trials of one or more runs as rows.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
-    pub(super) rows: Vec<Row>,
+    pub(super) trials: Vec<Row>,
     /// Trials of cells that the header does not list.
     pub(super) strangers: usize,
     /// Samples, labels and difficulties by their numbers.
@@ -193,7 +193,7 @@ impl Rows {
 
     /// Room for so many rows more, so that a large run is not copied as it grows.
     pub fn reserve(&mut self, rows: usize) {
-        self.rows.reserve(rows);
+        self.trials.reserve(rows);
     }
 
     /// Adds a row of the run that was begun last.
@@ -208,7 +208,7 @@ impl Rows {
         row.sample = self.samples.number(&draft.sample);
         row.label = draft.label.map(|label| self.labels.number(&label));
         row.difficulty = draft.difficulty.map(|difficulty| self.difficulties.number(&difficulty));
-        self.rows.push(row);
+        self.trials.push(row);
     }
 
     /// For each run, the samples that both models answered plainly.
@@ -219,7 +219,7 @@ impl Rows {
 
     fn answered_in(&self, number: u32, run: &RunOfRows) -> AnsweredByBoth {
         let mut found: [HashMap<u32, &First>; 2] = Default::default();
-        for row in self.rows.iter().filter(|row| row.place.0 == number && Some(row.memory) == run.memory) {
+        for row in self.trials.iter().filter(|row| row.place.0 == number && Some(row.memory) == run.memory) {
             for (answers, first) in found.iter_mut().zip(&row.first) {
                 if let Some(first) = first {
                     answers.entry(row.sample).or_insert(first);
@@ -238,7 +238,7 @@ impl Rows {
     /// How many trials there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.trials.len()
     }
 
     /// The id of a sample by its number.
@@ -250,7 +250,7 @@ impl Rows {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.trials.is_empty()
     }
 }
 

@@ -318,9 +318,9 @@ pub fn summarise_rows(header: &RunHeader, rows: &Rows) -> Summary {
 /// The trials of each cell, those left out that stand there twice.
 pub(super) fn by_cell<'a>(header: &'a RunHeader, rows: &'a Rows, notes: &mut Vec<String>) -> Vec<CellTrials<'a>> {
     let mut cells: Vec<_> = header.cells.iter().map(|cell| CellTrials { cell, trials: Vec::new() }).collect();
-    let mut seen = HashSet::with_capacity(rows.rows.len());
+    let mut seen = HashSet::with_capacity(rows.trials.len());
     let mut repeated = 0;
-    for row in &rows.rows {
+    for row in &rows.trials {
         if !seen.insert((row.cell, row.sample)) {
             repeated += 1;
         } else if let Some(cell) = cells.get_mut(row.cell as usize) {

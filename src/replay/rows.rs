@@ -81,7 +81,7 @@ pub fn outcomes_of_rows(headers: &[RunHeader], rows: &Rows) -> Result<Outcomes, 
 mod tests {
     use super::*;
     use crate::metrics::example;
-    use crate::record::{RunWriter, TrialRecord};
+    use crate::record::RunWriter;
 
     #[test]
     fn rows_give_the_outcomes_that_the_folder_gives() {
@@ -89,7 +89,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("run");
         let mut writer = RunWriter::create(&run, header.clone()).unwrap();
-        trials.iter().for_each(|trial: &TrialRecord| writer.append(trial).unwrap());
+        for trial in &trials {
+            writer.append(trial).unwrap();
+        }
         let read = super::super::read_runs(std::slice::from_ref(&run)).unwrap();
         let ours = outcomes_of_rows(std::slice::from_ref(&header), &Rows::of(&header, &trials)).unwrap();
         assert!(read.weak.len() >= 4, "{}", read.weak.len());

@@ -222,7 +222,9 @@ fn the_files_of_a_run_are_written_whole_and_replace_older_ones() {
     let summary = summarise(&header, &trials);
     let run = tempfile::tempdir().unwrap();
     let mut writer = crate::record::RunWriter::create(&run.path().join("run"), header).unwrap();
-    trials.iter().for_each(|trial| writer.append(trial).unwrap());
+    for trial in &trials {
+        writer.append(trial).unwrap();
+    }
     let report = collect(&[run.path().join("run")]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("summary.json"), "old").unwrap();

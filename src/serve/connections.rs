@@ -35,13 +35,13 @@ pub(super) async fn serve(listener: TcpListener, paths: Router, stop: impl Futur
         };
         let (stream, place) = tokio::select! {
             () = &mut stop => break,
-            (accepted, place) = accepted => match accepted {
-                Ok((stream, _)) => (stream, place),
-                Err(_) => {
+            (accepted, place) = accepted => {
+                let Ok((stream, _)) = accepted else {
                     tokio::time::sleep(EXHAUSTED).await;
                     continue;
-                }
-            },
+                };
+                (stream, place)
+            }
         };
         // Small pieces of a stream must not wait for one another.
         let _only_slower = stream.set_nodelay(true);

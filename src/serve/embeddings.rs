@@ -105,12 +105,12 @@ impl Embeddings {
         }
         let vectors = self.encoder.encode(&texts).map_err(failed)?;
         let tokens: u64 = counts.iter().map(|count| count.tokens as u64).sum();
-        let written = |vector: &Vec<f32>| match asked.base64 {
-            false => json!(vector),
-            true => {
-                let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-                Value::from(base64::engine::general_purpose::STANDARD.encode(bytes))
+        let written = |vector: &Vec<f32>| {
+            if !asked.base64 {
+                return json!(vector);
             }
+            let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+            Value::from(base64::engine::general_purpose::STANDARD.encode(bytes))
         };
         let data: Vec<Value> = vectors
             .iter()

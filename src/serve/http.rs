@@ -27,7 +27,7 @@ use tokio::time::timeout;
 /// Largest request body.
 const MAX_BODY: usize = 4 << 20;
 /// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(60);
+const BODY_TIME: Duration = Duration::from_mins(1);
 /// Pieces of a streamed answer that may wait for a slow client.
 const PIECES: usize = 16;
 /// The server's paths.
@@ -192,7 +192,7 @@ async fn answer(State(app): State<Arc<App>>, kind: Kind, request: Request) -> Re
                 Event::Token(_) => {}
                 Event::Done(Err(error), _) => return Err(error),
                 Event::Done(Ok(answer), waited) => {
-                    let headers = answer.route.as_ref().map(|route| route.headers()).unwrap_or_default();
+                    let headers = answer.route.as_ref().map(super::Route::headers).unwrap_or_default();
                     return Ok((headers, Json(envelope.whole(&answer, waited))).into_response());
                 }
             }
@@ -203,7 +203,7 @@ async fn answer(State(app): State<Arc<App>>, kind: Kind, request: Request) -> Re
         first => first,
     };
     let headers = match &first {
-        Event::Done(Ok(answer), _) => answer.route.as_ref().map(|route| route.headers()).unwrap_or_default(),
+        Event::Done(Ok(answer), _) => answer.route.as_ref().map(super::Route::headers).unwrap_or_default(),
         _ => HeaderMap::new(),
     };
     let (client, frames) = tokio::sync::mpsc::channel(PIECES);

@@ -23,6 +23,7 @@ const LATEST: f64 = 0.2;
 
 /// What a request hears of its answer.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "of many events of an answer one is its end")]
 pub(super) enum Event {
     /// A token.
     Token(TokenLogprob),

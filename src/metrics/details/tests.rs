@@ -174,7 +174,7 @@ fn samples_are_cut_by_category_length_and_difficulty() {
     for record in &mut trials {
         let number: u64 = record.sample.trim_start_matches('s').parse().expect("a number");
         record.gold_label = Some(if number < 3 { "Access" } else { "Storage" }.into());
-        record.difficulty = Some(if number % 2 == 0 { "easy" } else { "hard" }.into());
+        record.difficulty = Some(if number.is_multiple_of(2) { "easy" } else { "hard" }.into());
         record.trial.retrieval.tokens = 10;
         for attempt in &mut record.trial.attempts {
             attempt.usage.input_tokens = 10 + number * 100;

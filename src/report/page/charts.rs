@@ -415,7 +415,7 @@ pub(super) fn calibration(title: &str, bins: &[Bin]) -> String {
 pub(super) struct Curve {
     pub(super) title: String,
     pub(super) x_name: String,
-    pub(super) curve: Vec<(f64, f64)>,
+    pub(super) line: Vec<(f64, f64)>,
     pub(super) oracle: Vec<(f64, f64)>,
     pub(super) weak: (f64, f64),
     pub(super) strong: (f64, f64),
@@ -436,7 +436,7 @@ impl Curve {
 
     fn at(&self, width: f64) -> (Svg, Vec<(f64, f64)>) {
         let mut svg = Svg::new(width, if width < 500.0 { 280.0 } else { 320.0 });
-        let all = || self.curve.iter().chain(&self.oracle).chain([&self.weak, &self.strong]).chain(&self.stops);
+        let all = || self.line.iter().chain(&self.oracle).chain([&self.weak, &self.strong]).chain(&self.stops);
         let x_high = all().map(|point| point.0).fold(0.0, f64::max);
         let (low, high) =
             all().map(|point| point.1).fold((1.0_f64, 0.0_f64), |(low, high), y| (low.min(y), high.max(y)));
@@ -451,7 +451,7 @@ impl Curve {
         let at = |point: &(f64, f64)| (x.at(point.0), y.at(point.1));
         svg.line(at(&self.weak), at(&self.strong), "chance");
         svg.path(&self.oracle.iter().map(at).collect::<Vec<_>>(), "oracle");
-        svg.path(&self.curve.iter().map(at).collect::<Vec<_>>(), "line s0");
+        svg.path(&self.line.iter().map(at).collect::<Vec<_>>(), "line s0");
         let mut labels = Labels { taken: [self.weak, self.strong].iter().map(|p| around(at(p))).collect(), width };
         for (point, name, corners) in [(&self.weak, "small model alone", 3), (&self.strong, "large model alone", 0)] {
             svg.shape(at(point), corners, "mark control", name);

@@ -368,7 +368,12 @@ pub(super) fn slices(view: &View<'_>) -> String {
         }
         let inner = slice_table(view, slice, shown) + &note(&slice.note);
         let title = format!("By {}", slice.by);
-        out += &if slice.by == "category" { format!("{}{inner}", heading(&title)) } else { folded(&title, &inner) };
+        if slice.by == "category" {
+            out += &heading(&title);
+            out += &inner;
+        } else {
+            out += &folded(&title, &inner);
+        }
     }
     out + &note(&format!("Every cell: share right, its 95 % interval, and n. Small slices differ by chance.{left_out}"))
 }

@@ -237,10 +237,10 @@ fn runs_in_which_little_or_nothing_was_measured_make_a_page_that_says_so() {
     let mut unpriced = header.clone();
     (unpriced.llm_price, unpriced.hardware_price, unpriced.machine.memory_bytes) = (None, None, None);
     let mut bare = trials.clone();
-    bare.iter_mut().for_each(|record| {
+    for record in &mut bare {
         record.cost = crate::record::Cost::default();
         record.trial.attempts.iter_mut().for_each(|attempt| attempt.ttft_s = None);
-    });
+    }
     let unpriced = page_of(&unpriced, &bare);
     assert!(unpriced.contains("Cost cannot be shown.") && unpriced.contains("not measured"), "{unpriced}");
 }
@@ -289,7 +289,7 @@ fn a_page_of_many_policies_and_trials_stays_small() {
                 ..of_router[i % of_router.len()].clone()
             };
             record.trial.attempts.iter_mut().for_each(|attempt| attempt.completion = Some("long ".repeat(2000)));
-            record.scores.as_mut().unwrap().label_correct = Some((i as u64 + cell.seed) % 3 > 0);
+            record.scores.as_mut().unwrap().label_correct = Some(!(i as u64 + cell.seed).is_multiple_of(3));
             all.push(record);
         }
     }

@@ -173,7 +173,7 @@ fn curve(replay: &Replay, policy: &Policy, number: usize, first: usize) -> Curve
         } else {
             "calls of the large model for 1,000 queries".into()
         },
-        curve: policy.curve.iter().map(|point| at(point.cost, point.quality)).collect(),
+        line: policy.curve.iter().map(|point| at(point.cost, point.quality)).collect(),
         oracle: oracle.map(|oracle| oracle.curve.iter().map(|p| at(p.cost, p.quality)).collect()).unwrap_or_default(),
         weak: at(replay.cost.weak, replay.weak),
         strong: at(replay.cost.strong, replay.strong),
