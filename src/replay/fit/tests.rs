@@ -110,7 +110,7 @@ fn learned(folder: &Path, options: &FitOptions) -> Result<Fit> {
 
 #[test]
 fn what_is_held_out_is_seen_by_neither_learning_nor_choice() {
-    // Every answer of the small model in one part turns: what was learned and chosen for that part stays.
+    // Every answer of the small model in one part becomes wrong: what was learned and chosen for that part stays.
     const PART: usize = 1;
     for kind in FitKind::ALL {
         let folder = tempfile::tempdir().unwrap();
@@ -126,10 +126,11 @@ fn what_is_held_out_is_seen_by_neither_learning_nor_choice() {
         assert!(difference.low < difference.value && difference.value < difference.high, "{kind:?}");
 
         let folder = tempfile::tempdir().unwrap();
-        let (task, run) = world_of(folder.path(), 0, |i| known(i) != (i % 5 == PART), text);
+        let (task, run) = world_of(folder.path(), 0, |i| known(i) && i % 5 != PART, text);
         let turned = fit(&[run], &task, &options(kind), Some((&Axes, "sum"))).unwrap().held_out.unwrap();
         assert_eq!(turned.parts[PART].setting, held_out.parts[PART].setting, "{kind:?}");
-        assert_ne!(turned.parts[PART].effect.quality, held_out.parts[PART].effect.quality, "{kind:?}");
+        // A router that looks before the call keeps what is wrong now; one that looks after it sees the lower confidence.
+        assert_ne!(turned.parts[PART].effect, held_out.parts[PART].effect, "{kind:?}");
     }
 }
 
