@@ -45,12 +45,15 @@ fn request(number: u64) -> Request {
     }
 }
 
+/// The number of a request, and how it ended.
+type Ending = (u64, Result<Completion, Box<EngineError>>);
+
 #[test]
 fn every_request_ends_once_as_its_own_answer_or_as_a_named_failure() {
     let server = FaultServer::start(0.2, 11);
     let engines = [engine(&server.url, Api::OpenAi), engine(&server.url, Api::Anthropic)];
     let next = AtomicU64::new(0);
-    let endings: Mutex<Vec<(u64, Result<Completion, Box<EngineError>>)>> = Mutex::default();
+    let endings: Mutex<Vec<Ending>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {

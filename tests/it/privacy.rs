@@ -19,7 +19,7 @@ const TICKET: &str =
 
 /// Everything that the endpoint was sent, heads and bodies.
 fn bytes_of(endpoint: &Endpoint) -> String {
-    endpoint.requests().iter().map(|(head, body)| format!("{head}{body}")).collect()
+    endpoint.requests().iter().flat_map(|(head, body)| [head.clone(), body.to_string()]).collect()
 }
 
 /// One ticket through a strategy whose SLM is never sure, so that it would hand over to the LLM behind the endpoint.

@@ -374,13 +374,14 @@ fn a_full_queue_answers_429_and_says_when_to_try_again() {
         let first = scope.spawn(|| server.chat(&hello()).0);
         open.send(()).unwrap();
         wait_until("the first request", || given.load(Ordering::SeqCst) == 1);
-        let waiting = server.post(&hello());
+        // Whichever request comes first takes the place in the queue and is not answered; who left would free it.
+        let waiting = std::cell::RefCell::new(vec![server.post(&hello())]);
         let refused = || {
-            // Whichever request comes first takes the place in the queue and is not answered.
             let mut connection = server.post(&hello());
             connection.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             let mut answer = String::new();
             let _timed_out = connection.read_to_string(&mut answer);
+            waiting.borrow_mut().push(connection);
             let answer = answer.to_lowercase();
             answer.starts_with("http/1.1 429") && answer.contains("retry-after: 1") && answer.contains("queue_full")
         };

@@ -201,7 +201,7 @@ fn compressed_answers_and_endless_headers_are_refused_before_they_are_held() {
     assert!(error.kind == FailureKind::Malformed && error.message.contains("compressed"), "{error}");
 
     let long = format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "a".repeat(3 << 20));
-    let many: String = (0..20_000).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    let many = (0..20_000).map(|n| format!("x-{n}: {n}")).collect::<Vec<_>>().join("\r\n") + "\r\n";
     for head in [long, format!("HTTP/1.1 200 OK\r\n{many}\r\n")] {
         let mut options = Endpoint::one(vec![Step::Send(head.into_bytes())]).options();
         options.max_retries = 0;

@@ -97,7 +97,7 @@ async fn connection(mut stream: TcpStream, share: f64, seed: u64, served: &Mutex
         };
         match trouble {
             "429" => {
-                stream.write_all(&response("429 Too Many Requests", "retry-after-ms: 5\r\n", b"slow down")).await?
+                stream.write_all(&response("429 Too Many Requests", "retry-after-ms: 5\r\n", b"slow down")).await?;
             }
             "500" => stream.write_all(&response("500 Internal Server Error", "", b"{\"error\": \"oops\"}")).await?,
             "garbage" => stream.write_all(&response("200 OK", "", b"\x00\xffgarbage\r\n\r\n\xfe")).await?,
@@ -184,9 +184,11 @@ fn stream_of(path: &str, text: &str) -> String {
         let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}});
         let piece = |text: &&str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
         let events = [start].into_iter().chain(pieces.iter().map(piece)).chain([end, json!({"type": "message_stop"})]);
-        return events
-            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default()))
-            .collect();
+        return events.fold(String::new(), |mut text, event| {
+            let kind = event["type"].as_str().unwrap_or_default();
+            text.extend(["event: ", kind, "\ndata: ", &event.to_string(), "\n\n"]);
+            text
+        });
     }
     let piece = |text: &&str| {
         let logprobs =

@@ -90,7 +90,7 @@ fn real_weights_answer_many_clients_as_they_answer_each_alone() {
     let request = |i: u64| Request {
         messages: vec![Message::new("user", format!("Name {} animals of the sea, with one fact each.", i + 2))],
         max_tokens: 16,
-        temperature: if i % 2 == 0 { 0.0 } else { 0.8 },
+        temperature: if i.is_multiple_of(2) { 0.0 } else { 0.8 },
         seed: i,
         top_logprobs: 2,
         cache_scope: None,
