@@ -112,6 +112,7 @@ fn learned(folder: &Path, options: &FitOptions) -> Result<Fit> {
 fn what_is_held_out_is_seen_by_neither_learning_nor_choice() {
     // Every answer of the small model in one part becomes wrong: what was learned and chosen for that part stays.
     const PART: usize = 1;
+    let mut touched = 0;
     for kind in FitKind::ALL {
         let folder = tempfile::tempdir().unwrap();
         let (task, run) = world(folder.path(), 0);
@@ -129,9 +130,14 @@ fn what_is_held_out_is_seen_by_neither_learning_nor_choice() {
         let (task, run) = world_of(folder.path(), 0, |i| known(i) && i % 5 != PART, text);
         let turned = fit(&[run], &task, &options(kind), Some((&Axes, "sum"))).unwrap().held_out.unwrap();
         assert_eq!(turned.parts[PART].setting, held_out.parts[PART].setting, "{kind:?}");
-        // A router that looks before the call keeps what is wrong now; one that looks after it sees the lower confidence.
-        assert_ne!(turned.parts[PART].effect, held_out.parts[PART].effect, "{kind:?}");
+        // A router that looks before the call keeps what is wrong now; one that looks after it sees the lower confidence. One
+        // that sends all of the part to the LLM is not touched.
+        if held_out.parts[PART].effect.llm_share < 1.0 {
+            assert_ne!(turned.parts[PART].effect, held_out.parts[PART].effect, "{kind:?}");
+            touched += 1;
+        }
     }
+    assert!(touched > 0, "some router keeps some of the part");
 }
 
 #[test]
