@@ -16,7 +16,7 @@ pub(super) struct ReportArgs {
     /// Where to write the files [default: the run's folder]
     #[arg(short, long, value_name = "DIR", env = "ROUTERGYM_OUT")]
     out: Option<PathBuf>,
-    /// What to write: report.html, summary.md, summary.csv, summary.json
+    /// What to write: report.html, summary.md, summary.csv, summary.json, trials.parquet
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["json", "csv", "md", "html"], env = "ROUTERGYM_FORMAT")]
     format: Vec<Format>,
     /// Print summary.json on stdout instead of tables

@@ -45,7 +45,7 @@ pub use detection::{Counts, Detection, detection, match_places};
 pub use figure::{Figure, significant};
 pub use left::LeftDevice;
 pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
-pub use policy::{cause, is_escalated};
+pub use policy::{cause, final_valid, first_valid, is_escalated};
 pub use price::bill;
 pub use prices::{DEFAULT_HARDWARE, Prices, STAND_IN};
 pub use retrieval::{RetrievalScores, mean_retrieval, retrieval};

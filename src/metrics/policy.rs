@@ -190,13 +190,15 @@ pub(super) fn latencies(scored: &[&Row]) -> Vec<f64> {
 }
 
 /// Whether the first answer that any model gave keeps the contract.
-pub(super) fn first_valid(trial: &Trial) -> Option<bool> {
+#[must_use]
+pub fn first_valid(trial: &Trial) -> Option<bool> {
     let first = trial.attempts.iter().find(|attempt| attempt.failure.is_none())?;
     first.verdict.as_ref().map(ContractVerdict::valid_as_written)
 }
 
 /// Whether the trial's answer keeps the contract; a trial that ended without an acceptable one does not.
-pub(super) fn final_valid(trial: &Trial) -> Option<bool> {
+#[must_use]
+pub fn final_valid(trial: &Trial) -> Option<bool> {
     if trial.outcome == Outcome::ContractFailed {
         return Some(false);
     }

@@ -10,7 +10,7 @@ mod write;
 
 pub use provenance::{Machine, machine, peak_memory};
 pub use read::{Place, Run, each_trial, read, read_at, read_header};
-pub use write::{RunWriter, write_json, write_whole};
+pub use write::{RunWriter, write_json, write_whole, write_whole_with};
 
 use crate::contract::ContractMode;
 use crate::engine::EngineInfo;

@@ -99,10 +99,15 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Writes a file whole or not at all.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole_with(path, |file| Ok(file.write_all(bytes)?))
+}
+
+/// The same for what is too large to be held in memory: `fill` writes it bit by bit.
+pub fn write_whole_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let write = || -> std::io::Result<()> {
+    let write = || -> Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
+        fill(file.as_file_mut())?;
         file.as_file().sync_data()?;
         file.persist(path)?;
         Ok(())

@@ -25,6 +25,8 @@ pub struct Report {
     pub header: RunHeader,
     /// The headers of the runs, in the order given.
     pub runs: Vec<RunHeader>,
+    /// Their folders.
+    pub(super) folders: Vec<PathBuf>,
     /// The figures.
     pub summary: Summary,
     /// The figures that only the page shows.
@@ -89,6 +91,7 @@ pub fn collect_with(folders: &[PathBuf], runs: Vec<RunHeader>) -> Result<Report>
         trials: rows.len(),
         replay: replay.map_err(|reason| reason.0),
         header,
+        folders: folders.to_vec(),
         runs,
         summary,
         details,

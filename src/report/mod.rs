@@ -10,6 +10,7 @@ mod compare;
 mod csv;
 mod markdown;
 mod page;
+mod parquet;
 mod replay;
 mod tables;
 mod terminal;

@@ -1,5 +1,6 @@
 //! The files of a report in its folder.
 
+use super::parquet::write_parquet;
 use super::{Report, page, render_csv, render_markdown};
 use crate::error::{Context, Result};
 use crate::record::{write_json, write_whole};
@@ -16,6 +17,8 @@ pub enum Format {
     Csv,
     /// `summary.json`: every figure of the tables.
     Json,
+    /// `trials.parquet`: a row for each trial, for programs that read tables.
+    Parquet,
 }
 
 impl Format {
@@ -30,6 +33,7 @@ impl Format {
             Self::Md => "summary.md",
             Self::Csv => "summary.csv",
             Self::Json => "summary.json",
+            Self::Parquet => "trials.parquet",
         }
     }
 }
@@ -44,6 +48,7 @@ pub fn write(folder: &Path, report: &Report, formats: &[Format]) -> Result<()> {
             Format::Md => write_whole(&path, render_markdown(&report.summary, &report.header).as_bytes()),
             Format::Csv => write_whole(&path, render_csv(&report.summary)?.as_bytes()),
             Format::Json => write_json(&path, &report.summary),
+            Format::Parquet => write_parquet(&path, &report.folders, &report.runs),
         }?;
     }
     Ok(())
