@@ -1,5 +1,6 @@
 //! Measures the client of remote models against a server on this machine: `remote faults [REQUESTS [SHARE]]` with a server that
-//! makes trouble, `remote overhead [REQUESTS]` with one that answers at once. docs/remote.md keeps what they print.
+//! makes trouble, `remote overhead [REQUESTS]` with one that answers at once. docs/remote.md keeps what they print. `remote serve
+//! SHARE` is that server alone, for the clients of scripts/test-clients.
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
@@ -28,8 +29,17 @@ fn main() -> Result<()> {
     match (arguments.first().map(String::as_str), number(1, 10_000.0), number(2, 0.2)) {
         (Some("faults"), Some(requests), Some(share)) => faults(requests as u64, share),
         (Some("overhead"), Some(requests), _) => overhead(requests as u64),
-        _ => Err(usage("give `faults [REQUESTS [SHARE]]` or `overhead [REQUESTS]`")),
+        (Some("serve"), Some(share), _) => serve(share),
+        _ => Err(usage("give `faults [REQUESTS [SHARE]]`, `overhead [REQUESTS]` or `serve SHARE`")),
     }
+}
+
+/// Serves until standard input ends.
+fn serve(share: f64) -> Result<()> {
+    let server = FaultServer::start(share, 7);
+    println!("{}", server.url);
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
 }
 
 fn engine(url: &str, api: Api, clock: &Clock) -> Result<RemoteEngine> {

@@ -1,4 +1,4 @@
-//! Refusals in the shape that OpenAI's clients read.
+//! Refusals in the shape that OpenAI's clients read, or Anthropic's.
 
 use crate::engine::{EngineError, FailureKind};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,11 +14,13 @@ pub(super) struct ApiError {
     pub(super) message: String,
     /// In how many seconds trying again makes sense, where it does.
     retry_after: Option<u32>,
+    /// Whether it has the shape of Anthropic's Messages.
+    in_messages: bool,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: None, param: None, message: message.into(), retry_after: None }
+        Self { status, code: None, param: None, message: message.into(), retry_after: None, in_messages: false }
     }
 
     /// The request's field `param` is wrong.
@@ -38,6 +40,11 @@ impl ApiError {
     /// The same, worth trying again in so many seconds.
     pub(super) fn with_retry(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// The same in the shape of Anthropic's Messages.
+    pub(super) fn in_messages(self) -> Self {
+        Self { in_messages: true, ..self }
     }
 
     pub(super) fn loading() -> Self {
@@ -78,6 +85,18 @@ impl ApiError {
 
     /// The object that clients read.
     pub(super) fn object(&self) -> Value {
+        if self.in_messages {
+            let kind = match self.status.as_u16() {
+                401 => "authentication_error",
+                404 => "not_found_error",
+                413 => "request_too_large",
+                429 => "rate_limit_error",
+                503 => "overloaded_error",
+                500.. => "api_error",
+                _ => "invalid_request_error",
+            };
+            return json!({"type": "error", "error": {"type": kind, "message": self.message}});
+        }
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
             429 => "rate_limit_error",

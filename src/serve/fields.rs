@@ -64,11 +64,13 @@ pub(super) fn seed(fields: &Map<String, Value>) -> Result<Option<u64>, ApiError>
     let seed = value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned));
     seed.map(Some).ok_or_else(|| ApiError::invalid("seed", "seed must be a whole number"))
 }
-pub(super) fn stop(value: Option<&Value>) -> Result<Vec<String>, ApiError> {
+
+/// Stop texts, from the field of that name.
+pub(super) fn stop(name: &'static str, value: Option<&Value>) -> Result<Vec<String>, ApiError> {
     let invalid = || {
         ApiError::invalid(
-            "stop",
-            format!("stop must be a text or a list of at most {MAX_STOPS} texts, none of them empty"),
+            name,
+            format!("{name} must be a text or a list of at most {MAX_STOPS} texts, none of them empty"),
         )
     };
     let stops = match value {

@@ -46,7 +46,7 @@ fn guided_json(fields: &Map<String, Value>) -> Result<Option<Arc<Grammar>>, ApiE
     held_to(name, name, &schema)
 }
 
-fn held_to(field: &'static str, name: &str, schema: &Value) -> Result<Option<Arc<Grammar>>, ApiError> {
+pub(super) fn held_to(field: &'static str, name: &str, schema: &Value) -> Result<Option<Arc<Grammar>>, ApiError> {
     let contract = Contract::new(name, schema).map_err(|error| ApiError::invalid(field, format!("{error:#}")))?;
     Ok(Some(Arc::clone(contract.grammar())))
 }

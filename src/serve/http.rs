@@ -31,8 +31,10 @@ const BODY_TIME: Duration = Duration::from_mins(1);
 /// Pieces of a streamed answer that may wait for a slow client.
 const PIECES: usize = 16;
 /// The server's paths.
-const PATHS: [&str; 6] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/health", "/metrics"];
+const PATHS: [&str; 7] =
+    ["/v1/chat/completions", "/v1/completions", MESSAGES, "/v1/embeddings", "/v1/models", "/health", "/metrics"];
+/// The path of Anthropic's protocol, whose refusals have a shape of their own.
+const MESSAGES: &str = "/v1/messages";
 /// A name that stands for all names of models.
 pub(super) const ANY_NAME: &str = "*";
 
@@ -59,6 +61,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(complete))
+        .route(MESSAGES, post(messages))
         .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
         .route("/metrics", get(metrics))
@@ -82,15 +85,17 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 
 async fn check_key(State(app): State<Arc<App>>, headers: HeaderMap, request: Request, next: Next) -> Response {
     let Some(key) = &app.api_key else { return next.run(request).await };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
     if given.is_some_and(|given| is_same(given, key.expose().as_bytes())) {
         return next.run(request).await;
     }
     let message = match given {
-        None => "this server wants a key: send it as `Authorization: Bearer KEY`",
+        None => "this server wants a key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`",
         Some(_) => "the key is not the one that this server wants",
     };
-    ApiError::new(StatusCode::UNAUTHORIZED, message).with_code("invalid_api_key").into_response()
+    let refusal = ApiError::new(StatusCode::UNAUTHORIZED, message).with_code("invalid_api_key");
+    if request.uri().path() == MESSAGES { refusal.in_messages() } else { refusal }.into_response()
 }
 
 /// Whether two secrets are the same. Their digests are compared, all bytes of them, so that the time taken says nothing about
@@ -173,6 +178,10 @@ async fn complete(state: State<Arc<App>>, request: Request) -> Result<Response, 
     answer(state, Kind::Text, request).await
 }
 
+async fn messages(state: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    answer(state, Kind::Messages, request).await.map_err(ApiError::in_messages)
+}
+
 async fn answer(State(app): State<Arc<App>>, kind: Kind, request: Request) -> Result<Response, ApiError> {
     let model = app.info.get().ok_or_else(ApiError::loading)?.model.clone();
     let body = body_of(request).await?;
@@ -180,8 +189,11 @@ async fn answer(State(app): State<Arc<App>>, kind: Kind, request: Request) -> Re
     // Compiling a schema takes time, and other requests are not to wait for it.
     let ask = aside(move || Ask::parse(kind, &body, number)).await?;
     app.check_model(ask.model.as_deref(), &model)?;
-    let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
-    let id = format!("{prefix}-{number}");
+    let id = match kind {
+        Kind::Chat => format!("chatcmpl-{number}"),
+        Kind::Text => format!("cmpl-{number}"),
+        Kind::Messages => format!("msg_{number}"),
+    };
     let envelope = Envelope { kind, id, created: unix_time(), model, logprobs: ask.logprobs };
     let (streamed, include_usage, stops) = (ask.stream, ask.include_usage, ask.sampling.stop.clone());
     // Whoever drops this receiver, the client that goes away included, ends the generation.

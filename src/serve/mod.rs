@@ -1,4 +1,4 @@
-//! An OpenAI-compatible server over a local model, or over a routed policy.
+//! An OpenAI-compatible server over a local model, or over a routed policy; it answers Anthropic's Messages too.
 //!
 //! A bounded queue stands before a few threads, each of which answers one request at a time; a local model answers those of
 //! all threads together, in one pass a token ([`BatchedEngine`]). [`serve`] runs until it is told to stop; [`StandIn`] runs it
@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod grammar;
 mod http;
+mod messages;
 mod metrics;
 mod reply;
 mod request;

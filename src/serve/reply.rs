@@ -1,10 +1,13 @@
 //! The objects of the protocol that the server sends.
 
 use super::Answer;
+use super::error::ApiError;
+use super::messages;
 use super::request::Kind;
 use crate::clock::Component;
 use crate::engine::{Completion, EngineInfo, StopReason, TokenLogprob, Usage};
 use crate::units::Seconds;
+use axum::body::Bytes;
 use serde_json::{Value, json};
 
 /// What all objects of one answer have in common.
@@ -12,7 +15,7 @@ use serde_json::{Value, json};
 pub(super) struct Envelope {
     /// What was asked for.
     pub(super) kind: Kind,
-    /// `chatcmpl-N` or `cmpl-N`.
+    /// `chatcmpl-N`, `cmpl-N` or `msg_N`.
     pub(super) id: String,
     /// Seconds since the Unix epoch.
     pub(super) created: u64,
@@ -29,6 +32,7 @@ impl Envelope {
         let reason = finish_reason(completion.stop);
         let logprobs = self.logprobs(&completion.tokens, 0);
         let (object, choice) = match self.kind {
+            Kind::Messages => return messages::whole(self, answer, waited),
             Kind::Chat => (
                 "chat.completion",
                 json!({
@@ -49,19 +53,22 @@ impl Envelope {
         })
     }
 
-    /// The first piece of a stream, which names the role; texts have none.
-    pub(super) fn opening(&self) -> Option<Value> {
-        (self.kind == Kind::Chat).then(|| {
-            self.chunk(json!([{
+    /// What comes before the first piece of a stream: the role; texts have none.
+    pub(super) fn opening(&self) -> Vec<Value> {
+        match self.kind {
+            Kind::Messages => messages::opening(self),
+            Kind::Text => Vec::new(),
+            Kind::Chat => vec![self.chunk(json!([{
                 "index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": null,
-            }]))
-        })
+            }]))],
+        }
     }
 
     /// A piece of text, which so many characters stand before.
     pub(super) fn piece(&self, text: &str, tokens: &[TokenLogprob], before: usize) -> Value {
         let logprobs = self.logprobs(tokens, before);
         self.chunk(match self.kind {
+            Kind::Messages => return messages::piece(text),
             Kind::Chat => {
                 json!([{"index": 0, "delta": {"content": text}, "logprobs": logprobs, "finish_reason": null}])
             }
@@ -69,37 +76,54 @@ impl Envelope {
         })
     }
 
-    /// The piece that says why the answer ended, and where its time went.
-    pub(super) fn ending(&self, completion: &Completion, waited: Seconds) -> Value {
+    /// What comes after the last piece: why the answer ended, where its time went, and the token counts where they were asked
+    /// for.
+    pub(super) fn ending(&self, answer: &Answer, waited: Seconds, include_usage: bool) -> Vec<Value> {
+        let completion = &answer.completion;
         let reason = finish_reason(completion.stop);
-        let mut chunk = self.chunk(match self.kind {
+        let mut last = self.chunk(match self.kind {
+            Kind::Messages => return messages::ending(answer, waited),
             Kind::Chat => json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": reason}]),
             Kind::Text => json!([{"index": 0, "text": "", "logprobs": null, "finish_reason": reason}]),
         });
-        chunk["routergym"] = timing(completion, waited);
-        chunk
+        last["routergym"] = timing(completion, waited);
+        let mut chunks = vec![last];
+        if include_usage {
+            let mut counts = self.chunk(json!([]));
+            counts["usage"] = usage(answer);
+            chunks.push(counts);
+        }
+        chunks
     }
 
-    /// The piece with the token counts.
-    pub(super) fn counts(&self, answer: &Answer) -> Value {
-        let mut chunk = self.chunk(json!([]));
-        chunk["usage"] = usage(answer);
-        chunk
+    /// An object as a frame of the stream. Messages name each event.
+    pub(super) fn frame(&self, value: &Value) -> Bytes {
+        match (self.kind, value["type"].as_str()) {
+            (Kind::Messages, Some(name)) => Bytes::from(format!("event: {name}\ndata: {value}\n\n")),
+            _ => Bytes::from(format!("data: {value}\n\n")),
+        }
+    }
+
+    /// A refusal in the protocol's own shape.
+    pub(super) fn refusal(&self, error: ApiError) -> ApiError {
+        if self.kind == Kind::Messages { error.in_messages() } else { error }
+    }
+
+    /// The frame after the last one of a whole answer; Messages end with an event of their own.
+    pub(super) fn last_frame(&self) -> Option<Bytes> {
+        (self.kind != Kind::Messages).then(|| Bytes::from_static(b"data: [DONE]\n\n"))
     }
 
     fn chunk(&self, choices: Value) -> Value {
-        let object = match self.kind {
-            Kind::Chat => "chat.completion.chunk",
-            Kind::Text => "text_completion",
-        };
+        let object = if self.kind == Kind::Text { "text_completion" } else { "chat.completion.chunk" };
         json!({"id": self.id, "object": object, "created": self.created, "model": self.model, "choices": choices})
     }
 
     fn logprobs(&self, tokens: &[TokenLogprob], before: usize) -> Value {
         match self.kind {
             _ if !self.logprobs => Value::Null,
-            Kind::Chat => json!({"content": tokens.iter().map(chat_token).collect::<Vec<_>>()}),
             Kind::Text => text_tokens(tokens, before),
+            _ => json!({"content": tokens.iter().map(chat_token).collect::<Vec<_>>()}),
         }
     }
 }
@@ -172,7 +196,7 @@ fn usage(answer: &Answer) -> Value {
     usage
 }
 
-fn timing(completion: &Completion, waited: Seconds) -> Value {
+pub(super) fn timing(completion: &Completion, waited: Seconds) -> Value {
     let spans = &completion.timing.spans;
     json!({
         "queue_s": waited,

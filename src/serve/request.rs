@@ -1,4 +1,5 @@
-//! The bodies of `POST /v1/chat/completions` and `POST /v1/completions`, checked.
+//! The bodies of `POST /v1/chat/completions` and `POST /v1/completions`, checked; that of `POST /v1/messages` is read by
+//! [`messages`].
 //!
 //! Options that are unknown are ignored, as everywhere; known ones that would change the answer and are not offered here
 //! (`n` above 1, tools, penalties, biases, other grammars) are refused, because ignoring them would answer another question.
@@ -6,6 +7,7 @@
 use super::error::ApiError;
 use super::fields::{flag, given, integer, number, object, seed, stop, text};
 use super::grammar::grammar;
+use super::messages;
 use crate::engine::{Request, Sampling};
 use crate::nn::chat::Message;
 use serde_json::{Map, Value};
@@ -26,6 +28,8 @@ pub(super) enum Kind {
     Chat,
     /// How a text goes on.
     Text,
+    /// The next message of a conversation, in Anthropic's protocol.
+    Messages,
 }
 
 /// A checked request.
@@ -48,11 +52,14 @@ pub(super) struct Ask {
 impl Ask {
     /// Reads a request's body. `default_seed` is used where the request names none.
     pub(super) fn parse(kind: Kind, body: &[u8], default_seed: u64) -> Result<Self, ApiError> {
+        if kind == Kind::Messages {
+            return messages::parse(body, default_seed);
+        }
         let fields = object(body)?;
         refuse_what_is_not_offered(&fields)?;
         let (logprobs, top_logprobs) = match kind {
-            Kind::Chat => top_logprobs(&fields)?,
             Kind::Text => text_logprobs(&fields)?,
+            _ => top_logprobs(&fields)?,
         };
         let max_tokens = match integer(&fields, "max_completion_tokens")? {
             None => integer(&fields, "max_tokens")?,
@@ -86,8 +93,8 @@ impl Ask {
             model: text(&fields, "model")?,
             request: Request {
                 messages: match kind {
-                    Kind::Chat => messages(fields.get("messages"))?,
                     Kind::Text => vec![Message::new("user", prompt(&fields)?)],
+                    _ => conversation(fields.get("messages"))?,
                 },
                 // Without a limit, the rest of the context is the limit.
                 max_tokens: max_tokens.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
@@ -97,7 +104,13 @@ impl Ask {
                 cache_scope,
                 grammar,
             },
-            sampling: Sampling { top_k, top_p, min_p, stop: stop(fields.get("stop"))?, raw: kind == Kind::Text },
+            sampling: Sampling {
+                top_k,
+                top_p,
+                min_p,
+                stop: stop("stop", fields.get("stop"))?,
+                raw: kind == Kind::Text,
+            },
             stream: flag(&fields, "stream")?,
             include_usage,
             logprobs,
@@ -193,7 +206,7 @@ fn prompt(fields: &Map<String, Value>) -> Result<String, ApiError> {
     Ok(prompt.to_owned())
 }
 
-fn messages(value: Option<&Value>) -> Result<Vec<Message>, ApiError> {
+fn conversation(value: Option<&Value>) -> Result<Vec<Message>, ApiError> {
     let invalid = |message: String| ApiError::invalid("messages", message);
     let Some(Value::Array(list)) = value else {
         return Err(invalid("messages must be a list of {role, content}".to_owned()));
@@ -221,7 +234,8 @@ fn messages(value: Option<&Value>) -> Result<Vec<Message>, ApiError> {
         .collect()
 }
 
-fn content(value: Option<&Value>) -> Option<String> {
+/// The text of a message: a text, or the texts of a list of parts. `None` where it holds anything else.
+pub(super) fn content(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) => Some(text.clone()),
         Value::Array(parts) => {

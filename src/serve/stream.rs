@@ -7,7 +7,6 @@ use super::worker::Event;
 use crate::engine::TokenLogprob;
 use crate::units::Seconds;
 use axum::body::Bytes;
-use serde_json::Value;
 use std::collections::VecDeque;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver};
 
@@ -55,10 +54,10 @@ pub(super) async fn pump(
 ) {
     let mut holder = Holder { stops, ..Holder::default() };
     let mut sent = Sent::default();
-    if let Some(opening) = envelope.opening()
-        && client.send(frame(&opening)).await.is_err()
-    {
-        return;
+    for opening in envelope.opening() {
+        if client.send(envelope.frame(&opening)).await.is_err() {
+            return;
+        }
     }
     let mut next = Some(first);
     loop {
@@ -67,7 +66,7 @@ pub(super) async fn pump(
                 for token in holder.push(token) {
                     let piece = envelope.piece(&token.text, std::slice::from_ref(&token), sent.characters);
                     sent.count(&token.text);
-                    if client.send(frame(&piece)).await.is_err() {
+                    if client.send(envelope.frame(&piece)).await.is_err() {
                         return;
                     }
                 }
@@ -81,11 +80,11 @@ pub(super) async fn pump(
                 return;
             }
             Some(Event::Done(Err(error), _)) => {
-                let _client_gone = client.send(frame(&error.object())).await;
+                let _client_gone = client.send(envelope.frame(&envelope.refusal(error).object())).await;
                 return;
             }
             None => {
-                let _client_gone = client.send(frame(&ApiError::stopping().object())).await;
+                let _client_gone = client.send(envelope.frame(&envelope.refusal(ApiError::stopping()).object())).await;
                 return;
             }
         }
@@ -119,19 +118,12 @@ impl Sent {
         let text = completion.text.get(self.bytes..).unwrap_or_default();
         let tokens = completion.tokens.get(self.tokens..).unwrap_or_default();
         if !text.is_empty() || !tokens.is_empty() {
-            frames.push(frame(&envelope.piece(text, tokens, self.characters)));
+            frames.push(envelope.frame(&envelope.piece(text, tokens, self.characters)));
         }
-        frames.push(frame(&envelope.ending(completion, waited)));
-        if include_usage {
-            frames.push(frame(&envelope.counts(answer)));
-        }
-        frames.push(Bytes::from_static(b"data: [DONE]\n\n"));
+        frames.extend(envelope.ending(answer, waited, include_usage).iter().map(|value| envelope.frame(value)));
+        frames.extend(envelope.last_frame());
         frames
     }
-}
-
-fn frame(value: &Value) -> Bytes {
-    Bytes::from(format!("data: {value}\n\n"))
 }
 
 /// The response body that the frames go to.

@@ -180,10 +180,22 @@ fn number_of(body: &Value) -> u64 {
 fn stream_of(path: &str, text: &str) -> String {
     let pieces: Vec<&str> = text.split_inclusive(' ').collect();
     if path.ends_with("/messages") {
-        let start = json!({"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}});
-        let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}});
+        let message = json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null,
+            "stop_sequence": null, "usage": {"input_tokens": 9, "output_tokens": 1},
+        });
+        let start = [
+            json!({"type": "message_start", "message": message}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        ];
+        let delta = json!({"stop_reason": "end_turn", "stop_sequence": null});
+        let end = [
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 3}}),
+            json!({"type": "message_stop"}),
+        ];
         let piece = |text: &&str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
-        let events = [start].into_iter().chain(pieces.iter().map(piece)).chain([end, json!({"type": "message_stop"})]);
+        let events = start.into_iter().chain(pieces.iter().map(piece)).chain(end);
         return events.fold(String::new(), |mut text, event| {
             let kind = event["type"].as_str().unwrap_or_default();
             text.extend(["event: ", kind, "\ndata: ", &event.to_string(), "\n\n"]);
@@ -193,12 +205,17 @@ fn stream_of(path: &str, text: &str) -> String {
     let piece = |text: &&str| {
         let logprobs =
             json!({"content": [{"token": text, "logprob": -0.1, "bytes": text.as_bytes(), "top_logprobs": []}]});
-        json!({"model": "m", "choices": [{"index": 0, "delta": {"content": text}, "logprobs": logprobs}]})
+        chunk(json!([{"index": 0, "delta": {"content": text}, "logprobs": logprobs}]))
     };
-    let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
-    let usage = json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}});
+    let end = chunk(json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]));
+    let mut usage = chunk(json!([]));
+    usage["usage"] = json!({"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12});
     let events = pieces.iter().map(piece).chain([end, usage]);
     events.map(|event| format!("data: {event}\n\n")).chain(["data: [DONE]\n\n".to_owned()]).collect()
+}
+
+fn chunk(choices: Value) -> Value {
+    json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": choices})
 }
 
 fn head(status: &str, headers: &str, length: usize) -> Vec<u8> {

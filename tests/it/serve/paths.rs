@@ -4,7 +4,11 @@ use super::generated::{engine, generated};
 use super::{Server, hello, with};
 use crate::support::weights;
 use routergym_local::clock::Clock;
-use routergym_local::engine::{Reply, ScriptedEngine};
+use routergym_local::engine::{
+    Engine, EngineError, FailureKind, RemoteEngine, RemoteOptions, Reply, Request, ScriptedEngine, Secret, UsageSource,
+};
+use routergym_local::net::Network;
+use routergym_local::nn::chat::Message;
 use routergym_local::nn::{Device, DeviceChoice, SentenceEncoder, dot};
 use routergym_local::serve::{Embeddings, ServeOptions};
 use serde_json::{Value, json};
@@ -46,6 +50,64 @@ fn a_text_completion_continues_the_prompt_as_it_stands_whole_and_streamed() {
     let text: String = events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
     assert_eq!(choice["text"], text);
     assert_eq!(events[events.len() - 1]["usage"]["completion_tokens"], body["usage"]["completion_tokens"]);
+}
+
+#[test]
+fn messages_have_the_shape_of_anthropics_protocol_whole_and_streamed_and_our_own_client_reads_them() {
+    let replies = (0..3).map(|_| Ok(Reply::new("Grüße 𝄞 aus Köln", -0.5)));
+    let server = Server::start(ServeOptions::default(), ScriptedEngine::queue("tiny", Clock::fake(), replies));
+    let ask = json!({"max_tokens": 9, "system": "Be brief.", "messages": [{"role": "user", "content": "Hello you"}]});
+    let (status, whole) = post(&server, "/v1/messages", &ask);
+    assert_eq!((status, &whole["type"], &whole["role"]), (200, &json!("message"), &json!("assistant")), "{whole}");
+    assert_eq!(whole["content"], json!([{"type": "text", "text": "Grüße 𝄞 aus Köln"}]));
+    assert_eq!((&whole["stop_reason"], &whole["usage"]["output_tokens"]), (&json!("end_turn"), &json!(4)));
+
+    let (status, head, stream) =
+        server.exchange("POST", "/v1/messages", "", &with(ask, json!({"stream": true})).to_string());
+    assert!(status == 200 && head.contains("text/event-stream"), "{head}");
+    let names: Vec<&str> = stream.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    let delta = "content_block_delta";
+    let beginning = ["message_start", "content_block_start", delta, delta, delta, delta];
+    assert_eq!(names, [&beginning[..], &["content_block_stop", "message_delta", "message_stop"]].concat(), "{stream}");
+    assert!(!stream.contains("[DONE]"), "{stream}");
+
+    let options = RemoteOptions::new(format!("http://{}/v1/messages", server.address), "tiny");
+    let engine = RemoteEngine::new(options, Network::new(true), Clock::real(), Arc::default()).unwrap();
+    let request = Request {
+        messages: vec![Message::new("system", "Be brief."), Message::new("user", "Hello you")],
+        max_tokens: 9,
+        temperature: 0.0,
+        seed: 3,
+        top_logprobs: 0,
+        cache_scope: None,
+        grammar: None,
+    };
+    let completion = engine.complete(&request).unwrap();
+    assert_eq!(completion.text, "Grüße 𝄞 aus Köln");
+    assert_eq!((completion.usage.output_tokens, completion.usage_source), (4, UsageSource::Server));
+}
+
+#[test]
+fn refusals_of_messages_have_anthropics_shape_and_either_header_brings_the_key() {
+    let options = ServeOptions { api_key: Some(Secret::new("open-sesame")), ..ServeOptions::default() };
+    let overflow = EngineError::new(FailureKind::ContextOverflow, "too long");
+    let replies = [Ok(Reply::new("a", 0.0)), Err(overflow.clone()), Err(overflow)];
+    let server = Server::start(options, ScriptedEngine::queue("tiny", Clock::fake(), replies));
+    let ask = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "a"}]});
+    let refused = |headers: &str, body: &Value, expected: (u16, &str)| {
+        let (status, _, text) = server.exchange("POST", "/v1/messages", headers, &body.to_string());
+        let text: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((status, text["error"]["type"].as_str().unwrap()), expected, "{text}");
+        assert_eq!(text["type"], "error");
+    };
+    let key = "x-api-key: open-sesame\r\n";
+    refused("x-api-key: wrong\r\n", &ask, (401, "authentication_error"));
+    assert_eq!(server.exchange("POST", "/v1/messages", key, &ask.to_string()).0, 200);
+    refused(key, &with(ask.clone(), json!({"model": "claude-9"})), (404, "not_found_error"));
+    refused(key, &json!({"messages": []}), (400, "invalid_request_error"));
+    for stream in [false, true] {
+        refused(key, &with(ask.clone(), json!({ "stream": stream })), (400, "invalid_request_error"));
+    }
 }
 
 #[test]
