@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::error::{Context, Result, usage};
 use crate::files;
 use crate::nn::chat::Message;
-use crate::nn::{Grammar, Rule};
+use crate::nn::{Cancel, Grammar, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -131,7 +131,11 @@ impl Engine for Recorder {
     }
 
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
-        let result = self.inner.complete(request);
+        self.complete_unless(request, &Cancel::default())
+    }
+
+    fn complete_unless(&self, request: &Request, unwanted: &Cancel) -> Result<Completion, Box<EngineError>> {
+        let result = self.inner.complete_unless(request, unwanted);
         let answer = match &result {
             Ok(completion) => Answered::Completion(completion.clone()),
             Err(error) if matches!(error.kind, FailureKind::Interrupted | FailureKind::Offline) => return result,

@@ -17,7 +17,7 @@ use crate::clock::{Clock, Component, Spans};
 use crate::error::{Context, Result};
 use crate::net::Network;
 use crate::nn::chat::Message;
-use crate::nn::{Grammar, Rule};
+use crate::nn::{Cancel, Grammar, Rule};
 use crate::units::Seconds;
 use backon::BackoffBuilder;
 use bytes::Bytes;
@@ -89,7 +89,7 @@ impl RemoteEngine {
     }
 
     /// The answer, and how the endpoint was asked to hold it.
-    fn call(&self, request: &Request, log: &Mutex<Log>) -> Result<(Answer, Held), Fault> {
+    fn call(&self, request: &Request, unwanted: &Cancel, log: &Mutex<Log>) -> Result<(Answer, Held), Fault> {
         let purpose = format!("call {} at {}", self.options.model, self.endpoint.shown);
         if let Err(refusal) = self.network.permit(&self.endpoint.host, &purpose) {
             return Err(Fault::new(FailureKind::Offline, format!("was not made: {refusal:#}")));
@@ -100,7 +100,7 @@ impl RemoteEngine {
         let result = runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = self.stopped() => Err(Fault::new(FailureKind::Interrupted, "was interrupted by the user")),
+                why = self.stopped(unwanted) => Err(Fault::new(FailureKind::Interrupted, why)),
                 result = self.try_until_answered(request, log) => result,
             }
         });
@@ -108,8 +108,15 @@ impl RemoteEngine {
         result
     }
 
-    async fn stopped(&self) {
-        while !self.stop.load(Ordering::Relaxed) {
+    /// Waits until the call is to end, and says why.
+    async fn stopped(&self, unwanted: &Cancel) -> &'static str {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return "was interrupted by the user";
+            }
+            if unwanted.is_asked_for() {
+                return "was given up: nobody waits for the answer any more";
+            }
             sleep(STOP_POLL).await;
         }
     }
@@ -305,11 +312,15 @@ impl Engine for RemoteEngine {
     }
 
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
+        self.complete_unless(request, &Cancel::default())
+    }
+
+    fn complete_unless(&self, request: &Request, unwanted: &Cancel) -> Result<Completion, Box<EngineError>> {
         let start = self.clock.now();
         let prompt = transcript(request);
         let sending = self.clock.now();
         let log = Mutex::default();
-        let result = self.call(request, &log);
+        let result = self.call(request, unwanted, &log);
         let Log { tries, queued, ttft_s } = log.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut spans = Spans::default();
         spans.add(Component::Prompt, sending.since(start));

@@ -2,8 +2,8 @@
 
 use super::price::tokens_usd;
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, FailureKind, Request, Usage, UsageSource};
-use crate::nn::Grammar;
 use crate::nn::chat::Message;
+use crate::nn::{Cancel, Grammar};
 use crate::record::Price;
 use crate::units::Usd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,6 +114,10 @@ impl Engine for Budgeted {
     }
 
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
+        self.complete_unless(request, &Cancel::default())
+    }
+
+    fn complete_unless(&self, request: &Request, unwanted: &Cancel) -> Result<Completion, Box<EngineError>> {
         let worst = self.worst(request);
         if let Err(gone) = self.budget.set_aside(worst) {
             let message = format!(
@@ -125,7 +129,7 @@ impl Engine for Budgeted {
             );
             return Err(Box::new(EngineError::new(FailureKind::Budget, message)));
         }
-        let result = self.inner.complete(request);
+        let result = self.inner.complete_unless(request, unwanted);
         self.budget.settle(worst, self.cost(&result, worst));
         result
     }

@@ -5,9 +5,11 @@ use routergym_local::engine::{
     Completion, Engine, EngineError, FailureKind, Held, RemoteEngine, RemoteOptions, Request, Secret, StopReason,
     UsageSource,
 };
+use routergym_local::metrics::{Budget, Budgeted, Prices};
 use routergym_local::net::Network;
 use routergym_local::nn::chat::Message;
-use routergym_local::nn::{Grammar, Rule};
+use routergym_local::nn::{Cancel, Grammar, Rule};
+use routergym_local::units::Usd;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -451,4 +453,18 @@ fn an_interruption_ends_a_waiting_call_at_once() {
     assert_eq!(error.kind, FailureKind::Interrupted, "{error}");
     assert!(clock.since(start).0 < 1.0, "{:?}", clock.since(start));
     pull.join().unwrap();
+}
+
+#[test]
+fn a_call_whose_answer_nobody_wants_any_more_ends_at_once_behind_a_budget_too() {
+    let endpoint = Endpoint::one(vec![stream_head(), Step::Wait(5000)]);
+    let price = Prices::built_in().unwrap().lookup("gpt-4.1").unwrap();
+    let engine = Budgeted::new(Arc::new(engine(endpoint.options())), price, Arc::new(Budget::new(Usd(1.0))));
+    let clock = Clock::real();
+    let start = clock.now();
+    let later = clock.clone();
+    let error = engine.complete_unless(&request(), &Cancel::when(move || later.since(start).0 > 0.1)).unwrap_err();
+    assert_eq!(error.kind, FailureKind::Interrupted, "{error}");
+    assert!(error.message.contains("nobody waits"), "{error}");
+    assert!(clock.since(start).0 < 1.0, "{:?}", clock.since(start));
 }
