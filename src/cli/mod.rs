@@ -14,6 +14,7 @@ pub mod models;
 mod output;
 mod prepare;
 mod progress;
+mod query;
 mod replay;
 mod report;
 mod serve;
@@ -75,6 +76,8 @@ enum Verb {
     Bench(Box<bench::BenchArgs>),
     /// Make the tables and the page of runs again from their records
     Report(report::ReportArgs),
+    /// Answer a SELECT over the trials of runs, in builds with the feature `sql`
+    Query(query::QueryArgs),
     /// Say what a second run changed, worst first; fail beyond limits
     Compare(compare::CompareArgs),
     /// Put every policy through recorded outcomes of two models, at every threshold, and call none
@@ -118,6 +121,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus> {
     match &cli.verb {
         Verb::Bench(args) => bench::run(args, network, &cli.common),
         Verb::Report(args) => report::run(args),
+        Verb::Query(args) => query::run(args),
         Verb::Compare(args) => compare::run(args),
         Verb::Replay(args) => replay::run(args, network, &cli.common),
         Verb::Fit(args) => fit::run(args, network, &cli.common),
