@@ -275,6 +275,12 @@ impl Reader<'_> {
                 tokens.len()
             );
         }
+        let (named, key) = (self.size("vocab_size")?, self.key("vocab_size"));
+        ensure!(
+            named.is_none_or(|size| size == vocabulary),
+            "{path}: metadata {key} is {}, but token_embd.weight has {vocabulary} rows: {MEND}",
+            named.unwrap_or_default()
+        );
         self.refuse_unsupported()?;
         let mut config = Config {
             layers,
@@ -376,12 +382,11 @@ impl Reader<'_> {
                 Value::Text(other.to_owned())
             ),
         };
-        let base = self.float("rope.freq_base")?.unwrap_or(10_000.0);
-        ensure!(
-            base > 0.0,
-            "{path}: metadata {} is {base}; numbers above 0 are possible: {MEND}",
-            self.key("rope.freq_base")
-        );
+        let base_key = self.key("rope.freq_base");
+        // The first models of the llama family are older than the key, and their files lack it.
+        let usual = (self.architecture == "llama").then_some(10_000.0);
+        let base = self.file.required(&base_key, self.file.float(&base_key)?.or(usual))?;
+        ensure!(base >= 1.0, "{path}: metadata {base_key} is {base}; numbers from 1 on are possible: {MEND}");
         Ok(Rope {
             interleaved: self.family == Family::Llama,
             dims,
@@ -412,6 +417,7 @@ impl Reader<'_> {
         /// Only the largest model divides by another length than the head's.
         const LAYERS_OF_27B: usize = 62;
 
+        self.needed("attention.sliding_window")?;
         config.activation = Activation::GeluTanh;
         config.embedding_scale = Some((config.hidden as f64).sqrt());
         if config.layers == LAYERS_OF_27B {

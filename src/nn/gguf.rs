@@ -104,7 +104,7 @@ impl Gguf {
             ensure!(tensors.insert(name.clone(), entry).is_none(), "tensor {name} is given twice");
         }
         let data_start = r.position.next_multiple_of(alignment);
-        place_tensors(&mut tensors, data_start, file_bytes)?;
+        place_tensors(&mut tensors, data_start, file_bytes, alignment)?;
         Ok(Self { metadata, source: Source::new(path, vec![path.to_owned()], file_bytes, tensors) })
     }
 
@@ -165,9 +165,15 @@ impl Gguf {
     }
 }
 
-/// Turns offsets from the data's start into offsets from the file's start, and checks that tensors lie inside the file
-/// and apart from each other.
-fn place_tensors(tensors: &mut BTreeMap<String, TensorEntry>, data_start: u64, file_bytes: u64) -> Result<()> {
+/// Turns offsets from the data's start into offsets from the file's start, and checks that tensors lie inside the file, apart
+/// from each other, and one behind the other: where a type or a shape is damaged, a tensor may take less than it did, and what
+/// is read as its numbers are others. So the format has no room between tensors but for their alignment.
+fn place_tensors(
+    tensors: &mut BTreeMap<String, TensorEntry>,
+    data_start: u64,
+    file_bytes: u64,
+    alignment: u64,
+) -> Result<()> {
     for (name, entry) in tensors.iter_mut() {
         let range =
             data_start.checked_add(entry.offset).and_then(|start| Some((start, start.checked_add(entry.bytes)?)));
@@ -181,7 +187,25 @@ fn place_tensors(tensors: &mut BTreeMap<String, TensorEntry>, data_start: u64, f
             ),
         }
     }
-    stand_apart(tensors.iter().map(|(name, entry)| (name.as_str(), entry.offset, entry.bytes)))
+    stand_apart(tensors.iter().map(|(name, entry)| (name.as_str(), entry.offset, entry.bytes)))?;
+    let mut ranges: Vec<_> = tensors.iter().map(|(name, entry)| (entry.offset, entry.bytes, name)).collect();
+    ranges.sort_unstable();
+    let (mut end, mut before) = (data_start, None);
+    let belong = |bytes: u64, before: Option<&String>| {
+        let behind =
+            before.map_or_else(|| "before the first tensor".to_owned(), |name| format!("behind tensor {name}"));
+        format!("{bytes} bytes {behind} belong to no tensor, so that a type, a shape or an offset is wrong: {MEND}")
+    };
+    for (offset, bytes, name) in ranges {
+        // No tensor reaches past the end of the file, so these sums stay within it.
+        let expected = end.next_multiple_of(alignment);
+        ensure!(offset <= expected, "tensor {name} begins within the alignment of the one before it: {MEND}");
+        ensure!(offset == expected, "{}", belong(offset - end, before));
+        (end, before) = (offset + bytes, Some(name));
+    }
+    let rest = file_bytes.saturating_sub(end);
+    ensure!(before.is_none() || rest < alignment, "{}", belong(rest, before));
+    Ok(())
 }
 
 /// As it stands in an error: never a whole list.

@@ -178,6 +178,11 @@ impl TextTokenizer {
         self.vocabulary.id_of(token)
     }
 
+    /// The id of a token that is more than plain text.
+    pub(crate) fn special_id_of(&self, token: &str) -> Option<u32> {
+        self.id_of(token).filter(|&id| self.vocabulary.kind(id) != Kind::Normal)
+    }
+
     fn byte_level_word(
         &self,
         word: &str,

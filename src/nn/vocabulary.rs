@@ -4,7 +4,6 @@ use super::chat::ChatTemplate;
 use super::gguf::{Gguf, MEND, Value};
 use super::tokenizer::{TextTokenizer, TokenizerSpec};
 use crate::error::{Context, Result, bail, ensure};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The tokenizer, the template and the tokens with a meaning of their own.
@@ -21,9 +20,10 @@ pub(crate) struct Vocabulary {
 const KNOWN_ENDS: [&str; 8] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "</s>"];
 
-/// Adds the known ends that a vocabulary has.
-pub(crate) fn add_known_ends(ends: &mut Vec<u32>, id_of: impl Fn(&str) -> Option<u32>) {
-    for id in KNOWN_ENDS.into_iter().filter_map(id_of) {
+/// Adds the known ends that a vocabulary has. A token of plain text ends nothing, whatever it reads like: Qwen's vocabulary has
+/// HTML's `</s>`.
+pub(crate) fn add_known_ends(ends: &mut Vec<u32>, tokenizer: &TextTokenizer) {
+    for id in KNOWN_ENDS.into_iter().filter_map(|token| tokenizer.special_id_of(token)) {
         if !ends.contains(&id) {
             ends.push(id);
         }
@@ -53,9 +53,10 @@ impl Vocabulary {
         };
         let bos = id("bos")?;
         let eos = id("eos")?;
+        for unused in ["unknown", "padding", "mask", "cls", "seperator"] {
+            id(unused)?;
+        }
         let mut ends: Vec<u32> = [eos, id("eot")?, id("eom")?].into_iter().flatten().collect();
-        let by_text: HashMap<&str, u32> = spec.tokens.iter().map(String::as_str).zip(0..).collect();
-        add_known_ends(&mut ends, |token| by_text.get(token).copied());
         let starts = match file.boolean("tokenizer.ggml.add_bos_token")? {
             Some(starts) => starts,
             None => {
@@ -73,6 +74,7 @@ impl Vocabulary {
         let start = bos.filter(|_| starts);
         let tokenizer =
             TextTokenizer::new(spec).with_context(|| format!("reading the vocabulary of {}", file.path().display()))?;
+        add_known_ends(&mut ends, &tokenizer);
         Ok(Self { tokenizer: Arc::new(tokenizer), template, start, ends })
     }
 }

@@ -32,7 +32,7 @@ fn what_is_impossible_is_refused_by_file_key_and_mend() {
         ("embedding_length", Value::U32(128), "rows of 64, but metadata llama.embedding_length is 128"),
         ("rope.dimension_count", Value::U32(7), "llama.rope.dimension_count is 7; an even number up to 16"),
         ("rope.dimension_count", Value::U32(18), "llama.rope.dimension_count is 18; an even number up to 16"),
-        ("rope.freq_base", Value::F32(0.0), "llama.rope.freq_base is 0; numbers above 0"),
+        ("rope.freq_base", Value::F32(0.0), "llama.rope.freq_base is 0; numbers from 1 on"),
         (
             "rope.scaling.type",
             text("weird"),

@@ -39,7 +39,7 @@ pub(super) fn read(folder: &Path, config: &Object, rows: usize) -> Result<Vocabu
             ends.push(id);
         }
     }
-    add_known_ends(&mut ends, |token| tokenizer.id_of(token));
+    add_known_ends(&mut ends, &tokenizer);
 
     let starts = match settings.boolean("add_bos_token")? {
         Some(starts) => starts,

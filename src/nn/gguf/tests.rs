@@ -1,6 +1,7 @@
 //! Headers that are right, cut short, damaged, or claim what no file has.
 
 use super::*;
+use crate::nn::testing::{Family, Stored, write_checkpoint};
 use proptest::prelude::*;
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -163,4 +164,29 @@ proptest! {
         bytes.truncate(cut);
         let _ = parse(&bytes);
     }
+}
+
+#[test]
+fn a_tensor_of_a_smaller_type_than_its_numbers_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("model.gguf");
+    write_checkpoint(&path, Family::Llama, Stored::Q8_0, 3).expect("written");
+    let whole = std::fs::read(&path).expect("bytes");
+    assert!(Gguf::open(&path).is_ok());
+    let name = "blk.1.ffn_norm.weight";
+    let at = whole.windows(name.len()).position(|part| part == name.as_bytes()).expect("the tensor's entry");
+    // Behind the name: how many dimensions, this one's size, the type.
+    let kind = at + name.len() + 4 + 8;
+    assert_eq!(whole[kind..kind + 4], 0u32.to_le_bytes(), "single precision");
+    for smaller in [1u32, 30] {
+        let mut changed = whole.clone();
+        changed[kind..kind + 4].copy_from_slice(&smaller.to_le_bytes());
+        std::fs::write(&path, changed).expect("written");
+        let error = format!("{:#}", Gguf::open(&path).expect_err("refused"));
+        assert!(error.contains("belong to no tensor") && error.contains(name), "{error}");
+    }
+    // Bytes behind the last tensor are nobody's either.
+    std::fs::write(&path, [&whole[..], &[0; 64]].concat()).expect("written");
+    let error = format!("{:#}", Gguf::open(&path).expect_err("refused"));
+    assert!(error.contains("belong to no tensor"), "{error}");
 }

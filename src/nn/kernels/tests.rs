@@ -297,3 +297,82 @@ fn attention_is_the_same_on_every_instruction_set_alone_and_in_a_block() {
         }
     }
 }
+
+/// Attention in double precision: the result, and how far single precision may be from it.
+fn exact_attention(
+    query: &[f32],
+    keys: &[Vec<f32>],
+    values: &[Vec<f32>],
+    seen: std::ops::Range<usize>,
+    softcap: Option<f64>,
+) -> (Vec<f64>, f64) {
+    let product = |a: &[f32], b: &[f32], of: fn(f64) -> f64| -> f64 {
+        a.iter().zip(b).map(|(&x, &y)| of(f64::from(x) * f64::from(y))).sum()
+    };
+    let cap = |score: f64| softcap.map_or(score, |cap| cap * (score / cap).tanh());
+    let scores: Vec<f64> = seen.clone().map(|at| cap(product(query, &keys[at], |p| p))).collect();
+    // A sum of n products is off by some roundings of the sum of their sizes.
+    let slack = seen.clone().map(|at| product(query, &keys[at], f64::abs)).fold(0.0, f64::max) * 2.0f64.powi(-20);
+    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|score| (score - top).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let mut result = vec![0.0; query.len()];
+    let mut largest = 0.0f64;
+    for (weight, at) in weights.iter().zip(seen) {
+        for (sum, &value) in result.iter_mut().zip(&values[at]) {
+            *sum += weight / total * f64::from(value);
+            largest = largest.max(f64::from(value).abs());
+        }
+    }
+    (result, largest * ((2.0 * slack).exp_m1() + 1e-5))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn attention_of_any_shape_is_the_scalar_one_in_double_precision(
+        kv_heads in 1usize..4,
+        group in 1usize..6,
+        head_dim in 1usize..140,
+        rows in 1usize..12,
+        position in 0usize..180,
+        window in prop::option::of(1usize..90),
+        softcap in prop::option::of(0.5f64..60.0),
+        size in prop::sample::select(vec![1e-20f32, 1e-3, 1.0, 3.0, 1e3]),
+        seed: u64,
+    ) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let heads = kv_heads * group;
+        let shape = PageShape { layers: 1, kv_heads, head_dim };
+        let mut numbers = |count: usize| (0..count).map(|_| random.random_range(-size..size)).collect::<Vec<f32>>();
+        let length = position + rows;
+        let mut pages: Vec<Page> = (0..length.div_ceil(PAGE)).map(|_| Page::new(shape)).collect();
+        let mut cached: Vec<[Vec<Vec<f32>>; 2]> = vec![<[Vec<Vec<f32>>; 2]>::default(); kv_heads];
+        for place in 0..length {
+            for (head, [keys, values]) in cached.iter_mut().enumerate() {
+                let (key, value) = (numbers(head_dim), numbers(head_dim));
+                pages[place / PAGE].write(0, head, place % PAGE, &key, &value);
+                keys.push(key);
+                values.push(value);
+            }
+        }
+        let pages: Vec<Arc<Page>> = pages.into_iter().map(Arc::new).collect();
+        let sight = Sight { rows, position, window, softcap };
+        let queries = numbers(heads * rows * head_dim);
+        for isa in Isa::available() {
+            let found = attend(isa, shape, 0, &[Rows { pages: &pages, sight }], &queries, heads);
+            for head in 0..heads {
+                let [keys, values] = &cached[head / group];
+                for row in 0..rows {
+                    let query = &queries[(head * rows + row) * head_dim..][..head_dim];
+                    let (exact, slack) = exact_attention(query, keys, values, sight.of(row), softcap);
+                    let found = &found[(row * heads + head) * head_dim..][..head_dim];
+                    for (found, exact) in found.iter().zip(&exact) {
+                        prop_assert!((f64::from(*found) - exact).abs() <= slack, "{isa:?}: {found} is not {exact} within {slack}");
+                    }
+                }
+            }
+        }
+    }
+}

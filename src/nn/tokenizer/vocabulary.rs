@@ -51,7 +51,7 @@ impl Vocabulary {
         // `gpt2` vocabularies have no scores, and a file may leave the types out; what is there must be complete.
         check_length("scores", scores.len(), tokens.len(), !sentence_piece)?;
         check_length("token_type", token_types.len(), tokens.len(), true)?;
-        if sentence_piece && let Some(id) = scores.iter().position(|score| score.is_nan()) {
+        if sentence_piece && let Some(id) = scores.iter().position(|&score| score.is_nan() || score == f32::INFINITY) {
             bail!("tokenizer.ggml.scores entry {id} is not a number: the file is damaged; fetch it again");
         }
 
