@@ -16,8 +16,8 @@ pub(super) const DEEPEST: usize = DEEPEST_JSON;
 /// Bytes read in all while looking for embedded objects: each `{` may begin one, so that text of braces could be read
 /// over and over.
 const WORK: usize = 8 << 20;
-/// Objects that are looked at in one answer.
-const MOST_OBJECTS: usize = 64;
+/// Objects of one answer that are looked at, the last ones.
+const MOST_OBJECTS: usize = 512;
 
 /// Which rule found the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,19 +247,26 @@ fn fenced_objects(text: &str) -> Vec<Found> {
         let next = offset + line.len();
         if line.trim_start().starts_with("```") {
             match start.take() {
-                Some(start) => found.extend(fenced_object(text.get(start..offset))),
+                Some(start) => {
+                    forget_first(&mut found);
+                    found.extend(fenced_object(text.get(start..offset)));
+                }
                 None => start = Some(next),
             }
         }
         offset = next;
-        if found.len() >= MOST_OBJECTS {
-            return found;
-        }
     }
     if let Some(start) = start {
         found.extend(fenced_object(text.get(start..)));
     }
     found
+}
+
+/// Makes room for one object more: the last one is taken, so that the first can be spared.
+fn forget_first(found: &mut Vec<Found>) {
+    if found.len() == MOST_OBJECTS {
+        found.remove(0);
+    }
 }
 
 fn fenced_object(content: Option<&str>) -> Option<Found> {
@@ -274,7 +281,7 @@ fn embedded_objects(text: &str) -> (Vec<Found>, Miss) {
     let mut miss = Miss::NoObject;
     let mut position = 0;
     let mut work = 0;
-    while found.len() < MOST_OBJECTS && work < WORK {
+    while work < WORK {
         let Some(brace) = text.get(position..).and_then(|rest| rest.find('{')) else { break };
         let start = position + brace;
         let Some(rest) = text.get(start..) else { break };
@@ -283,6 +290,7 @@ fn embedded_objects(text: &str) -> (Vec<Found>, Miss) {
             Some(Ok(value)) => {
                 let length = values.byte_offset();
                 let source = rest[..length].to_owned();
+                forget_first(&mut found);
                 found.push(Found {
                     value,
                     extraction: Extraction::Embedded,
@@ -327,7 +335,7 @@ fn bytes_before(text: &str, error: &serde_json::Error) -> usize {
 }
 
 /// Replaces escaped halves of surrogate pairs, which are JSON but no text, by the replacement character's escape.
-fn mend_surrogates(text: &str) -> Cow<'_, str> {
+pub(crate) fn mend_surrogates(text: &str) -> Cow<'_, str> {
     if !text.contains("\\ud") && !text.contains("\\uD") {
         return Cow::Borrowed(text);
     }
@@ -438,6 +446,10 @@ mod tests {
         assert_eq!(value("```\n{\"x\": 1}\n```\nFinal: {\"category\": 1, \"answer\": 2}")["category"], 1);
         assert_eq!(value("{\"x\": 1} {\"category\": 2}")["category"], 2);
         assert_eq!(value("{\"x\": 1} {\"y\": 2}")["y"], 2);
+        let many: String = (0..MOST_OBJECTS + 10).map(|x| format!("{{\"x\": {x}}}\n")).collect();
+        let last = find(&format!("{many}{{\"category\": 5}}"), &required).unwrap();
+        assert_eq!(last.value["category"], 5);
+        assert_eq!(value("{\"category\": 6, \"answer\": 7} {\"x\": 1}")["category"], 6);
         // A part of almost-JSON is not the answer.
         assert_eq!(value("{\"category\": 1, \"answer\": {\"x\": 1},}")["category"], 1);
     }

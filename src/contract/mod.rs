@@ -11,9 +11,11 @@ mod form;
 mod mend;
 mod message;
 mod prefix;
+mod settled;
 pub mod suite;
 mod validate;
 
+pub(crate) use extract::mend_surrogates;
 pub use extract::{Extraction, extract};
 pub use form::{Form, FormRow, Held, read_forms};
 pub use mend::Mend;

@@ -5,6 +5,7 @@
 //! end.
 
 use super::bounds::Bounds;
+use super::settled::{Progress, evaluates_by_name, inward};
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::Value;
@@ -16,7 +17,13 @@ const MOST_WORK: u64 = 100_000;
 
 /// Whether an answer may go on that is this JSON where it is closed; so many values, from the whole inwards along the last
 /// elements, are not at their end.
-pub(super) fn may_go_on(validator: &jsonschema::Validator, bounds: &Bounds, text: &str, unfinished: usize) -> bool {
+pub(super) fn may_go_on(
+    schema: &Value,
+    validator: &jsonschema::Validator,
+    bounds: &Bounds,
+    text: &str,
+    unfinished: usize,
+) -> bool {
     if text.len() > LONGEST {
         return true;
     }
@@ -28,7 +35,8 @@ pub(super) fn may_go_on(validator: &jsonschema::Validator, bounds: &Bounds, text
         Some(_) => {}
     }
     let open = open_places(&value, unfinished);
-    !validator.iter_errors(&value).any(|error| lasts(&error, &open))
+    let progress = Progress { schema, answer: &value, open: &open };
+    !validator.iter_errors(&value).any(|error| lasts(&error, &progress))
 }
 
 /// JSON Pointers to the values that are not at their end, the whole first.
@@ -38,10 +46,7 @@ fn open_places(value: &Value, unfinished: usize) -> Vec<String> {
     while let Some((place, value)) = at.filter(|_| places.len() < unfinished) {
         at = match value {
             Value::Array(list) => list.last().map(|last| (format!("{place}/{}", list.len() - 1), last)),
-            Value::Object(object) => object
-                .iter()
-                .next_back()
-                .map(|(name, last)| (format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")), last)),
+            Value::Object(object) => object.iter().next_back().map(|(name, last)| (inward(&place, name), last)),
             _ => None,
         };
         places.push(place);
@@ -50,19 +55,33 @@ fn open_places(value: &Value, unfinished: usize) -> Vec<String> {
 }
 
 /// Whether what is written later cannot mend it.
-fn lasts(error: &ValidationError<'_>, open: &[String]) -> bool {
-    let is_open = |place: &str| open.iter().any(|open| open == place);
+fn lasts(error: &ValidationError<'_>, progress: &Progress<'_>) -> bool {
     let place = error.instance_path().as_str();
     // Whether a condition holds may change with what comes.
-    if conditional(error.evaluation_path().as_str(), place).is_some_and(is_open) {
+    if let Some(of) = conditional(error.evaluation_path().as_str(), place)
+        && progress.is_open(of)
+        && !condition_stands(error.schema_path().as_str(), of, progress)
+    {
         return false;
     }
-    if !is_open(place) {
+    if !progress.is_open(place) {
         return true;
     }
     match error.kind() {
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            context.iter().all(|branch| branch.iter().any(|error| lasts(error, open)))
+            context.iter().all(|branch| branch.iter().any(|error| lasts(error, progress)))
+        }
+        Kind::OneOfMultipleValid { context } => two_stay(context, error.schema_path().as_str(), place, progress),
+        Kind::Not { schema } => {
+            // The copy in the error is the same as the schema's own part, which references can be followed from.
+            let own = progress.at(error.schema_path().as_str()).filter(|own| *own == schema);
+            own.is_some_and(|own| progress.stays(own, place))
+        }
+        Kind::Type { .. } => progress.has_begun(place),
+        Kind::UnevaluatedItems { .. } | Kind::UnevaluatedProperties { .. } => {
+            let location = error.schema_path().as_str().rsplit_once('/').map(|(of, _)| of);
+            let schema = location.and_then(|location| progress.at(location)).and_then(Value::as_object);
+            schema.is_some_and(evaluates_by_name)
         }
         Kind::AdditionalProperties { .. }
         | Kind::AdditionalItems { .. }
@@ -73,6 +92,22 @@ fn lasts(error: &ValidationError<'_>, open: &[String]) -> bool {
         | Kind::UniqueItems => true,
         _ => false,
     }
+}
+
+/// Whether two branches of a `oneOf` hold that will hold whatever comes.
+fn two_stay(context: &[Vec<ValidationError<'static>>], location: &str, place: &str, progress: &Progress<'_>) -> bool {
+    let Some(Value::Array(branches)) = progress.at(location) else { return false };
+    let holding = branches.iter().zip(context).filter(|(_, errors)| errors.is_empty()).map(|(branch, _)| branch);
+    branches.len() == context.len() && holding.filter(|branch| progress.stays(branch, place)).count() > 1
+}
+
+/// Whether the condition that an error at a location hangs on stands, so that what follows from it does.
+fn condition_stands(location: &str, of: &str, progress: &Progress<'_>) -> bool {
+    let steps: Vec<&str> = location.split('/').collect();
+    let mut branches = steps.iter().enumerate().filter(|(_, step)| matches!(**step, "then" | "else"));
+    let (Some((at, branch)), None) = (branches.next(), branches.next()) else { return false };
+    let Some(condition) = progress.at(&[&steps[..at], &["if"]].concat().join("/")) else { return false };
+    if *branch == "then" { progress.stays(condition, of) } else { progress.fails(condition, of) }
 }
 
 /// The place of the value whose condition the error at a place hangs on, by the way to its keyword; too far out where names of
@@ -151,5 +186,48 @@ mod tests {
         assert!(begins(&schema, r#"[{"n": 2}]"#, 2), "kind may say that it is no a");
         assert!(!begins(&schema, r#"[{"n": 2}]"#, 1));
         assert!(begins(&schema, r#"[{"n": 2, "kind": "b"}]"#, 1));
+    }
+
+    #[test]
+    fn two_forms_at_once_and_a_form_that_must_not_be_are_known_when_they_are_there() {
+        let one = json!({"oneOf": [
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"$ref": "#/$defs/b"}
+        ], "$defs": {"b": {"required": ["b"]}}});
+        assert!(begins(&one, r#"{"a": 1}"#, 1));
+        assert!(!begins(&one, r#"{"a": 1, "b": 2}"#, 1));
+        assert!(begins(&one, r#"{"b": 2, "a": 1}"#, 2), "what a is may keep the first form away yet");
+        let closed = json!({"oneOf": [{"required": ["a"]}, {"maxProperties": 1}]});
+        assert!(begins(&closed, r#"{"a": 1}"#, 1), "a second member ends the second form");
+        let never = json!({"not": {"required": ["a", "b"]}});
+        assert!(begins(&never, r#"{"a": 1}"#, 1) && !begins(&never, r#"{"a": 1, "b": 2}"#, 1));
+        let narrow = json!({"not": {"required": ["a"], "maxProperties": 1}});
+        assert!(begins(&narrow, r#"{"a": 1}"#, 1), "more members end it");
+    }
+
+    #[test]
+    fn a_condition_that_is_settled_is_not_waited_for() {
+        let schema = json!({
+            "properties": {"country": {"type": "string"}, "postal": {"type": "string"}},
+            "if": {"properties": {"country": {"const": "US"}}, "required": ["country"]},
+            "then": {"properties": {"postal": {"pattern": "^[0-9]{5}$"}}},
+            "else": {"properties": {"postal": {"maxLength": 3}}}
+        });
+        assert!(!begins(&schema, r#"{"country": "US", "postal": ""}"#, 1));
+        assert!(begins(&schema, r#"{"country": "US", "postal": "12345"}"#, 1));
+        assert!(!begins(&schema, r#"{"country": "DE", "postal": "12345"}"#, 1));
+        assert!(begins(&schema, r#"{"postal": "12345"}"#, 1), "the country is not told yet");
+        let by_kind = json!({"if": {"type": "string"}, "then": {"minLength": 2}, "else": {"type": "integer"}});
+        assert!(!begins(&by_kind, r#"{"a": 1}"#, 1 + 1));
+        assert!(begins(&by_kind, "7", 0) && !begins(&by_kind, "[]", 0));
+    }
+
+    #[test]
+    fn what_nothing_evaluates_is_wrong_where_that_is_a_matter_of_names() {
+        let items = json!({"allOf": [{"prefixItems": [{}, {}]}], "unevaluatedItems": false});
+        assert!(begins(&items, "[1, 2]", 1) && !begins(&items, "[1, 2, 3]", 2));
+        let open =
+            json!({"anyOf": [{"properties": {"a": {}}, "required": ["z"]}, true], "unevaluatedProperties": false});
+        assert!(begins(&open, r#"{"a": 1}"#, 1), "z may come");
     }
 }

@@ -115,8 +115,8 @@ impl Contract {
             }
         };
         let watch = {
-            let (validator, bounds) = (Arc::clone(&validator), Arc::clone(&bounds));
-            move |text: &str, unfinished: usize| may_go_on(&validator, &bounds, text, unfinished)
+            let (validator, bounds, schema) = (Arc::clone(&validator), Arc::clone(&bounds), schema.clone());
+            move |text: &str, unfinished: usize| may_go_on(&schema, &validator, &bounds, text, unfinished)
         };
         let name = if options.formats { "schema with formats" } else { "schema" };
         let grammar = Grammar::new(Rule::JsonSchema(whole)).checked_by(name, check).watched_by(watch);

@@ -3,11 +3,11 @@
 //! [`SseParser`] takes the body in whatever pieces the network gives, also such that split a UTF-8 character, and returns
 //! the data of each event. Line and event length are bounded, so that an endpoint cannot exhaust memory.
 
-/// Longest line that is accepted.
-pub(super) const MAX_LINE: usize = 1 << 20;
+/// Longest line that is accepted: an endpoint may send a whole answer as one, and one of megabytes is the model's own fault.
+pub(super) const MAX_LINE: usize = 16 << 20;
 
 /// Longest event (several `data:` lines) that is accepted.
-pub(super) const MAX_EVENT: usize = 4 << 20;
+pub(super) const MAX_EVENT: usize = 16 << 20;
 
 /// Why a stream cannot be read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,8 @@ impl StreamFault {
     /// Completes "the stream holds …".
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Self::LineTooLong => "a line longer than 1 MiB",
-            Self::EventTooLong => "an event longer than 4 MiB",
+            Self::LineTooLong => "a line longer than 16 MiB",
+            Self::EventTooLong => "an event longer than 16 MiB",
             Self::NotUtf8 => "bytes that are not UTF-8",
         }
     }
@@ -152,7 +152,7 @@ mod tests {
         let long = vec![b'a'; MAX_LINE + 1];
         assert_eq!(parse(&[&long]), Err(StreamFault::LineTooLong));
         let line = [b"data: ".as_slice(), &vec![b'a'; MAX_LINE - 10], b"\n"].concat();
-        assert_eq!(parse(&[&line, &line, &line, &line, &line]), Err(StreamFault::EventTooLong));
+        assert_eq!(parse(&[&line, &line]), Err(StreamFault::EventTooLong));
         assert_eq!(parse(&[b"data: \xFF\n\n"]), Err(StreamFault::NotUtf8));
     }
 

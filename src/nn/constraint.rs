@@ -10,6 +10,7 @@ mod pattern;
 mod place;
 mod rewrite;
 mod schema;
+mod witness;
 
 pub use guide::DEEPEST_JSON;
 pub(super) use guide::{Following, Guide, closing_from, next_look};
@@ -28,6 +29,7 @@ use std::fmt::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use witness::witnesses;
 
 /// What an answer may be, and what a finished one is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,6 +156,8 @@ pub struct Constraint {
     start: Matcher,
     check: Check,
     closers: Arc<Closers>,
+    /// Texts that match the schema's patterns.
+    witnesses: Arc<[Vec<u8>]>,
     /// Whether answers are JSON, in which no object may have a name twice.
     json: bool,
     /// The token that stands for the end: one past the vocabulary, so that no token of the model is taken for it.
@@ -298,6 +302,10 @@ impl Factory {
             start,
             check: grammar.check.clone(),
             closers: if json { Arc::clone(&self.closers) } else { Arc::default() },
+            witnesses: match &grammar.rule {
+                Rule::JsonSchema(schema) => witnesses(schema).into(),
+                Rule::Regex(_) | Rule::Choice(_) => Arc::default(),
+            },
             json,
             end: self.end,
             notes,

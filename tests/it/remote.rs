@@ -387,7 +387,7 @@ fn what_is_not_the_protocol_is_shown_in_short() {
     fails_with(response("200 OK", "", "{\"choices\": 5}"), FailureKind::Malformed, &["--llm"]);
     fails_with(response("200 OK", "", "{\"choices\": "), FailureKind::Malformed, &["broken JSON"]);
     fails_with(response("200 OK", "", "data: nonsense\n\ndata: more\n\n"), FailureKind::Malformed, &["nonsense"]);
-    fails_with(response("200 OK", "", &"a".repeat(2 << 20)), FailureKind::Malformed, &["longer than 1 MiB"]);
+    fails_with(response("200 OK", "", &"a".repeat(17 << 20)), FailureKind::Malformed, &["longer than 16 MiB"]);
 }
 
 #[test]

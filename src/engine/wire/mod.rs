@@ -8,6 +8,7 @@ mod openai;
 use super::endpoint::{Api, RemoteOptions};
 use super::failure::Fault;
 use super::{Alternative, FailureKind, Held, Request, StopReason, TokenLogprob, Usage, UsageSource, align};
+use crate::contract::mend_surrogates;
 use serde_json::Value;
 
 /// A request option that not every endpoint knows.
@@ -164,7 +165,9 @@ impl Answer {
         if self.done || data.is_empty() {
             return Ok(false);
         }
+        // Half of a character, which a model may well write, makes JSON that no reader of text takes.
         let value: Value = serde_json::from_str(data)
+            .or_else(|error| serde_json::from_str(&mend_surrogates(data)).map_err(|_| error))
             .map_err(|error| Fault::malformed(format!("holds broken JSON ({error})"), data.as_bytes()))?;
         if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
             return Err(Fault::reported(error, self.text.is_empty()));
@@ -309,6 +312,14 @@ mod tests {
             cache_scope: Some("a cell".to_owned()),
             grammar: None,
         }
+    }
+
+    #[test]
+    fn half_of_a_character_in_an_answer_becomes_the_replacement_character_and_loses_nothing() {
+        let mut answer = Answer::new(Api::OpenAi);
+        let event = r#"{"choices": [{"index": 0, "delta": {"content": "a\ud83d b \ud83d\ude00"}}]}"#;
+        assert!(answer.feed(event).unwrap());
+        assert_eq!(answer.text, "a\u{fffd} b 😀");
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(in crate::nn) struct Guide {
     matcher: Matcher,
     check: Check,
     closers: Arc<Closers>,
+    witnesses: Arc<[Vec<u8>]>,
     end: TokenId,
     /// What was generated.
     bytes: Vec<u8>,
@@ -77,6 +78,7 @@ impl Guide {
             matcher: constraint.start.clone(),
             check: constraint.check.clone(),
             closers: Arc::clone(&constraint.closers),
+            witnesses: Arc::clone(&constraint.witnesses),
             end: constraint.end,
             bytes: Vec::new(),
             place: Place::default(),
@@ -207,20 +209,24 @@ impl Guide {
             }
             ways = longer;
         }
-        // The same tokens may follow whether a part of what is asked for is there or not: runs of characters of each kind.
-        RUNS.iter().find_map(|&byte| self.run_out(byte))
+        // The same tokens may follow whether a part of what is asked for is there or not: a text that a pattern matches, then
+        // runs of characters of each kind.
+        let runs = || RUNS.iter().find_map(|&byte| self.run_out(std::iter::repeat_n(byte, LONGEST_RUN)));
+        let mut witnesses = self.witnesses.iter().filter(|_| inside);
+        witnesses.find_map(|text| self.run_out(text.iter().copied())).or_else(runs)
     }
 
-    /// The shortest run of a byte behind which the text can be closed.
-    fn run_out(&self, byte: u8) -> Option<Vec<u8>> {
-        let token = self.closers.token(byte)?;
+    /// The shortest beginning of some bytes behind which the text can be closed.
+    fn run_out(&self, bytes: impl Iterator<Item = u8>) -> Option<Vec<u8>> {
         let mut matcher = self.matcher.clone();
-        for length in 1..=LONGEST_RUN {
+        let mut way = Vec::new();
+        for byte in bytes {
+            let token = self.closers.token(byte)?;
             if matcher.validate_tokens(&[token]).ok()? != 1 {
                 return None;
             }
             matcher.consume_token(token).ok()?;
-            let way = vec![byte; length];
+            way.push(byte);
             if self.closes(&matcher.compute_mask().ok()?) && self.stands_closed(&way) {
                 return Some(way);
             }

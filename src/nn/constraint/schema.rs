@@ -42,6 +42,10 @@ const NARROWING: [(&str, &[&str]); 3] = [
 const MOST_WORK: usize = 4 << 20;
 const EACH_WORK: usize = 2 << 10;
 
+/// Values of an enum that are objects or lists, at most, and values of any kind.
+const MOST_NESTED: usize = 1_000;
+const MOST_VALUES: usize = 60_000;
+
 /// What makes a grammar of a schema.
 pub(super) struct Maker<'a> {
     /// Compiles a schema, or says why it cannot.
@@ -79,8 +83,40 @@ impl<'a> Maker<'a> {
     }
 }
 
+/// Refuses what would become a grammar of so many branches that no answer could be begun.
+fn refuse_large_enums(schema: &Value, place: &str) -> Result<()> {
+    let inner: Box<dyn Iterator<Item = (String, &Value)>> = match schema {
+        Value::Object(keywords) => Box::new(keywords.iter().map(|(keyword, says)| (keyword.clone(), says))),
+        Value::Array(list) => Box::new(list.iter().enumerate().map(|(at, one)| (at.to_string(), one))),
+        _ => return Ok(()),
+    };
+    for (step, says) in inner {
+        let place = format!("{place}/{step}");
+        match (step.as_str(), says) {
+            ("enum", Value::Array(values)) if schema.is_object() => {
+                let nested = values.iter().filter(|value| value.is_object() || value.is_array()).count();
+                for (count, most, what) in
+                    [(nested, MOST_NESTED, "objects and lists"), (values.len(), MOST_VALUES, "values")]
+                {
+                    if count > most {
+                        return Err(usage(format!(
+                            "the grammar cannot be used for constrained decoding: the enum at {place} has {count} {what}, and it \
+                             can follow {most} of them"
+                        )));
+                    }
+                }
+            }
+            // What stands there are values, not schemas.
+            ("const" | "default" | "examples", _) => {}
+            _ => refuse_large_enums(says, &place)?,
+        }
+    }
+    Ok(())
+}
+
 /// The grammar of a schema, and what it leaves out: one that cannot be made with all keywords is made without some.
 pub(super) fn grammar(schema: &Value, maker: &Maker<'_>) -> Result<(Matcher, Vec<String>)> {
+    refuse_large_enums(schema, "")?;
     let mut schema = rewritten(schema);
     let mut left_out = with_patterns(&mut schema, &|alone| maker.made(alone).is_ok_and(|made| (maker.lasts)(&made)));
     // What only a narrower grammar keeps is tried first.
@@ -283,6 +319,19 @@ fn with_options(schema: &Value) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_enum_that_no_grammar_can_follow_is_refused_by_its_place() {
+        let listed = |values: Vec<Value>| json!({"properties": {"enum": {"enum": values}}});
+        let objects = |count: usize| listed((0..count).map(|a| json!({ "a": a })).collect());
+        assert!(refuse_large_enums(&objects(MOST_NESTED), "").is_ok());
+        let error = refuse_large_enums(&objects(MOST_NESTED + 1), "").unwrap_err().to_string();
+        assert!(error.contains("/properties/enum/enum has 1001 objects and lists"), "{error}");
+        let texts = listed((0..=MOST_VALUES).map(|a| json!(a.to_string())).collect());
+        let error = refuse_large_enums(&texts, "").unwrap_err().to_string();
+        assert!(error.contains("60001 values"), "{error}");
+        assert!(refuse_large_enums(&json!({"const": objects(MOST_NESTED + 1)}), "").is_ok(), "a value is no schema");
+    }
 
     #[test]
     fn patterns_are_written_as_the_grammar_takes_them_and_those_of_names_become_members() {
