@@ -1,7 +1,8 @@
 //! How a routed answer came about, as it is told: in headers and beside the token counts.
 
 use crate::engine::FailureKind;
-use crate::router::{Reason, Tier};
+use crate::metrics::cause;
+use crate::router::Tier;
 use crate::trial::Attempt;
 use crate::units::Seconds;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -115,30 +116,10 @@ pub(super) fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-pub(super) fn reason_name(reason: &Reason) -> &'static str {
-    match reason {
-        Reason::FirstChoice => "first_choice",
-        Reason::Random { .. } => "random",
-        Reason::Predicted { .. } => "predicted",
-        Reason::WorthItsPrice { .. } => "worth_its_price",
-        Reason::Downshift { .. } => "downshift",
-        Reason::Domain { .. } => "domain",
-        Reason::NoSpecialist { .. } => "no_specialist",
-        Reason::ContractRepair => "contract_repair",
-        Reason::ContractFailure => "contract_failure",
-        Reason::LowConfidence { .. } => "low_confidence",
-        Reason::ConfidenceUnknown => "confidence_unknown",
-        Reason::Safety { .. } => "safety",
-        Reason::KeptLocal { .. } => "kept_local",
-        Reason::AttemptFailed => "attempt_failed",
-        Reason::Accepted => "accepted",
-        Reason::Exhausted => "exhausted",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::router::Reason;
 
     #[test]
     fn headers_say_who_answered_why_and_what_it_cost_and_hold_only_what_headers_can() {
@@ -146,7 +127,7 @@ mod tests {
             router: "prüfer\n".into(),
             model: "m".into(),
             tier: "llm",
-            reason: reason_name(&Reason::LowConfidence { confidence: 0.1, threshold: 0.5 }),
+            reason: cause(&Reason::LowConfidence { confidence: 0.1, threshold: 0.5 }),
             outcome: "answered",
             api_usd: Some(0.000_001_25),
             price: None,
@@ -167,7 +148,7 @@ mod tests {
     #[test]
     fn the_names_of_reasons_are_those_of_the_records() {
         for reason in [Reason::FirstChoice, Reason::Random { share: 0.5 }, Reason::ContractRepair, Reason::Exhausted] {
-            assert_eq!(serde_json::to_value(&reason).unwrap()["kind"], reason_name(&reason));
+            assert_eq!(serde_json::to_value(&reason).unwrap()["kind"], cause(&reason));
         }
     }
 }

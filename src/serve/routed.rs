@@ -3,7 +3,7 @@
 //! There is no task: the request's messages are sent as they are, what the user's messages say is the query that the router
 //! and the safety policy see, and the request's own schema is the contract.
 
-use super::route::{RouteCall, reason_name, tier_name};
+use super::route::{RouteCall, tier_name};
 use super::{Answer, Backend, Route, StandIn};
 use crate::clock::Clock;
 use crate::contract::{Contract, ContractMode};
@@ -12,7 +12,7 @@ use crate::engine::{
     TokenLogprob,
 };
 use crate::memory::Nothing;
-use crate::metrics;
+use crate::metrics::{self, cause};
 use crate::nn::chat::Message;
 use crate::nn::{Cancel, Grammar, Rule};
 use crate::record::{HardwarePrice, Price};
@@ -126,7 +126,7 @@ impl Routed {
             router: policy.name.clone(),
             model: chosen.model.clone(),
             tier: tier_name(chosen.tier),
-            reason: reason_name(&chosen.reason),
+            reason: cause(&chosen.reason),
             outcome: if trial.outcome == Outcome::ContractFailed { "contract_failed" } else { "answered" },
             // Where the LLM was not asked there is nothing to pay for.
             api_usd: if asked_llm { cost.api_usd.map(|usd| usd.0) } else { Some(0.0) },
