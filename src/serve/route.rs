@@ -1,8 +1,7 @@
 //! How a routed answer came about, as it is told: in headers and beside the token counts.
 
 use crate::engine::FailureKind;
-use crate::metrics::cause;
-use crate::router::Tier;
+use crate::router::{Reason, Tier};
 use crate::trial::Attempt;
 use crate::units::Seconds;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -119,7 +118,7 @@ pub(super) fn tier_name(tier: Tier) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::Reason;
+    use crate::metrics::cause;
 
     #[test]
     fn headers_say_who_answered_why_and_what_it_cost_and_hold_only_what_headers_can() {
