@@ -1,13 +1,14 @@
-//! Everything that a run of `bench` needs, loaded and warm: models, stand-in, memory, routers, prompts.
+//! Everything that the cells of one pair of models need, loaded and warm: models, stand-in, memory, routers, prompts.
 
 use super::bench::BenchArgs;
+use super::kept::KeptVectors;
 use super::output;
-use super::setup::{Llm, Resolved};
+use super::setup::{Llm, Resolved, Slm};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
 use crate::engine::{
     Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request,
-    Timeouts, without_secrets,
+    Script, Timeouts, without_secrets,
 };
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
@@ -22,7 +23,7 @@ use crate::safety::SafetyPolicy;
 use crate::serve::{StandIn, StandInOptions};
 use crate::task::{Label, Query, Specialist, Split, Task};
 use crate::trial::{AnswerFields, Engines, PromptBuilder};
-use crate::units::{Seconds, Usd};
+use crate::units::Seconds;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,12 +39,13 @@ const MAX_FAILURE_SHARE: f64 = 0.1;
 const CLASSIFIER_EXAMPLES: usize = 64;
 
 /// Groundedness of an answer in passages; `None` is not applicable.
-type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>>>;
+type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>> + Send + Sync>;
 
 /// A bench that is ready to run.
 pub(super) struct Bench {
     pub(super) header: RunHeader,
-    pub(super) cells: Vec<CellParts>,
+    /// The cells, each with its number in the run.
+    pub(super) cells: Vec<(usize, CellParts)>,
     engines: Engines,
     contract: Contract,
     fields: AnswerFields,
@@ -53,6 +55,7 @@ pub(super) struct Bench {
     safety: SafetyPolicy,
     max_tokens: usize,
     temperature: f64,
+    embeds: bool,
     /// The server of the stand-in LLM; it ends with the bench.
     _stand_in: Option<StandIn>,
 }
@@ -61,6 +64,11 @@ impl Bench {
     /// What of the requests to the LLM its endpoint did not accept.
     pub(super) fn llm_adjustments(&self) -> Vec<String> {
         self.engines.llm.adjustments()
+    }
+
+    /// Whether anything of it is embedded.
+    pub(super) fn embeds(&self) -> bool {
+        self.embeds
     }
 
     /// What all trials share.
@@ -82,23 +90,73 @@ impl Bench {
 
 /// The models of a run, on this machine.
 pub(super) struct Weights {
-    slm: LocalModel,
+    /// None where it is scripted.
+    slm: Option<LocalModel>,
     /// The stand-in's.
     llm: Option<LocalModel>,
-    encoder: LocalModel,
+    /// None where nothing is embedded.
+    encoder: Option<LocalModel>,
     /// Those of specialists and cascades, by the name that these give.
     named: BTreeMap<String, LocalModel>,
+}
+
+impl Weights {
+    pub(super) fn slm_sha256(&self) -> Option<&str> {
+        self.slm.as_ref().map(|model| &*model.sha256)
+    }
+
+    pub(super) fn llm_sha256(&self) -> Option<&str> {
+        self.llm.as_ref().map(|model| &*model.sha256)
+    }
+
+    pub(super) fn encoder_sha256(&self) -> Option<&str> {
+        self.encoder.as_ref().map(|model| &*model.sha256)
+    }
+
+    pub(super) fn named_sums(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.named.iter().map(|(name, model)| (name.as_str(), &*model.sha256))
+    }
+}
+
+/// What is the same for every pair of models of a run.
+pub(super) struct Setting<'a> {
+    pub(super) device: &'a Device,
+    pub(super) quiet: bool,
+    pub(super) stop: &'a Arc<AtomicBool>,
+    pub(super) clock: &'a Clock,
+    /// What the LLM's calls may cost.
+    pub(super) budget: Option<Arc<Budget>>,
+    /// Whether vectors of texts are kept for who asks again; only where no time of them is a figure.
+    pub(super) sharing: bool,
+}
+
+/// What one pair of models leaves to the next, so that it is loaded once.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// The small model, by the hash of its weights.
+    slm: Option<(String, Arc<dyn Engine>, Seconds)>,
+    embed: Option<Arc<dyn Embed>>,
+}
+
+/// Whether anything of a run looks at vectors of texts.
+fn embeds(resolved: &Resolved) -> bool {
+    let searches = |kind: MemoryKind| !matches!(kind, MemoryKind::None | MemoryKind::Static);
+    resolved.cells.iter().any(|cell| searches(cell.memory))
+        || resolved.routers.iter().any(|router| router.kind == RouterKind::HybridSpecialist || router.fitted.is_some())
 }
 
 /// Finds the models, and fetches those that are not in the cache.
 pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
     let store = Store::open(resolved.network)?;
-    let slm = store.obtain(&resolved.slm, Kind::Gguf, quiet)?;
+    let slm = match &resolved.slm {
+        Slm::Model(model) => Some(store.obtain(model, Kind::Gguf, quiet)?),
+        Slm::Scripted { .. } => None,
+    };
     let llm = match &resolved.llm {
         Llm::StandIn { model } => Some(store.obtain(model, Kind::Gguf, quiet)?),
-        Llm::Endpoint { .. } | Llm::Cassette { .. } => None,
+        Llm::Endpoint { .. } | Llm::Cassette { .. } | Llm::Scripted { .. } => None,
     };
-    let encoder = store.obtain(ENCODER, Kind::Encoder, quiet)?;
+    let encoder = embeds(resolved).then(|| store.obtain(ENCODER, Kind::Encoder, quiet)).transpose()?;
     let mut named = BTreeMap::new();
     for name in resolved.named_models() {
         let model = store.obtain(&name, Kind::Gguf, quiet)?;
@@ -112,11 +170,11 @@ pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
 pub(super) fn prepare(
     resolved: &Resolved,
     weights: &Weights,
-    device: &Device,
-    quiet: bool,
-    stop: &Arc<AtomicBool>,
-    clock: &Clock,
+    setting: &Setting<'_>,
+    loaded: &mut Loaded,
+    first_cell: usize,
 ) -> Result<Bench> {
+    let Setting { device, quiet, stop, clock, .. } = *setting;
     let args = &resolved.args;
     let task = &resolved.task;
     let note = |text: &str| {
@@ -128,8 +186,6 @@ pub(super) fn prepare(
     let contract = Contract::of_task(task)?;
     let threads = nn::threads();
 
-    note(&format!("loading {} on {}", weights.slm.name, device.name()));
-    let start = clock.now();
     let loader = Loader {
         device,
         clock,
@@ -137,9 +193,32 @@ pub(super) fn prepare(
         prefix_cache: args.prefix_cache == "on",
         prompt_lookup: args.prompt_lookup == "on",
     };
-    let slm = loader.load(&weights.slm)?;
-    let slm_load = clock.since(start);
-    let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, device)?);
+    let (slm, slm_load) = match (&weights.slm, &resolved.slm) {
+        (Some(model), _) => {
+            // One that another pair of models has had stays; another is given back before this one comes.
+            loaded.slm.take_if(|(sha256, ..)| *sha256 != model.sha256);
+            let (_, slm, took) = match loaded.slm.take() {
+                Some(kept) => kept,
+                None => {
+                    note(&format!("loading {} on {}", model.name, device.name()));
+                    let start = clock.now();
+                    (model.sha256.clone(), loader.load(model)?, clock.since(start))
+                }
+            };
+            loaded.slm = Some((model.sha256.clone(), Arc::clone(&slm), took));
+            (slm, Some(took))
+        }
+        (None, Slm::Scripted { path, .. }) => {
+            loaded.slm = None;
+            (Arc::new(Script::open(path, false, clock.clone(), Arc::clone(stop))?) as Arc<dyn Engine>, None)
+        }
+        (None, Slm::Model(model)) => return Err(anyhow!("the weights of {model} were not looked for; start again")),
+    };
+    if let (Some(encoder), None) = (&weights.encoder, &loaded.embed) {
+        let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&encoder.path, device)?);
+        loaded.embed = Some(embed);
+    }
+    let embed = weights.encoder.as_ref().and_then(|encoder| Some((Arc::clone(loaded.embed.as_ref()?), &*encoder.sha256)));
     let mut named: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
     for (name, model) in &weights.named {
         note(&format!("loading {name}"));
@@ -147,11 +226,11 @@ pub(super) fn prepare(
     }
     check_stop(stop)?;
 
-    let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
+    let (llm, stand_in) = connect(resolved, threads, setting)?;
     let engines = Engines { slm, llm, named };
-    let memories = recollect(resolved, &embed, &weights.encoder.sha256, &engines.slm, clock, note)?;
+    let memories = recollect(resolved, embed.as_ref(), &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
-    let cells = build_cells(resolved, &embed, &weights.encoder.sha256, &memories)?;
+    let cells = (first_cell..).zip(build_cells(resolved, embed.as_ref(), &memories)?).collect();
 
     let left_out = if args.contract.contains(&ContractMode::Constrain) {
         prepare_grammar(&engines, &contract, note)?
@@ -179,7 +258,7 @@ pub(super) fn prepare(
         "prompt_lookup": args.prompt_lookup,
         "cassette": args.cassette.as_ref().map(|path| path.display().to_string()), "max_cost_usd": args.max_cost_usd,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
-        "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm,
+        "encoder_sha256": weights.encoder.as_ref().map(|encoder| &encoder.sha256), "slm_load_s": slm_load, "warm_up": warm,
         "grammar_leaves_out": left_out, "answer_schema": task.schema,
         "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args, task)?, "routers": routers,
         "specialists": routed, "named_sha256": sums, "notes": resolved.notes,
@@ -197,7 +276,7 @@ pub(super) fn prepare(
         llm_adjustments: Vec::new(),
         task: task.name.clone(),
         task_sha256: task.sha256.clone(),
-        split: args.split,
+        split: resolved.choice.split,
         samples: samples.iter().map(|sample| sample.query.id.clone()).collect(),
         labels: task.labels.len(),
         cells: resolved.cells.clone(),
@@ -208,10 +287,19 @@ pub(super) fn prepare(
         hardware_price: Some(resolved.hardware.clone()),
         machine: machine(device.name(), threads),
         seed: args.seed,
+        plan: None,
+        models: Vec::new(),
+        resumed_at: Vec::new(),
         settings,
     };
-    let scorer = Support::new(embed);
-    let ground: Grounder = Box::new(move |answer, passages| scorer.score(answer, passages));
+    let ground: Grounder = match embed {
+        // Without passages there is nothing to be grounded in.
+        None => Box::new(|_, _| Ok(None)),
+        Some((embed, _)) => {
+            let scorer = Support::new(if setting.sharing { Arc::new(KeptVectors::new(embed)) } else { embed });
+            Box::new(move |answer, passages| scorer.score(answer, passages))
+        }
+    };
     Ok(Bench {
         header,
         cells,
@@ -224,6 +312,7 @@ pub(super) fn prepare(
         safety: router_settings(args, task)?.safety,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
+        embeds: weights.encoder.is_some(),
         _stand_in: stand_in,
     })
 }
@@ -274,10 +363,9 @@ impl Loader<'_> {
 fn connect(
     resolved: &Resolved,
     threads: usize,
-    stop: &Arc<AtomicBool>,
-    clock: &Clock,
-    quiet: bool,
+    setting: &Setting<'_>,
 ) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
+    let Setting { quiet, stop, clock, .. } = *setting;
     let args = &resolved.args;
     let time = Duration::from_secs_f64(args.timeout);
     let timeouts = Timeouts { total: time, first_byte: time, ..Timeouts::default() };
@@ -303,12 +391,13 @@ fn connect(
             let options = RemoteOptions { timeouts, stand_in: true, ..RemoteOptions::new(child.base_url(), model) };
             (Some(options), Some(child))
         }
-        Llm::Cassette { .. } => (None, None),
+        Llm::Cassette { .. } | Llm::Scripted { .. } => (None, None),
     };
     let mut engine: Arc<dyn Engine> = match (options, &resolved.llm) {
         (None, Llm::Cassette { path, model, .. }) => {
             Arc::new(Player::new(Cassette::open(path)?, Some(model), clock.clone())?)
         }
+        (None, Llm::Scripted { path, .. }) => Arc::new(Script::open(path, true, clock.clone(), Arc::clone(stop))?),
         (None, _) => return Err(anyhow!("there is no LLM to connect to; start the run again")),
         (Some(options), _) => {
             let secrets = options.secrets();
@@ -320,8 +409,8 @@ fn connect(
             }
         }
     };
-    if let (Some(most), Some(price)) = (args.max_cost_usd, &resolved.price) {
-        engine = Arc::new(Budgeted::new(engine, price.clone(), Arc::new(Budget::new(Usd(most)))));
+    if let (Some(budget), Some(price)) = (&setting.budget, &resolved.price) {
+        engine = Arc::new(Budgeted::new(engine, price.clone(), Arc::clone(budget)));
     }
     Ok((engine, stand_in))
 }
@@ -341,8 +430,7 @@ pub(super) fn index_store() -> Option<PathBuf> {
 /// The memories of the run's cells, by name.
 fn recollect(
     resolved: &Resolved,
-    embed: &Arc<dyn Embed>,
-    encoder_sha256: &str,
+    embed: Option<&(Arc<dyn Embed>, &str)>,
     slm: &Arc<dyn Engine>,
     clock: &Clock,
     note: impl Fn(&str),
@@ -350,8 +438,8 @@ fn recollect(
     let args = &resolved.args;
     let counter = Arc::clone(slm);
     let parts = MemoryParts {
-        embed: Some(Arc::clone(embed)),
-        encoder_sha256: encoder_sha256.to_owned(),
+        embed: embed.map(|(embed, _)| Arc::clone(embed)),
+        encoder_sha256: embed.map(|(_, sha256)| (*sha256).to_owned()).unwrap_or_default(),
         count_tokens: Arc::new(move |messages| {
             counter.prompt_tokens(messages).unwrap_or_else(|| memory::about_tokens(messages))
         }),
@@ -379,24 +467,32 @@ fn recollect(
 
 fn build_cells(
     resolved: &Resolved,
-    embed: &Arc<dyn Embed>,
-    encoder_sha256: &str,
+    embed: Option<&(Arc<dyn Embed>, &str)>,
     memories: &BTreeMap<&'static str, Recollection>,
 ) -> Result<Vec<CellParts>> {
     let args = &resolved.args;
     let task = &resolved.task;
     let settings = router_settings(args, task)?;
     let specialists = used_specialists(task, |_| ());
+    // Trained once for each kind, however many cells use it.
+    let mut classifiers: BTreeMap<String, Arc<DomainClassifier>> = BTreeMap::new();
     let mut cells = Vec::new();
     for cell in &resolved.cells {
         let spec = resolved.routers.iter().find(|router| router.name() == cell.router_name());
         let spec = spec.context("a cell names a router that was not read")?;
         let own = spec.settings(&settings);
         let classifier = match spec.kind {
-            RouterKind::HybridSpecialist => Some(classifier(task, own.classifier, embed)?),
+            RouterKind::HybridSpecialist => {
+                let (embed, _) = embed.context("hybrid-specialist needs the sentence encoder")?;
+                let kind = format!("{:?}", own.classifier);
+                let known = classifiers.get(&kind).cloned();
+                let trained = known.map_or_else(|| classifier(task, own.classifier, embed).map(Arc::new), Ok)?;
+                classifiers.insert(kind, Arc::clone(&trained));
+                Some(trained)
+            }
             _ => None,
         };
-        let embed = Some((Arc::clone(embed), encoder_sha256));
+        let embed = embed.map(|(embed, sha256)| (Arc::clone(embed), *sha256));
         let parts = RouterParts { specialists: &specialists, classifier, embed, seed: cell.seed };
         let Recollection { memory, prompts } =
             memories.get(cell.memory.name()).context("a cell names a memory that was not built")?;

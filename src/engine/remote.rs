@@ -335,6 +335,8 @@ impl Engine for RemoteEngine {
                     held,
                     forced_tokens: 0,
                     tries,
+                    identity: None,
+                    shared_from: None,
                 })
             }
             Err(fault) => {

@@ -52,7 +52,7 @@ fn of_spec(spec: &RouterSpec, settings: &RouterSettings) -> Box<dyn Router> {
     let specialists = specialists();
     let parts = RouterParts {
         specialists: &specialists,
-        classifier: Some(classifier()),
+        classifier: Some(Arc::new(classifier())),
         embed: Some((Arc::new(Words), "sum")),
         seed: 7,
     };
