@@ -24,7 +24,7 @@ pub use cassette::{Cassette, Player, Recorder};
 pub use endpoint::{Api, Limits, RemoteOptions, Timeouts, api_of, shown_address};
 pub use local::{LocalEngine, Sampling};
 pub use remote::RemoteEngine;
-pub use script::{SCRIPTED, Script, script_of};
+pub use script::{SCRIPTED, SCRIPTED_PLACE, Script, script_of};
 pub use scripted::{Reply, ScriptedEngine};
 pub use secret::{Secret, without_secrets};
 pub use spec::{LlmSpec, check_llms, read_llms};

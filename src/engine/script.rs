@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// What a name begins with that means such a file.
 pub const SCRIPTED: &str = "scripted:";
+/// Where such an engine is said to run.
+pub const SCRIPTED_PLACE: &str = "scripted";
 /// Longer files are no script.
 const LONGEST_FILE: u64 = 4 << 20;
 /// Longest wait for an answer, in milliseconds.
@@ -99,7 +101,7 @@ impl Script {
         }
         let stem = path.file_stem().map_or_else(|| "script".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let model = format!("{SCRIPTED}{}", file.name.clone().unwrap_or(stem));
-        let info = EngineInfo { model, place: "scripted".to_owned(), sha256: Some(sha256), context_length: None };
+        let info = EngineInfo { model, place: SCRIPTED_PLACE.to_owned(), sha256: Some(sha256), context_length: None };
         Ok(Self { file, info, remote, clock, stop })
     }
 

@@ -94,7 +94,7 @@ pub fn details(header: &RunHeader, rows: &Rows, summary: &Summary) -> Details {
     Details {
         hull_cost: hull(&costs, summary),
         hull_latency: hull(&medians, summary),
-        ranks: ranks::ranks(&cells, summary),
+        ranks: ranks::ranks(&cells, &summary.policies),
         calls: calls::call_times(&cells),
         speed: calls::speed(&cells),
         reliability: reliability::reliability(&cells),
