@@ -126,6 +126,7 @@ fn cell(router: RouterKind, hostile: bool) -> Cell {
         slm: "small-1b".into(),
         llm: "large-70b".into(),
         seed: 0,
+        repeat: 0,
     }
 }
 

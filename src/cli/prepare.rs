@@ -196,7 +196,7 @@ pub(super) fn prepare(
     let (slm, slm_load) = match (&weights.slm, &resolved.slm) {
         (Some(model), _) => {
             // One that another pair of models has had stays; another is given back before this one comes.
-            loaded.slm.take_if(|(sha256, ..)| *sha256 != model.sha256);
+            drop(loaded.slm.take_if(|kept| kept.0 != model.sha256));
             let (_, slm, took) = match loaded.slm.take() {
                 Some(kept) => kept,
                 None => {

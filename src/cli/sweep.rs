@@ -141,8 +141,8 @@ pub(super) fn work(sweep: &Sweep, common: &Common) -> Result<Worked> {
     let finish = going.all(&weights);
     let Going { writer, progress, .. } = going;
     let seconds = progress.as_ref().map_or(0.0, Progress::seconds);
-    let (Some(mut writer), finish) = (writer, finish) else {
-        return Err(anyhow!("the run ended before its folder was made"));
+    let Some(mut writer) = writer else {
+        return Err(finish.err().unwrap_or_else(|| anyhow!("the run ended before its folder was made")));
     };
     let ended = match (&progress, &finish) {
         // Nothing was left to do: the header stands as it was.
@@ -329,7 +329,7 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
     }
     // Shown before it is written: a full disk must not hide what was found.
     let mut shown = report_verb::print_summary(&found, json);
-    report::write(writer.folder(), &found, &Format::DEFAULT)?;
+    let written = report::write(writer.folder(), &found, &Format::DEFAULT);
     let note = format!(
         "the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md, report.html)",
         writer.folder().display()
@@ -351,6 +351,7 @@ fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Resu
         )),
         Finish::Complete => Ok(ExitStatus::Done),
     }?;
+    written?;
     // Told last: why a run was stopped is worth more than why its tables, which are on disk as well, were not shown.
     shown.with_context(|| format!("{note}, but its tables could not be shown"))?;
     Ok(status)

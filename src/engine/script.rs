@@ -121,9 +121,11 @@ impl Script {
         for message in &request.messages {
             hash.update(&message.content);
         }
-        hash.update(request.seed.to_le_bytes());
+        if request.temperature > 0.0 {
+            hash.update(request.seed.to_le_bytes());
+        }
         let digest = hash.finalize();
-        let chance = digest.iter().take(4).fold(0_u32, |number, &byte| number << 8 | u32::from(byte));
+        let chance = digest.iter().take(4).fold(0_u32, |number, &byte| (number << 8) | u32::from(byte));
         f64::from(chance) / f64::from(u32::MAX) < self.file.error_share
     }
 

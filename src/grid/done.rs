@@ -67,7 +67,7 @@ impl Done {
     #[must_use]
     pub fn has(&self, cell: usize, sample: usize) -> bool {
         let place = cell * self.samples + sample;
-        self.bits.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+        self.bits.get(place / 64).is_some_and(|word| (word >> (place % 64)) & 1 == 1)
     }
 
     /// How many trials are done.

@@ -16,7 +16,8 @@ use crate::units::Seconds;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So many trials in a row that fail outside the models end the run: the endpoint is gone, and the rest would fail alike.
+/// So many trials in a row that fail outside the models end the run: the endpoint is gone, and the rest would fail alike. Where
+/// one sample takes more trials than these, two samples must fail throughout: one request may be what its endpoint refuses.
 const FAILURES_IN_A_ROW: usize = 6;
 
 /// What the trials of a run share, the judge of their answers included.
@@ -28,7 +29,7 @@ pub struct Judge<'a> {
     /// What the answer's parts mean.
     pub fields: &'a AnswerFields,
     /// Groundedness.
-    pub ground: &'a (Ground<'a> + Sync),
+    pub ground: &'a Ground<'a>,
     /// What the LLM's tokens cost.
     pub price: Option<&'a Price>,
     /// What the machine costs.
@@ -180,7 +181,7 @@ fn one(work: &Work<'_>, sample: &Sample, parts: &CellParts, clock: &Clock, sink:
         }
         sink.observer.finished(&record);
         sink.failures_in_a_row = if record.scores.is_none() { sink.failures_in_a_row + 1 } else { 0 };
-        if sink.failures_in_a_row < FAILURES_IN_A_ROW.max(work.in_flight) {
+        if sink.failures_in_a_row < FAILURES_IN_A_ROW.max(work.in_flight).max(2 * work.cells.len()) {
             return Ok(None);
         }
         let last = record.trial.failure.map_or_else(|| "no reason was given".to_owned(), |f| f.message);

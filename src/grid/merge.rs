@@ -119,14 +119,14 @@ fn belongs(first: &Part, other: &Part) -> Result<()> {
 
 /// Where every trial stands; of several of one cell and sample, the first that did not fail.
 fn entries(parts: &[Part], samples: &[String]) -> Result<(Entries, usize)> {
-    let numbered = |names: &mut dyn Iterator<Item = &String>| -> HashMap<String, u32> { names.cloned().zip(0..).collect() };
-    let samples = numbered(&mut samples.iter());
-    let cells = parts.first().map(|part| numbered(&mut part.header.cells.iter().map(|cell| &cell.name))).unwrap_or_default();
+    let samples: HashMap<&str, u32> = samples.iter().map(String::as_str).zip(0..).collect();
+    let cells = parts.first().map_or(&[][..], |part| &part.header.cells);
+    let cells: HashMap<&str, u32> = cells.iter().map(|cell| cell.name.as_str()).zip(0..).collect();
     let (mut entries, mut repeated) = (Entries::new(), 0);
     for (number, part) in parts.iter().enumerate() {
         let mut twice: Vec<((u32, u32), Entry)> = Vec::new();
         let make = |record: TrialRecord, place: Place| {
-            let key = samples.get(&record.sample).copied().zip(cells.get(&record.cell).copied());
+            let key = samples.get(&*record.sample).copied().zip(cells.get(&*record.cell).copied());
             let failed = record.trial.outcome == Outcome::Failed;
             (key, Entry { part: number, place, failed })
         };

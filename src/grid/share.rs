@@ -276,7 +276,7 @@ impl Viewed {
 }
 
 fn half(digest: &[u8]) -> Identity {
-    digest.iter().take(16).fold(0, |number, &byte| number << 8 | Identity::from(byte))
+    digest.iter().take(16).fold(0, |number, &byte| (number << 8) | Identity::from(byte))
 }
 
 impl Engine for Viewed {

@@ -131,6 +131,7 @@ pub(crate) fn cell(router: RouterKind) -> Cell {
         slm: "small".into(),
         llm: "large".into(),
         seed: 7,
+        repeat: 0,
     }
 }
 
