@@ -185,10 +185,14 @@ pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result
         return Ok(ExitStatus::Done);
     }
     if continues && args.out.is_none() {
-        return Err(usage("--resume and --retry-errors need the folder of the run that they continue: name it with --out"));
+        return Err(usage(
+            "--resume and --retry-errors need the folder of the run that they continue: name it with --out",
+        ));
     }
     if continues && args.record_cassette.is_some() {
-        return Err(usage("a cassette is recorded from the beginning of a run on: leave --record-cassette out, or begin a new run"));
+        return Err(usage(
+            "a cassette is recorded from the beginning of a run on: leave --record-cassette out, or begin a new run",
+        ));
     }
     sweep::run(
         &Sweep {

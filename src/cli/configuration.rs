@@ -16,8 +16,10 @@ pub(super) fn of(sweep: &Sweep, weights: &[Weights], samples: &[&Sample]) -> BTr
     let mut named: BTreeMap<String, Value> = BTreeMap::new();
     let mut set = |name: String, value: Value| named.insert(name, value);
     let ids: String = samples.iter().flat_map(|sample| [sample.query.id.as_str(), "\n"]).collect();
-    let digest: String = Sha256::digest(ids).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    set("samples".into(), json!(format!("{} with the hash {digest}", samples.len())));
+    set(
+        "samples".into(),
+        json!(format!("{} with the hash {:.16}", samples.len(), format!("{:x}", Sha256::digest(ids)))),
+    );
     set("sharing".into(), json!(sweep.sharing));
     set("cells".into(), json!(sweep.cells().iter().map(|cell| cell.name.clone()).collect::<Vec<_>>()));
     for (pair, weights) in sweep.pairs.iter().zip(weights) {
@@ -75,7 +77,7 @@ fn llm(llm: &Llm, weights: &Weights) -> Value {
 /// The hash of a file's content; a file that cannot be read differs from every other.
 fn file_sha256(path: &std::path::Path) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
-    Some(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(format!("{:x}", Sha256::digest(bytes)))
 }
 
 /// What differs, one line each.
@@ -96,9 +98,14 @@ mod tests {
 
     #[test]
     fn what_changed_is_named_with_both_values() {
-        let of = |threshold: f64| BTreeMap::from([("threshold".to_owned(), json!(threshold)), ("task".to_owned(), json!("a"))]);
+        let of = |threshold: f64| {
+            BTreeMap::from([("threshold".to_owned(), json!(threshold)), ("task".to_owned(), json!("a"))])
+        };
         assert!(changes(&of(0.5), &of(0.5)).is_empty());
         assert_eq!(changes(&of(0.5), &of(0.75)), ["  threshold: 0.5 before, 0.75 now"]);
-        assert_eq!(changes(&of(0.5), &BTreeMap::from([("task".to_owned(), json!("a"))])), ["  threshold: 0.5 before, absent now"]);
+        assert_eq!(
+            changes(&of(0.5), &BTreeMap::from([("task".to_owned(), json!("a"))])),
+            ["  threshold: 0.5 before, absent now"]
+        );
     }
 }

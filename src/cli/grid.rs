@@ -111,7 +111,10 @@ pub(super) fn run(args: &GridArgs, network: Network, common: &Common) -> Result<
         return Ok(ExitStatus::Done);
     }
     if args.resume && !RunWriter::is_there(&sweep.folder) {
-        return Err(usage(format!("{} holds no run that could be continued; leave --resume out", sweep.folder.display())));
+        return Err(usage(format!(
+            "{} holds no run that could be continued; leave --resume out",
+            sweep.folder.display()
+        )));
     }
     sweep::run(&sweep, common)
 }
@@ -132,7 +135,11 @@ fn read(args: &GridArgs, file: &Path, network: Network) -> Result<(Sweep, Vec<Le
     };
     let folder = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
     let routers = routers(&spec, &folder, &at)?;
-    let named = if folder.join(&spec.task).join("task.toml").exists() { folder.join(&spec.task) } else { task::find(&spec.task)? };
+    let named = if folder.join(&spec.task).join("task.toml").exists() {
+        folder.join(&spec.task)
+    } else {
+        task::find(&spec.task)?
+    };
     let task = Arc::new(task::load(&named)?);
     let axes = &spec.axes;
     let beyond = Beyond {
@@ -249,7 +256,8 @@ fn routers(spec: &GridSpec, folder: &Path, at: &dyn Fn(&[Step<'_>], &Error) -> E
 /// The flags of `bench` as this grid has them: what a flag's default is, and over it what the file sets.
 fn usual(spec: &GridSpec, args: &GridArgs, folder: &Path) -> Result<BenchArgs> {
     // The environment speaks to `bench`; what this grid is stands in its file.
-    let command = BenchArgs::augment_args(Command::new("grid").no_binary_name(true)).mut_args(|arg| arg.env(None::<&'static str>));
+    let command = BenchArgs::augment_args(Command::new("grid").no_binary_name(true))
+        .mut_args(|arg| arg.env(None::<&'static str>));
     let mut usual = command
         .try_get_matches_from(Vec::<String>::new())
         .and_then(|matches| BenchArgs::from_arg_matches(&matches))
@@ -295,7 +303,8 @@ fn usual(spec: &GridSpec, args: &GridArgs, folder: &Path) -> Result<BenchArgs> {
     set(&mut usual.prompt_lookup, prompt_lookup.map(on_off));
     set(&mut usual.margin, margin);
     set(&mut usual.timeout, timeout);
-    (usual.gate, usual.downshift, usual.price, usual.hardware_usd_per_hour) = (gate, downshift, price, hardware_usd_per_hour);
+    (usual.gate, usual.downshift, usual.price, usual.hardware_usd_per_hour) =
+        (gate, downshift, price, hardware_usd_per_hour);
     usual.prices = prices.map(|prices| folder.join(prices));
     usual.memory.clone_from(&spec.axes.memories);
     usual.contract.clone_from(&spec.axes.contracts);
@@ -323,7 +332,10 @@ fn status(run: &Path, json: bool) -> Result<ExitStatus> {
 fn status_text(run: &Path, status: &Status) -> String {
     let state = match status.state.as_str() {
         "running" => format!("running (process {}, as of {})", status.process, status.updated_at),
-        "dead" => format!("its process {} ended without a word (last heard of {}): the same command continues it", status.process, status.updated_at),
+        "dead" => format!(
+            "its process {} ended without a word (last heard of {}): the same command continues it",
+            status.process, status.updated_at
+        ),
         "stopped" => format!("stopped: {}", status.why.as_deref().unwrap_or("no reason is given")),
         other => other.to_owned(),
     };

@@ -218,7 +218,8 @@ pub(super) fn prepare(
         let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&encoder.path, device)?);
         loaded.embed = Some(embed);
     }
-    let embed = weights.encoder.as_ref().and_then(|encoder| Some((Arc::clone(loaded.embed.as_ref()?), &*encoder.sha256)));
+    let embed =
+        weights.encoder.as_ref().and_then(|encoder| Some((Arc::clone(loaded.embed.as_ref()?), &*encoder.sha256)));
     let mut named: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
     for (name, model) in &weights.named {
         note(&format!("loading {name}"));
@@ -360,11 +361,7 @@ impl Loader<'_> {
 
 /// The LLM, always over HTTP: the user's endpoint, or this program's own server as a stand-in; or what was recorded of one.
 /// Around it stand the recorder and the budget, where they are asked for.
-fn connect(
-    resolved: &Resolved,
-    threads: usize,
-    setting: &Setting<'_>,
-) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
+fn connect(resolved: &Resolved, threads: usize, setting: &Setting<'_>) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
     let Setting { quiet, stop, clock, .. } = *setting;
     let args = &resolved.args;
     let time = Duration::from_secs_f64(args.timeout);

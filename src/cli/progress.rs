@@ -155,7 +155,8 @@ impl Observer for Progress {
         status.shared += record.trial.attempts.iter().filter(|attempt| attempt.shared_from.is_some()).count();
         if record.trial.outcome == Outcome::Failed {
             let attempts = record.trial.attempts.iter().rev();
-            let kind = record.trial.failure.iter().chain(attempts.filter_map(|attempt| attempt.failure.as_ref())).next();
+            let kind =
+                record.trial.failure.iter().chain(attempts.filter_map(|attempt| attempt.failure.as_ref())).next();
             let name = kind.and_then(|failure| serde_json::to_value(failure.kind).ok());
             let name = name.as_ref().and_then(Value::as_str).unwrap_or("before_any_call");
             *status.failures.entry(name.to_owned()).or_default() += 1;

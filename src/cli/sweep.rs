@@ -183,20 +183,23 @@ fn take_up(sweep: &Sweep, plan: &Plan, quiet: bool) -> Result<RunWriter> {
         )));
     }
     if before.shard != plan.shard {
-        let told = |shard: &Option<Shard>| {
-            shard.as_ref().map_or_else(|| "all samples".to_owned(), |shard| format!("the shard {}/{}", shard.index, shard.of))
+        let told = |shard: Option<&Shard>| {
+            shard.map_or_else(|| "all samples".to_owned(), |shard| format!("the shard {}/{}", shard.index, shard.of))
         };
         return Err(usage(format!(
             "{shown} is a run of {}, and not of {}; name another folder with --out",
-            told(&before.shard),
-            told(&plan.shard)
+            told(before.shard.as_ref()),
+            told(plan.shard.as_ref())
         )));
     }
     if torn > 0 && !quiet {
-        output::note(&format!("the last line of {shown}/trials.jsonl was torn: its {torn} bytes are cut off, and its trial is made again"));
+        output::note(&format!(
+            "the last line of {shown}/trials.jsonl was torn: its {torn} bytes are cut off, and its trial is made again"
+        ));
     }
     // What ended the run before is over: it goes on.
-    let settled = writer.header().finished_at.is_some() && writer.header().aborted.is_none() && !writer.header().interrupted;
+    let settled =
+        writer.header().finished_at.is_some() && writer.header().aborted.is_none() && !writer.header().interrupted;
     if !settled || sweep.retry_errors {
         writer.change(|header| {
             header.resumed_at.push(clock::utc_string(clock::unix_time()));

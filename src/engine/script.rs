@@ -4,7 +4,8 @@
 //! It keeps nothing between requests: the same request has the same answer, also in another process.
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Request, Reply, StopReason, Timing, Usage, UsageSource,
+    Completion, Engine, EngineError, EngineInfo, FailureKind, Held, Reply, Request, StopReason, Timing, Usage,
+    UsageSource,
 };
 use crate::clock::{Clock, Component, Spans};
 use crate::error::{Result, toml_reason, usage};
@@ -82,7 +83,7 @@ impl Script {
         let shown = path.display();
         let bytes = files::read(path, LONGEST_FILE)
             .map_err(|error| usage(format!("cannot read the script {shown}: {error:#}")))?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = format!("{:x}", Sha256::digest(&bytes));
         let text = String::from_utf8(bytes).map_err(|_| usage(format!("the script {shown} is no UTF-8 text")))?;
         let mut file: File = toml::from_str(&text)
             .map_err(|error| usage(format!("{shown} is no script of answers: {}", toml_reason(&error, &text))))?;
@@ -93,7 +94,13 @@ impl Script {
         if [file.first_token_ms, file.rest_ms].iter().any(|ms| !(0.0..=LONGEST_MS).contains(ms)) {
             return wrong("`first_token_ms` and `rest_ms` are milliseconds between 0 and 600000");
         }
-        if file.rule.iter().map(|rule| rule.logprob).chain([file.logprob]).any(|logprob| !(logprob <= 0.0)) {
+        if file
+            .rule
+            .iter()
+            .map(|rule| rule.logprob)
+            .chain([file.logprob])
+            .any(|logprob| logprob.is_nan() || logprob > 0.0)
+        {
             return wrong("`logprob` is the logarithm of a probability, so at most 0");
         }
         for rule in &mut file.rule {
@@ -109,7 +116,8 @@ impl Script {
         let asked = request.messages.iter().rfind(|message| message.role == "user");
         let asked = asked.map(|message| message.content.to_lowercase()).unwrap_or_default();
         let rule = self.file.rule.iter().find(|rule| asked.contains(&rule.contains));
-        let (answer, logprob) = rule.map_or((&self.file.answer, self.file.logprob), |rule| (&rule.answer, rule.logprob));
+        let (answer, logprob) =
+            rule.map_or((&self.file.answer, self.file.logprob), |rule| (&rule.answer, rule.logprob));
         Reply::new(answer.as_str(), logprob)
     }
 
@@ -160,7 +168,11 @@ impl Engine for Script {
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
         let start = self.clock.now();
         let (mut spans, clock) = (Spans::default(), &self.clock);
-        let (first, rest) = if self.remote { (Component::Network, Component::Network) } else { (Component::Prefill, Component::Decode) };
+        let (first, rest) = if self.remote {
+            (Component::Network, Component::Network)
+        } else {
+            (Component::Prefill, Component::Decode)
+        };
         let went_on = spans.time(clock, first, || self.wait(self.file.first_token_ms));
         let ttft_s = clock.since(start);
         let failed = self.fails(request);
@@ -176,8 +188,7 @@ impl Engine for Script {
         }
         let reply = self.reply(request);
         let input: usize = request.messages.iter().map(|message| words(&message.content)).sum();
-        let usage =
-            Usage { input_tokens: input as u64, output_tokens: words(&reply.text) as u64, ..Usage::default() };
+        let usage = Usage { input_tokens: input as u64, output_tokens: words(&reply.text) as u64, ..Usage::default() };
         Ok(Completion {
             model: self.info.model.clone(),
             prompt: super::wire::transcript(request),
@@ -233,7 +244,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_fits_answers_and_the_name_says_that_it_is_scripted() {
-        let script = script("answer = 'no'\n[[rule]]\ncontains = 'Printer'\nanswer = 'it jams'\nlogprob = -1\n").unwrap();
+        let script =
+            script("answer = 'no'\n[[rule]]\ncontains = 'Printer'\nanswer = 'it jams'\nlogprob = -1\n").unwrap();
         assert_eq!(script.info().model, "scripted:small");
         assert_eq!(script.complete(&request("My PRINTER")).unwrap().text, "it jams");
         assert_eq!(script.complete(&request("My printer")).unwrap().tokens[0].logprob, -1.0);

@@ -28,9 +28,8 @@ impl Done {
     /// What a run's folder holds of the header's cells and samples. Failed trials count as done unless `retry` asks for them
     /// again. `shared` learns of the attempts.
     pub fn of(folder: &Path, header: &RunHeader, retry: bool, shared: Option<&Shared>) -> Result<Self> {
-        let numbered = |names: Vec<&String>| -> HashMap<String, usize> {
-            names.into_iter().cloned().zip(0..).collect()
-        };
+        let numbered =
+            |names: Vec<&String>| -> HashMap<String, usize> { names.into_iter().cloned().zip(0..).collect() };
         let cells = numbered(header.cells.iter().map(|cell| &cell.name).collect());
         let samples = numbered(header.samples.iter().collect());
         let mut done = Self::nothing(cells.len(), samples.len());

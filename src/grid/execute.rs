@@ -104,10 +104,13 @@ pub fn execute(
     let sink = Mutex::new(Sink { writer, observer, failures_in_a_row: 0, ended: None });
     let started = work.judge.clock.now();
     let worker = || {
-        let clock = if work.shared.is_some() || work.in_flight > 1 { Clock::skipping() } else { work.judge.clock.clone() };
+        let clock =
+            if work.shared.is_some() || work.in_flight > 1 { Clock::skipping() } else { work.judge.clock.clone() };
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some((sample_number, sample)) = number.checked_div(work.cells.len()).and_then(|at| work.samples.get(at)) else {
+            let Some((sample_number, sample)) =
+                number.checked_div(work.cells.len()).and_then(|at| work.samples.get(at))
+            else {
                 return;
             };
             let Some((cell_number, parts)) = work.cells.get(number % work.cells.len()) else { return };
@@ -144,7 +147,13 @@ pub fn execute(
 }
 
 /// Makes one trial and writes it; why the run ends with it, where it does.
-fn one(work: &Work<'_>, sample: &Sample, parts: &CellParts, clock: &Clock, sink: &Mutex<Sink<'_>>) -> Option<Result<Finish>> {
+fn one(
+    work: &Work<'_>,
+    sample: &Sample,
+    parts: &CellParts,
+    clock: &Clock,
+    sink: &Mutex<Sink<'_>>,
+) -> Option<Result<Finish>> {
     let judge = &work.judge;
     let trial = if work.shared.is_none() && work.in_flight == 1 {
         trial::run(&sample.query, &context(parts, judge, judge.engines, &*parts.memory, clock))
@@ -171,10 +180,6 @@ fn one(work: &Work<'_>, sample: &Sample, parts: &CellParts, clock: &Clock, sink:
     let written = judged(sample, parts, trial, judge, clock).and_then(|record| {
         let line = RunWriter::line(&record)?;
         let mut sink = lock(sink);
-        // Who found that the run is over left its folder as it stands.
-        if sink.ended.is_some() {
-            return Ok(None);
-        }
         let place = sink.writer.append(&line)?;
         if let Some(shared) = &work.shared {
             shared.learn(identities(&record), place);

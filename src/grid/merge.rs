@@ -97,7 +97,8 @@ fn belongs(first: &Part, other: &Part) -> Result<()> {
             other.folder.display()
         )))
     };
-    let names: std::collections::BTreeSet<&String> = ours.configuration.keys().chain(theirs.configuration.keys()).collect();
+    let names: std::collections::BTreeSet<&String> =
+        ours.configuration.keys().chain(theirs.configuration.keys()).collect();
     let changed: Vec<_> = names
         .into_iter()
         .filter(|name| ours.configuration.get(*name) != theirs.configuration.get(*name))
@@ -188,7 +189,8 @@ fn missing(parts: &[Part], samples: &[String], entries: &Entries) -> Vec<String>
     for index in 0..of {
         let own = || (index..samples.len()).step_by(of);
         let wanted = own().count() * cells;
-        let there = own().map(|sample| (0..cells).filter(|&cell| entries.contains_key(&(sample as u32, cell as u32))).count());
+        let there =
+            own().map(|sample| (0..cells).filter(|&cell| entries.contains_key(&(sample as u32, cell as u32))).count());
         let there: usize = there.sum();
         if there == 0 && wanted > 0 {
             absent.push(format!("{}/{of}", index + 1));
@@ -208,7 +210,9 @@ fn missing(parts: &[Part], samples: &[String], entries: &Entries) -> Vec<String>
 fn header(parts: &[Part], samples: Vec<String>, missing: &[String], out: &Path) -> RunHeader {
     // A run that was merged before is no shard: what is true of the first shard is true of it.
     let mut ordered: Vec<&RunHeader> = parts.iter().map(|part| &part.header).collect();
-    ordered.sort_by_key(|header| (header.plan.as_ref().and_then(|plan| Some(plan.shard.as_ref()?.index)), header.started_at.clone()));
+    ordered.sort_by_key(|header| {
+        (header.plan.as_ref().and_then(|plan| Some(plan.shard.as_ref()?.index)), header.started_at.clone())
+    });
     let mut whole = ordered.first().map(|header| (*header).clone()).unwrap_or_else(|| parts[0].header.clone());
     whole.id = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     whole.samples = samples;
@@ -239,7 +243,10 @@ fn header(parts: &[Part], samples: Vec<String>, missing: &[String], out: &Path) 
 fn check_out(out: &Path, header: &RunHeader) -> Result<()> {
     if !out.join("run.json").exists() {
         if out.join("trials.jsonl").exists() {
-            return Err(usage(format!("{} holds trials without a header; name another folder with --out", out.display())));
+            return Err(usage(format!(
+                "{} holds trials without a header; name another folder with --out",
+                out.display()
+            )));
         }
         return Ok(());
     }

@@ -22,5 +22,7 @@ pub use execute::{Finish, Judge, Observer, Work, execute};
 pub use merge::{Merged, merge};
 pub use plan::{Axes, CellParts, cells};
 pub use share::Shared;
-pub use spec::{AxesSpec, Exclude, GridSpec, LimitsSpec, SamplesSpec, SettingsSpec, Step, place_of, read_grid, schema_text};
+pub use spec::{
+    AxesSpec, Exclude, GridSpec, LimitsSpec, SamplesSpec, SettingsSpec, Step, place_of, read_grid, schema_text,
+};
 pub use status::{STATUS_FILE, Status, read_status};

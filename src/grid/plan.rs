@@ -50,7 +50,8 @@ pub fn cells(axes: &Axes<'_>) -> Vec<Cell> {
                     for spec in axes.routers {
                         let (router, variant) = (spec.kind, spec.name.clone());
                         let (slm, llm) = (axes.slm.0.to_owned(), axes.llm.0.to_owned());
-                        let cell = Cell { name: String::new(), router, variant, memory, contract, slm, llm, seed, repeat };
+                        let cell =
+                            Cell { name: String::new(), router, variant, memory, contract, slm, llm, seed, repeat };
                         let name = name(&cell, axes);
                         if cells.iter().all(|cell| cell.name != name) {
                             cells.push(Cell { name, ..cell });
@@ -65,11 +66,7 @@ pub fn cells(axes: &Axes<'_>) -> Vec<Cell> {
 
 /// A cell's name: its router, memory and contract, and of the other axes those that have several values.
 fn name(cell: &Cell, axes: &Axes<'_>) -> String {
-    let mut parts = vec![
-        cell.router_name().to_owned(),
-        cell.memory.name().to_owned(),
-        cell.contract.name().to_owned(),
-    ];
+    let mut parts = vec![cell.router_name().to_owned(), cell.memory.name().to_owned(), cell.contract.name().to_owned()];
     let mut add = |named: bool, part: String| parts.extend(named.then_some(part));
     add(axes.slm.1, cell.slm.clone());
     add(axes.llm.1, cell.llm.clone());
@@ -116,7 +113,8 @@ mod tests {
     #[test]
     fn a_cell_is_named_with_the_axes_that_vary() {
         let routers = [RouterSpec::plain(RouterKind::SlmOnly)];
-        let axes = Axes { seeds: &[1, 2], repeats: 2, slm: ("small", true), memories: &[MemoryKind::None], ..axes(&routers) };
+        let axes =
+            Axes { seeds: &[1, 2], repeats: 2, slm: ("small", true), memories: &[MemoryKind::None], ..axes(&routers) };
         assert_eq!(
             names(&axes),
             [

@@ -10,9 +10,7 @@
 
 use super::baton::Baton;
 use crate::clock::{Clock, Spans};
-use crate::engine::{
-    Completion, Engine, EngineError, EngineInfo, Request, Scored, StopReason, Timing,
-};
+use crate::engine::{Completion, Engine, EngineError, EngineInfo, Request, Scored, StopReason, Timing};
 use crate::error::Result;
 use crate::memory::{FixedText, Memory, MemoryKind, Retrieval};
 use crate::nn::Grammar;
@@ -303,7 +301,8 @@ impl Engine for Viewed {
         let request = Request { cache_scope: Some(self.scope(request)), ..request.clone() };
         let unfinished = Unfinished { shared, identity };
         let answered = self.call(|engine| engine.complete(&request));
-        let answered = answered.map(|completion| Completion { identity: Some(format!("{identity:032x}")), ..completion });
+        let answered =
+            answered.map(|completion| Completion { identity: Some(format!("{identity:032x}")), ..completion });
         let kept = answered.as_ref().ok().map(|completion| Arc::new((completion.clone(), (*self.origin).clone())));
         std::mem::forget(unfinished);
         shared.computed(identity, kept);

@@ -295,7 +295,9 @@ pub fn place_of(text: &str, steps: &[Step<'_>]) -> usize {
     let mut at = None;
     for step in steps {
         let next = match (step, at) {
-            (Step::Key(key), None) => table.get_ref().iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value),
+            (Step::Key(key), None) => {
+                table.get_ref().iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
+            }
             (Step::Key(key), Some(DeValue::Table(table))) => {
                 table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
             }
@@ -330,7 +332,10 @@ impl GridSpec {
             let place = [Key("router"), At(index)];
             router.check().map_err(|error| wrong(&place, &format!("{error:#}")))?;
             if self.router[..index].iter().any(|other| other.name() == router.name()) {
-                return Err(wrong(&place, &format!("two [[router]] tables are called {:?}; give each its own `name`", router.name())));
+                return Err(wrong(
+                    &place,
+                    &format!("two [[router]] tables are called {:?}; give each its own `name`", router.name()),
+                ));
             }
         }
         for (index, named) in axes.routers.iter().enumerate() {
@@ -385,14 +390,24 @@ impl GridSpec {
         let axes = &self.axes;
         let place = |key| [Key("exclude"), At(index), Key(key)];
         let Exclude { router, memory, contract, slm, llm, seed, reason: _ } = exclude;
-        if router.is_none() && memory.is_none() && contract.is_none() && slm.is_none() && llm.is_none() && seed.is_none() {
+        if router.is_none()
+            && memory.is_none()
+            && contract.is_none()
+            && slm.is_none()
+            && llm.is_none()
+            && seed.is_none()
+        {
             return Err(wrong(&place(""), "this [[exclude]] names no axis, so it would leave out every cell"));
         }
         let absent = |key: &str, value: &dyn Display, axis: &str| {
-            wrong(&place_key(index, key), &format!("{value} is not on the axis `{axis}`, so that nothing would be left out"))
+            wrong(
+                &place_key(index, key),
+                &format!("{value} is not on the axis `{axis}`, so that nothing would be left out"),
+            )
         };
         // Routers that come from a file are known once it is read.
-        let from_file = axes.routers.iter().any(|named| RouterKind::of_name(named).is_none() && named.ends_with(".toml"));
+        let from_file =
+            axes.routers.iter().any(|named| RouterKind::of_name(named).is_none() && named.ends_with(".toml"));
         if let Some(value) =
             router.iter().flat_map(OneOrMore::values).find(|value| !from_file && !axes.routers.contains(value))
         {
@@ -425,7 +440,10 @@ fn place_key(index: usize, key: &str) -> [Step<'_>; 3] {
 fn axis<T: PartialEq + Display>(name: &str, values: &[T], wrong: &Wrong<'_>) -> Result<()> {
     let place = [Step::Key("axes"), Step::Key(name)];
     if values.is_empty() {
-        return Err(wrong(&place, &format!("the axis `{name}` is empty, so that there is no cell; give at least one value")));
+        return Err(wrong(
+            &place,
+            &format!("the axis `{name}` is empty, so that there is no cell; give at least one value"),
+        ));
     }
     match values.iter().enumerate().find(|(index, value)| values[..*index].contains(value)) {
         Some((index, value)) => Err(wrong(
@@ -481,7 +499,10 @@ mod tests {
         ] {
             let error = read(&text).unwrap_err();
             let shown = format!("{error:#}");
-            assert!(shown.contains(&format!("grid.toml:{line}: ")) && shown.contains(told), "{told:?} in line {line}: {shown}");
+            assert!(
+                shown.contains(&format!("grid.toml:{line}: ")) && shown.contains(told),
+                "{told:?} in line {line}: {shown}"
+            );
             assert_eq!(ExitStatus::of(&error), ExitStatus::Usage, "{shown}");
         }
     }

@@ -51,7 +51,7 @@ pub fn read_status(folder: &Path) -> Result<Status> {
     let path = folder.join(STATUS_FILE);
     let bytes = files::read(&path, LONGEST_FILE)
         .map_err(|error| usage(format!("{} has no status: {error:#}; is it the folder of a run?", folder.display())))?;
-    serde_json::from_slice(&bytes).map_err(|error| usage(format!("it is no status: {error}"))).with_context(|| {
-        format!("reading {}", path.display())
-    })
+    serde_json::from_slice(&bytes)
+        .map_err(|error| usage(format!("it is no status: {error}")))
+        .with_context(|| format!("reading {}", path.display()))
 }

@@ -144,11 +144,11 @@ pub(super) fn axes_summary(cells: &[CellTrials<'_>], policies: &[PolicySummary],
 }
 
 /// The combinations of the other axes, each with the number of its cell for every value.
-fn blocks<'a>(
+fn blocks(
     cells: &[&Cell],
     values: &[String],
     value: impl Fn(&Cell) -> String,
-    named: impl Fn(&str) -> bool + 'a,
+    named: impl Fn(&str) -> bool,
 ) -> Vec<Vec<Option<usize>>> {
     let mut found: BTreeMap<Vec<String>, Vec<Option<usize>>> = BTreeMap::new();
     for (number, cell) in cells.iter().enumerate() {
@@ -210,12 +210,13 @@ fn axis(
         (0..length).map(|at| lists.iter().map(|list| list[at]).sum::<f64>() / lists.len() as f64).collect()
     };
     let grand = average(&accuracies);
-    let effects = values.iter().zip(accuracies.iter().zip(&latencies)).map(|(value, (accuracy, latency))| ValueEffect {
-        value: value.clone(),
-        accuracy: mean(accuracy).ok(),
-        effect: difference(accuracy.iter().copied().zip(grand.iter().copied()).collect()),
-        latency_s: mean(latency).ok(),
-    });
+    let effects =
+        values.iter().zip(accuracies.iter().zip(&latencies)).map(|(value, (accuracy, latency))| ValueEffect {
+            value: value.clone(),
+            accuracy: mean(accuracy).ok(),
+            effect: difference(accuracy.iter().copied().zip(grand.iter().copied()).collect()),
+            latency_s: mean(latency).ok(),
+        });
     let mut pairs = Vec::new();
     for first in 0..values.len() {
         for second in first + 1..values.len() {

@@ -121,8 +121,7 @@ pub(super) fn memory_interactions(cells: &[CellTrials<'_>]) -> Vec<MemoryInterac
     let mut found = Vec::new();
     for (i, (first, first_gains)) in gains.iter().enumerate() {
         for (second, second_gains) in &gains[i + 1..] {
-            let same = (first.cell.memory, rest(first))
-                == (second.cell.memory, rest(second));
+            let same = (first.cell.memory, rest(first)) == (second.cell.memory, rest(second));
             if !same || first.cell.router_name() == second.cell.router_name() {
                 continue;
             }

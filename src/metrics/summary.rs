@@ -1,8 +1,8 @@
 //! `summary.json`: the figures of a run, made from its header and its trials alone.
 
 use super::abstained::AbstentionUse;
-use super::axes::{AxesSummary, axes_summary};
 use super::alone::{ModelsAlone, models_alone};
+use super::axes::{AxesSummary, axes_summary};
 use super::calls::{RemoteCalls, remote_calls};
 use super::components::{ComponentSummary, components};
 use super::contract::{ContractEffect, ContractUse, contract_effects};

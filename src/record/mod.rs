@@ -11,8 +11,8 @@ mod provenance;
 mod read;
 mod write;
 
-pub use provenance::{Machine, machine, peak_memory};
 pub use lock::{RunLock, is_locked};
+pub use provenance::{Machine, machine, peak_memory};
 pub use read::{Place, Run, each_trial, read, read_at, read_header};
 pub use write::{RunWriter, write_json, write_whole, write_with};
 

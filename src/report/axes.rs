@@ -43,8 +43,14 @@ fn signed(effect: &MeanDifference) -> Cell {
 }
 
 fn effects(axes: &AxesSummary) -> Table {
-    let columns =
-        vec![left("axis"), left("value"), right("accuracy", None), right("effect", None), right("latency mean", Some("s")), right("n", None)];
+    let columns = vec![
+        left("axis"),
+        left("value"),
+        right("accuracy", None),
+        right("effect", None),
+        right("latency mean", Some("s")),
+        right("n", None),
+    ];
     let rows = axes.axes.iter().flat_map(|axis| {
         axis.values.iter().map(|value| {
             vec![
@@ -74,7 +80,14 @@ fn effects(axes: &AxesSummary) -> Table {
 }
 
 fn pairs(axes: &AxesSummary) -> Table {
-    let columns = vec![left("axis"), left("first"), left("second"), right("difference", None), right("p", None), right("p adjusted", None)];
+    let columns = vec![
+        left("axis"),
+        left("first"),
+        left("second"),
+        right("difference", None),
+        right("p", None),
+        right("p adjusted", None),
+    ];
     let p = |value: f64| {
         let text = if value < 0.001 { "< 0.001".to_owned() } else { format!("{value:.3}") };
         Cell::new(text).raw(value)
@@ -115,13 +128,20 @@ fn interactions(axes: &AxesSummary) -> Table {
 }
 
 fn ranks(axes: &AxesSummary, summary: &Summary) -> Table {
-    let columns = vec![left("policy"), right("rank", None), right("best", None), right("worst", None), right("accuracy", None)];
+    let columns =
+        vec![left("policy"), right("rank", None), right("best", None), right("worst", None), right("accuracy", None)];
     let mut ranked: Vec<_> =
         axes.ranks.of.iter().zip(&summary.policies).filter_map(|(rank, policy)| Some(((*rank)?, policy))).collect();
     ranked.sort_by_key(|(rank, _)| (rank.rank, rank.best, rank.worst));
     let rows = ranked.iter().take(MOST_ROWS).map(|(rank, policy)| {
         let number = |rank: usize| Cell::new(rank.to_string()).raw(rank as f64);
-        vec![Cell::new(&policy.cell), number(rank.rank), number(rank.best), number(rank.worst), share(policy.accuracy.value)]
+        vec![
+            Cell::new(&policy.cell),
+            number(rank.rank),
+            number(rank.best),
+            number(rank.worst),
+            share(policy.accuracy.value),
+        ]
     });
     let note = match &axes.ranks.reason {
         Some(reason) => format!("There are no ranks: {reason}."),
@@ -139,8 +159,14 @@ fn ranks(axes: &AxesSummary, summary: &Summary) -> Table {
 }
 
 fn seeds(axes: &AxesSummary) -> Table {
-    let columns =
-        vec![left("policy"), right("seeds", None), right("mean", None), right("deviation", None), right("range", None), right("agreement", None)];
+    let columns = vec![
+        left("policy"),
+        right("seeds", None),
+        right("mean", None),
+        right("deviation", None),
+        right("range", None),
+        right("agreement", None),
+    ];
     let rows = axes.seeds.iter().take(MOST_ROWS).map(|one| {
         vec![
             Cell::new(&one.policy),
@@ -163,7 +189,8 @@ fn work(axes: &AxesSummary) -> Table {
     let work = &axes.work;
     let columns = vec![left("work"), right("in all trials", None), right("computed or spent", None)];
     let count = |value: u64| Cell::new(value.to_string()).raw(value as f64);
-    let dollars = |value: Option<f64>| value.map_or_else(|| Cell::new("n/a"), |usd| Cell::new(format!("{usd:.4}")).raw(usd));
+    let dollars =
+        |value: Option<f64>| value.map_or_else(|| Cell::new("n/a"), |usd| Cell::new(format!("{usd:.4}")).raw(usd));
     let rows = vec![
         vec![Cell::new("attempts"), count(work.attempts), count(work.attempts.saturating_sub(work.shared))],
         vec![Cell::new("generated tokens"), count(work.output_tokens), count(work.output_tokens_computed)],

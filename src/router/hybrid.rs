@@ -20,7 +20,11 @@ pub struct HybridSpecialist {
 impl HybridSpecialist {
     /// From the settings, a trained classifier and the task's specialists. A specialist for a domain that the classifier
     /// cannot pick is an error: it would silently never be called.
-    pub fn new(settings: RouterSettings, classifier: Arc<DomainClassifier>, specialists: &[Specialist]) -> Result<Self> {
+    pub fn new(
+        settings: RouterSettings,
+        classifier: Arc<DomainClassifier>,
+        specialists: &[Specialist],
+    ) -> Result<Self> {
         if specialists.is_empty() {
             return Err(usage(
                 "the hybrid-specialist router needs at least one specialist, and the task names none; add a \

@@ -119,7 +119,10 @@ fn what_several_cells_need_is_computed_once_and_its_record_says_where() {
         }
     }
     let work = &summary["axes"]["work"];
-    assert_eq!((work["shared"].as_u64(), work["attempts"].as_u64()), (Some(from_others), alone["axes"]["work"]["attempts"].as_u64()));
+    assert_eq!(
+        (work["shared"].as_u64(), work["attempts"].as_u64()),
+        (Some(from_others), alone["axes"]["work"]["attempts"].as_u64())
+    );
     let (all, computed) = (work["output_tokens"].as_f64().unwrap(), work["output_tokens_computed"].as_f64().unwrap());
     // Two memories; greedy answers hang on neither the seed nor on whether the contract is enforced.
     assert!(all / computed >= 5.0, "{all} tokens, {computed} computed");
@@ -262,7 +265,8 @@ fn a_dry_run_says_what_would_be_done_and_leaves_nothing() {
     assert!(!folder.path().join("run").exists());
     done(&grid(folder.path(), "run", &[]));
     let computed = trials(&folder.path().join("run"));
-    let computed = computed.iter().flat_map(attempts).filter(|a| a["shared_from"].is_null() && a["tier"] == "llm").count() as u64;
+    let computed =
+        computed.iter().flat_map(attempts).filter(|a| a["shared_from"].is_null() && a["tier"] == "llm").count() as u64;
     let within = distinct["low"].as_u64().unwrap()..=distinct["high"].as_u64().unwrap();
     assert!(within.contains(&computed), "{computed} of {within:?}");
 }
@@ -275,7 +279,10 @@ fn the_status_of_a_run_is_read_beside_it() {
         program().current_dir(folder.path()).args(["grid", "status", "run"]).args(more).output().unwrap()
     };
     let told = done(&status(&["--json"]));
-    assert_eq!((told["state"].as_str(), told["done"].as_u64(), told["cells_done"].as_u64()), (Some("complete"), Some(288), Some(24)));
+    assert_eq!(
+        (told["state"].as_str(), told["done"].as_u64(), told["cells_done"].as_u64()),
+        (Some("complete"), Some(288), Some(24))
+    );
     assert!(stdout(&status(&[])).contains("288 of 288 (100.0 %)"), "{}", stdout(&status(&[])));
     let nothing = program().args(["grid", "status"]).arg(folder.path()).output().unwrap();
     refused(&nothing, &["has no status"]);
@@ -321,7 +328,13 @@ fn a_bench_that_was_cut_short_goes_on() {
     let folder = folder(GRID);
     let bench = |more: &[&str]| {
         let mut command = program();
-        command.current_dir(folder.path()).args(["bench", "--slm", "scripted:small.toml", "--llm", "scripted:large.toml"]);
+        command.current_dir(folder.path()).args([
+            "bench",
+            "--slm",
+            "scripted:small.toml",
+            "--llm",
+            "scripted:large.toml",
+        ]);
         command.args(["--router", "llm-first,slm-only", "--memory", "none", "--limit", "6", "--json", "--out", "run"]);
         command.args(more).output().unwrap()
     };
@@ -363,7 +376,10 @@ fn real_models_share_and_give_the_same_outputs() {
     let summary = done(&grid(folder.path(), "shared", &threads));
     done(&grid(folder.path(), "alone", &["--no-sharing", "--threads", "1", "--offline"]));
     // The other way round: no figure may hang on the order of the cells.
-    write_files(folder.path(), &[("grid.toml", &text.replace(r#"["slm-only", "slm-dominant"]"#, r#"["slm-dominant", "slm-only"]"#))]);
+    write_files(
+        folder.path(),
+        &[("grid.toml", &text.replace(r#"["slm-only", "slm-dominant"]"#, r#"["slm-dominant", "slm-only"]"#))],
+    );
     done(&grid(folder.path(), "turned", &threads));
     let [shared, alone, turned] = ["shared", "alone", "turned"].map(|run| trials(&folder.path().join(run)));
     assert_eq!(outputs(&shared), outputs(&alone));

@@ -1,9 +1,9 @@
 //! `grid --dry-run`: what would be done, and what it would take.
 
 use super::LeftOut;
+use crate::cli::Common;
 use crate::cli::estimate::{Estimate, lengths, of_cell, slm_calls_of_cell};
 use crate::cli::sweep::{self, Sweep};
-use crate::cli::Common;
 use crate::contract::ContractMode;
 use crate::error::{Context, Error, Interrupted, Result, anyhow, usage};
 use crate::grid::{Done, Finish, spent_usd};
@@ -45,7 +45,12 @@ struct Calibration {
 
 impl Planned {
     /// Plans a grid; with `calibrate`, answers so many samples to see what they take.
-    pub(super) fn of(sweep: &mut Sweep, left_out: Vec<LeftOut>, calibrate: Option<usize>, common: &Common) -> Result<Self> {
+    pub(super) fn of(
+        sweep: &mut Sweep,
+        left_out: Vec<LeftOut>,
+        calibrate: Option<usize>,
+        common: &Common,
+    ) -> Result<Self> {
         let samples = sweep.samples().1.len();
         let done = if RunWriter::is_there(&sweep.folder) {
             let header = crate::record::read_header(&sweep.folder)?;
@@ -57,7 +62,9 @@ impl Planned {
         let calibration = match calibrate {
             Some(0) => return Err(usage("--calibrate takes at least 1 sample")),
             Some(count) => Ok(calibrated(sweep, count.min(samples), common)?),
-            None => Err("not measured: add --calibrate 2 to answer two samples and estimate the rest by them".to_owned()),
+            None => {
+                Err("not measured: add --calibrate 2 to answer two samples and estimate the rest by them".to_owned())
+            }
         };
         Ok(Self {
             cells: sweep.cells(),
@@ -113,11 +120,16 @@ impl Planned {
             self.left_out.len(),
             self.trials(),
             self.done,
-            if self.sharing { "what several cells need is computed once" } else { "off: everything is computed for every cell" }
+            if self.sharing {
+                "what several cells need is computed once"
+            } else {
+                "off: everything is computed for every cell"
+            }
         );
         let [(slm, slm_distinct), (llm, llm_distinct)] =
             [(self.slm[0], self.slm[1]), (self.llm[0].calls, self.llm[1].calls)];
-        let range = |(low, high): (usize, usize)| if low == high { low.to_string() } else { format!("{low} to {high}") };
+        let range =
+            |(low, high): (usize, usize)| if low == high { low.to_string() } else { format!("{low} to {high}") };
         let _ = writeln!(text, "SLM       {} calls, {} distinct", range(slm), range(slm_distinct));
         let _ = writeln!(text, "LLM       {} calls, {} distinct", range(llm), range(llm_distinct));
         let priced = self.llm[usize::from(self.sharing)].usd;
@@ -140,7 +152,11 @@ impl Planned {
                     one.computed,
                     one.usd.map_or_else(String::new, |usd| format!(", {usd:.4} USD"))
                 );
-                let _ = writeln!(text, "time      {} for what is left, loading of models apart", duration(one.seconds * scale));
+                let _ = writeln!(
+                    text,
+                    "time      {} for what is left, loading of models apart",
+                    duration(one.seconds * scale)
+                );
                 let _ = writeln!(text, "disk      {:.1} MB", one.bytes as f64 * scale / 1e6);
                 if let Some(usd) = one.usd {
                     let _ = writeln!(text, "cost      {:.4} USD by what these samples cost", usd * scale);

@@ -30,9 +30,10 @@ pub(in crate::metrics) fn seeds(cells: &[CellTrials<'_>]) -> Vec<SeedStability> 
         let of = cell.cell;
         let key = format!("{}/{}/{}", of.router_name(), of.memory.name(), of.contract.name());
         match groups.iter_mut().find(|(known, group)| {
-            *known == key && group.iter().all(|other| {
-                    (&other.cell.slm, &other.cell.llm, other.cell.repeat) == (&of.slm, &of.llm, of.repeat)
-                })
+            *known == key
+                && group
+                    .iter()
+                    .all(|other| (&other.cell.slm, &other.cell.llm, other.cell.repeat) == (&of.slm, &of.llm, of.repeat))
         }) {
             Some((_, group)) => group.push(cell),
             None => groups.push((key, vec![cell])),
