@@ -1,6 +1,7 @@
 //! What bears on the outputs of a run, by name: a run is continued, and shards are put together, where all of it is the same.
 
-use super::prepare::{Weights, router_settings};
+use super::cells::router_settings;
+use super::prepare::Weights;
 use super::setup::{Llm, Slm};
 use super::sweep::Sweep;
 use crate::task::Sample;

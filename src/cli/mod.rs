@@ -3,6 +3,7 @@
 //! Data goes to stdout, progress and notes to stderr. This room is the only one that prints.
 
 mod bench;
+mod cells;
 mod compare;
 mod config;
 mod configuration;

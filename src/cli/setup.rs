@@ -139,7 +139,7 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
 pub(super) fn resolve_pair(args: &BenchArgs, network: Network, beyond: &Beyond) -> Result<Resolved> {
     check_ranges(args)?;
     let Beyond { task, routers, samples: choice, .. } = beyond.clone();
-    super::prepare::router_settings(args, &task)?;
+    super::cells::router_settings(args, &task)?;
     let pair = if args.small { SMALL_PAIR } else { DEFAULT_PAIR };
     let slm = Slm::of(args.slm.clone().unwrap_or_else(|| pair.0.to_owned()), &beyond.folder)?;
     let llm = choose_llm(args, pair.1, beyond)?;
