@@ -7,8 +7,8 @@ use super::setup::{Llm, Resolved, Slm};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
 use crate::engine::{
-    Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request,
-    Script, Timeouts, without_secrets,
+    Cassette, Engine, EngineError, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request, Script,
+    Timeouts, without_secrets,
 };
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
@@ -222,7 +222,7 @@ pub(super) fn prepare(
     }
     check_stop(stop)?;
 
-    let (llm, stand_in) = connect(resolved, threads, setting)?;
+    let (llm, stand_in) = connect(resolved, weights.llm_sha256().map(str::to_owned), threads, setting)?;
     let engines = Engines { slm, llm, named };
     let memories = recollect(resolved, embed.as_ref(), &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
@@ -277,7 +277,7 @@ pub(super) fn prepare(
         labels: task.labels.len(),
         cells: resolved.cells.clone(),
         slm: engines.slm.info(),
-        llm: EngineInfo { sha256: weights.llm.as_ref().map(|model| model.sha256.clone()), ..engines.llm.info() },
+        llm: engines.llm.info(),
         llm_is_stand_in: resolved.is_stand_in(),
         llm_price: resolved.price.clone(),
         hardware_price: Some(resolved.hardware.clone()),
@@ -380,7 +380,8 @@ fn connect(resolved: &Resolved, threads: usize, setting: &Setting<'_>) -> Result
                 stop: Arc::clone(stop),
                 ..StandInOptions::new(model)
             })?;
-            let options = RemoteOptions { timeouts, stand_in: true, ..RemoteOptions::new(child.base_url(), model) };
+            let options =
+                RemoteOptions { timeouts, stand_in: true, sha256, ..RemoteOptions::new(child.base_url(), model) };
             (Some(options), Some(child))
         }
         Llm::Cassette { .. } | Llm::Scripted { .. } => (None, None),

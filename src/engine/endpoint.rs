@@ -129,6 +129,8 @@ pub struct RemoteOptions {
     pub ca_file: Option<PathBuf>,
     /// Whether the endpoint is this program's own stand-in on the same machine.
     pub stand_in: bool,
+    /// SHA-256 of the weights behind the endpoint, where they are known: those of this program's own stand-in.
+    pub sha256: Option<String>,
 }
 
 impl RemoteOptions {
@@ -150,6 +152,7 @@ impl RemoteOptions {
             plain_headers: Vec::new(),
             ca_file: None,
             stand_in: false,
+            sha256: None,
         }
     }
 

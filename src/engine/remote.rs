@@ -299,7 +299,7 @@ impl Engine for RemoteEngine {
         EngineInfo {
             model: self.options.model.clone(),
             place: self.endpoint.shown.clone(),
-            sha256: None,
+            sha256: self.options.sha256.clone(),
             context_length: None,
         }
     }

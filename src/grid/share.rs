@@ -100,12 +100,15 @@ impl Shared {
                 Some(State::Underway) => {
                     // Who computes it may need the baton to end.
                     drop(attempts);
+                    let waiting = clock.now();
                     baton.aside(clock, || {
                         let mut attempts = lock(&self.attempts);
                         while matches!(attempts.known.get(&identity), Some(State::Underway)) {
                             attempts = self.changed.wait(attempts).unwrap_or_else(PoisonError::into_inner);
                         }
                     });
+                    // The attempt's own time counts, and not what was left of it when it was asked for.
+                    clock.leave_out(waiting);
                     attempts = lock(&self.attempts);
                 }
                 None => break,
@@ -240,7 +243,9 @@ impl Viewed {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         };
-        // The weights, where they are known; an endpoint's model by its name at its address.
+        // The weights, where they are known; an endpoint's model by its name at its address. The same weights behind HTTP and in
+        // this process take other times.
+        add(&[u8::from(self.inner.is_remote())]);
         match &info.sha256 {
             Some(sha256) => add(sha256.as_bytes()),
             None => [&info.place, &info.model].into_iter().for_each(|part| add(part.as_bytes())),
