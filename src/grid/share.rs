@@ -402,3 +402,6 @@ impl Memory for Recalled<'_> {
         Ok(retrieval)
     }
 }
+
+#[cfg(test)]
+mod tests;
