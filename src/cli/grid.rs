@@ -283,11 +283,6 @@ fn usual(spec: &GridSpec, args: &GridArgs, folder: &Path) -> Result<BenchArgs> {
         margin,
         timeout,
     } = spec.settings.clone();
-    fn set<T>(place: &mut T, value: Option<T>) {
-        if let Some(value) = value {
-            *place = value;
-        }
-    }
     let on_off = |on: bool| if on { "on" } else { "off" }.to_owned();
     set(&mut usual.retriever, retriever);
     set(&mut usual.top_k, top_k);
@@ -312,6 +307,13 @@ fn usual(spec: &GridSpec, args: &GridArgs, folder: &Path) -> Result<BenchArgs> {
     usual.max_cost_usd = spec.limits.max_cost_usd;
     (usual.device, usual.threads) = (args.device, args.threads);
     Ok(usual)
+}
+
+/// Sets what the file sets.
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
 }
 
 /// How far a run is.
