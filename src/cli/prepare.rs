@@ -356,7 +356,12 @@ impl Loader<'_> {
 
 /// The LLM, always over HTTP: the user's endpoint, or this program's own server as a stand-in; or what was recorded of one.
 /// Around it stand the recorder and the budget, where they are asked for.
-fn connect(resolved: &Resolved, threads: usize, setting: &Setting<'_>) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
+fn connect(
+    resolved: &Resolved,
+    sha256: Option<String>,
+    threads: usize,
+    setting: &Setting<'_>,
+) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
     let Setting { quiet, stop, clock, .. } = *setting;
     let args = &resolved.args;
     let time = Duration::from_secs_f64(args.timeout);

@@ -11,7 +11,6 @@ use crate::clock::{Clock, Component, Spans};
 use crate::error::{Result, toml_reason, usage};
 use crate::files;
 use crate::nn::chat::Message;
-use crate::units::Seconds;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;

@@ -292,7 +292,7 @@ pub enum Step<'a> {
 pub fn place_of(text: &str, steps: &[Step<'_>]) -> usize {
     let Ok(table) = DeTable::parse(text) else { return 1 };
     let mut start = 0;
-    let mut at = None;
+    let mut at: Option<&DeValue<'_>> = None;
     for step in steps {
         let next = match (step, at) {
             (Step::Key(key), None) => {

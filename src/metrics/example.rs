@@ -179,9 +179,6 @@ pub(crate) fn header() -> RunHeader {
         plan: None,
         models: Vec::new(),
         resumed_at: Vec::new(),
-        plan: None,
-        models: Vec::new(),
-        resumed_at: Vec::new(),
         settings: serde_json::json!({ "margin": 0.05, "max_failure_share": 0.1 }),
     }
 }

@@ -40,7 +40,7 @@ impl RunLock {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(attempt),
         }
-        let host = sysinfo::System::host_name().unwrap_or_else(|| "an unnamed host".to_owned());
+        let host = sysinfo::System::host_name().unwrap_or_else(|_| "an unnamed host".to_owned());
         let holder =
             format!("process {} on {host}, since {}\n", std::process::id(), clock::utc_string(clock::unix_time()));
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
