@@ -105,6 +105,9 @@ fn header(samples: usize, hostile: bool) -> RunHeader {
             threads: 8,
         },
         seed: 0,
+        plan: None,
+        models: Vec::new(),
+        resumed_at: Vec::new(),
         settings: serde_json::json!({ "margin": 0.05, "max_failure_share": 0.1, "slm_load_s": 1.25, "note": named("", hostile) }),
     }
 }
@@ -123,6 +126,7 @@ fn cell(router: RouterKind, hostile: bool) -> Cell {
         slm: "small-1b".into(),
         llm: "large-70b".into(),
         seed: 0,
+        repeat: 0,
     }
 }
 
@@ -203,6 +207,7 @@ fn trial(sample: usize, cell: &Cell, hostile: bool) -> TrialRecord {
                 candidates: 8,
                 gate: Some(0.4),
                 tokens: 40,
+                shared_from: None,
             },
             spans,
         },
@@ -277,6 +282,8 @@ fn attempt(sample: usize, tier: Tier, label: &str, confidence: f64, reason: Reas
         retries: 0,
         held: Held::Not,
         forced_tokens: 0,
+        identity: None,
+        shared_from: None,
         failure: None,
         tries: Vec::new(),
         api_usd: (!small).then_some(Usd(usd)),

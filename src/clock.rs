@@ -53,7 +53,7 @@ impl Clock {
         match &self.0 {
             Source::Real(origin) => Moment(nanos_since(origin)),
             Source::Skipping(origin, skipped) => {
-                Moment(nanos_since(origin).saturating_add(skipped.load(Ordering::SeqCst)))
+                Moment(nanos_since(origin).wrapping_add(skipped.load(Ordering::SeqCst)))
             }
             Source::Fake(nanos) => Moment(nanos.load(Ordering::SeqCst)),
         }
@@ -69,6 +69,15 @@ impl Clock {
     pub fn advance(&self, by: Seconds) {
         if let Source::Fake(nanos) | Source::Skipping(_, nanos) = &self.0 {
             nanos.fetch_add((by.0 * 1e9) as u64, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes time that has passed since `start` out of a fake or a skipping clock, as if it had not passed: what a trial waited
+    /// for the work of others is none of its own. A real clock is not moved.
+    pub fn leave_out(&self, start: Moment) {
+        if let Source::Fake(nanos) | Source::Skipping(_, nanos) = &self.0 {
+            // Wraps where less was skipped so far than is taken out; the sum with the real time does not.
+            nanos.fetch_sub(self.now().0.saturating_sub(start.0), Ordering::SeqCst);
         }
     }
 }
@@ -249,6 +258,18 @@ mod tests {
         assert!((1000.0..1010.0).contains(&passed), "{passed}");
         assert!(clock.now() >= start);
         Clock::real().advance(Seconds(1000.0));
+    }
+
+    #[test]
+    fn what_is_left_out_has_not_passed() {
+        let clock = Clock::skipping();
+        let start = clock.now();
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        clock.leave_out(start);
+        let left = clock.since(start).0;
+        assert!((0.0..0.02).contains(&left), "{left}");
+        clock.advance(Seconds(5.0));
+        assert!((5.0..5.1).contains(&clock.since(start).0));
     }
 
     #[test]

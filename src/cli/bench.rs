@@ -1,25 +1,21 @@
 //! `bench`: the main job. Compares the routers on one task and says what was found.
 
-use super::prepare::{obtain, prepare};
-use super::progress::Progress;
 use super::setup::{self, Resolved};
-use super::{Common, interrupt, output, report as report_verb, threads};
-use crate::clock::{self, Clock};
+use super::sweep::{self, Sweep};
+use super::{Common, output};
+use crate::clock;
 use crate::contract::ContractMode;
 use crate::engine::Api;
-use crate::error::{Context, Error, ExitStatus, Interrupted, Result, anyhow, usage};
-use crate::grid::{self, Finish};
+use crate::error::{ExitStatus, Result, usage};
 use crate::memory::{MemoryKind, RetrieverKind};
 use crate::net::Network;
 use crate::nn::{Device, DeviceChoice};
-use crate::record::{self, RunHeader, RunWriter, TrialRecord};
-use crate::report::{self, Format};
+use crate::record::RunWriter;
 use crate::router::{ClassifierKind, Estimator};
 use crate::task::Split;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Whose answers a run is to hold for every sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -160,6 +156,12 @@ pub(super) struct BenchArgs {
     /// The run's folder [default: runs/<time>-<task>]
     #[arg(short, long, value_name = "DIR", env = "ROUTERGYM_OUT")]
     pub(super) out: Option<PathBuf>,
+    /// Continue the run in the folder of --out: what is on disk is not made again, and the settings must be the same
+    #[arg(long, env = "ROUTERGYM_RESUME", value_parser = FalseyValueParser::new())]
+    pub(super) resume: bool,
+    /// Continue the run in the folder of --out, and make its failed trials again
+    #[arg(long, env = "ROUTERGYM_RETRY_ERRORS", value_parser = FalseyValueParser::new())]
+    pub(super) retry_errors: bool,
     /// Say what would be done, and do nothing
     #[arg(long, env = "ROUTERGYM_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub(super) dry_run: bool,
@@ -170,102 +172,47 @@ pub(super) struct BenchArgs {
 
 /// Runs the verb.
 pub(super) fn run(args: &BenchArgs, network: Network, common: &Common) -> Result<ExitStatus> {
-    let quiet = common.quiet;
     let resolved = setup::resolve(args, network)?;
+    let folder = run_folder(args, &resolved);
+    let continues = args.resume || args.retry_errors;
     if args.dry_run {
         resolved.check_models()?;
-        RunWriter::check(&run_folder(args, &resolved))?;
+        if !(continues && RunWriter::is_there(&folder)) {
+            RunWriter::check(&folder)?;
+        }
         Device::open(args.device)?;
         if args.json { output::data(&resolved.plan().to_string()) } else { output::text(&resolved.plan_text()) }?;
         return Ok(ExitStatus::Done);
     }
-    let folder = run_folder(args, &resolved);
-    RunWriter::check(&folder)?;
-    threads::bound(args.threads)?;
-    let device = Device::open(args.device)?;
-    // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
-    let weights = obtain(&resolved, quiet)?;
-    let stop = interrupt::flag("the trial in work is left out, finished ones are kept")?;
-    // Nobody waits for what was recorded, and the run's times are those of the recording.
-    let clock = if args.cassette.is_some() { Clock::skipping() } else { Clock::real() };
-    let bench = prepare(&resolved, &weights, &device, quiet, &stop, &clock)?;
-    let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut writer = RunWriter::create(&folder, RunHeader { id, ..bench.header.clone() })?;
-
-    let cells = &bench.cells;
-    let samples = resolved.samples();
-    let mut progress = Progress::new((samples.len() * cells.len()) as u64, common, &clock);
-    let finish = grid::execute(&samples, cells, &bench.judge(&clock), &mut writer, &mut progress, &stop);
-    progress.end();
-    let ended = writer.finish(|header| {
-        header.finished_at = Some(clock::utc_string(clock::unix_time()));
-        header.llm_adjustments = bench.llm_adjustments();
-        match &finish {
-            Ok(Finish::Complete) => {}
-            Ok(Finish::Interrupted) => header.interrupted = true,
-            Ok(Finish::Aborted(why)) => header.aborted = Some(why.clone()),
-            Err(error) => header.aborted = Some(format!("{error:#}")),
-        }
-    });
-    let finish = finish.unwrap_or_else(|error| Finish::Aborted(format!("{error:#}")));
-    let status = conclude(&writer, finish, args.json, quiet)?;
-    ended.map(|()| status)
-}
-
-/// Makes the tables from what is on disk, prints them, and decides the exit status.
-fn conclude(writer: &RunWriter, finish: Finish, json: bool, quiet: bool) -> Result<ExitStatus> {
-    let folders = [writer.folder().to_owned()];
-    let found = report::collect_with(&folders, vec![writer.header().clone()])?;
-    if found.trials == 0 {
-        writer.discard();
-        return Err(match finish {
-            Finish::Interrupted => Error::new(Interrupted(
-                "interrupted before the first trial was finished: nothing was measured".to_owned(),
-            )),
-            Finish::Aborted(why) => anyhow!("{why}"),
-            Finish::Complete => usage("there was nothing to do: the split has no samples"),
-        });
+    if continues && args.out.is_none() {
+        return Err(usage(
+            "--resume and --retry-errors need the folder of the run that they continue: name it with --out",
+        ));
     }
-    // Shown before it is written: a full disk must not hide what was found.
-    let mut shown = report_verb::print_summary(&found, json);
-    report::write(writer.folder(), &found, &Format::DEFAULT)?;
-    let note = format!(
-        "the run is in {} (run.json, trials.jsonl, summary.json, .csv, .md, report.html)",
-        writer.folder().display()
-    );
-    if !json {
-        shown = shown.and_then(|()| output::text(&note));
-    } else if !quiet {
-        output::note(&note);
+    if continues && args.record_cassette.is_some() {
+        return Err(usage(
+            "a cassette is recorded from the beginning of a run on: leave --record-cassette out, or begin a new run",
+        ));
     }
-    let status = match finish {
-        Finish::Interrupted => {
-            output::note("interrupted: the tables hold what was finished");
-            Ok(ExitStatus::Interrupted)
-        }
-        Finish::Aborted(why) => Err(anyhow!("the run was stopped early and what it measured is kept: {why}")),
-        Finish::Complete if found.summary.refused() => Err(anyhow!(
-            "too many trials failed outside the models to judge every router; most often: {}",
-            commonest_failure(writer.folder())?
-        )),
-        Finish::Complete => Ok(ExitStatus::Done),
-    }?;
-    // Told last: why a run was stopped is worth more than why its tables, which are on disk as well, were not shown.
-    shown.with_context(|| format!("{note}, but its tables could not be shown"))?;
-    Ok(status)
-}
-
-/// The message of the failure that ended most trials.
-fn commonest_failure(folder: &Path) -> Result<String> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let message = |record: TrialRecord, _| record.trial.failure.map(|failure| failure.message);
-    record::each_trial(folder, message, |message| {
-        if let Some(message) = message {
-            *counts.entry(message).or_default() += 1;
-        }
-    })?;
-    let commonest = counts.into_iter().max_by_key(|(_, count)| *count);
-    Ok(commonest.map_or_else(|| "no reason was given".to_owned(), |(message, _)| message))
+    sweep::run(
+        &Sweep {
+            pairs: vec![resolved],
+            grid: false,
+            folder,
+            resume: continues,
+            retry_errors: args.retry_errors,
+            sharing: false,
+            in_flight: None,
+            shard: None,
+            only: None,
+            max_hours: None,
+            max_cost_usd: args.max_cost_usd,
+            device: args.device,
+            threads: args.threads,
+            json: args.json,
+        },
+        common,
+    )
 }
 
 fn run_folder(args: &BenchArgs, resolved: &Resolved) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use super::setup::Resolved;
 use crate::memory::{MemoryKind, Retrieval};
-use crate::record::Price;
+use crate::record::{Cell, Price};
 use crate::router::{RouterKind, RouterSpec};
 use crate::trial::PromptBuilder;
 use std::fmt;
@@ -56,43 +56,87 @@ fn llm_calls(resolved: &Resolved, router: &RouterSpec) -> (usize, usize) {
     }
 }
 
+/// Calls of small models in one trial: at least, where no safety finding sends the query elsewhere, and at most.
+fn slm_calls(resolved: &Resolved, router: &RouterSpec) -> (usize, usize) {
+    let each = 1 + repairs(resolved, router);
+    let most = most_calls(resolved, router);
+    match (router.kind, &router.models) {
+        (RouterKind::LlmOnly, _) => (0, 0),
+        (RouterKind::SlmOnly | RouterKind::SlmDominant, _) => (1, each),
+        (RouterKind::Cascade, Some(models)) => {
+            let small = models.iter().filter(|model| *model != "llm").count();
+            (usize::from(models.first().is_some_and(|model| model != "llm")), small * each)
+        }
+        _ => (0, most.saturating_sub(each).max(each)),
+    }
+}
+
 /// What the whole run asks of the LLM, where the safety policy keeps no query from it.
 pub(super) fn estimate(resolved: &Resolved) -> Estimate {
-    let prompts = PromptBuilder::new(&resolved.task, None);
-    let bytes: Vec<f64> = resolved
-        .samples()
-        .into_iter()
-        .map(|sample| {
-            let messages = prompts.messages(&sample.query, &Retrieval::default(), None);
-            messages.iter().map(|message| message.content.len() as f64).sum()
-        })
-        .collect();
+    let bytes = lengths(resolved);
     let mut total = Estimate { calls: (0, 0), usd: resolved.price.as_ref().map(|_| (0.0, 0.0)) };
-    let fixed = resolved.task.static_memory.as_ref().map_or(0.0, |text| text.len() as f64);
     for cell in &resolved.cells {
-        let Some(router) = resolved.routers.iter().find(|router| router.name() == cell.router_name()) else { continue };
-        let (least, most) = llm_calls(resolved, router);
-        total.calls.0 += least * bytes.len();
-        total.calls.1 += most * bytes.len();
-        if let (Some(price), Some((low, high))) = (&resolved.price, &mut total.usd) {
-            let passages = match cell.memory {
-                MemoryKind::None => 0.0,
-                MemoryKind::Static => fixed / BYTES_PER_TOKEN.1,
-                _ => (resolved.args.token_budget as f64).max(resolved.args.top_k as f64 * PASSAGE_TOKENS),
-            };
-            for &length in &bytes {
-                *low += least as f64 * usd(price, length / BYTES_PER_TOKEN.0, 1.0);
-                *high += (0..most)
-                    .map(|earlier| {
-                        let answer = resolved.args.max_tokens as f64;
-                        let repaired = earlier as f64 * (answer + REPAIR_TOKENS);
-                        usd(price, length / BYTES_PER_TOKEN.1 + passages + repaired, answer)
-                    })
-                    .sum::<f64>();
-            }
+        total.add(&of_cell(resolved, cell, &bytes));
+    }
+    total
+}
+
+/// Bytes of the plain prompt of each sample.
+pub(super) fn lengths(resolved: &Resolved) -> Vec<f64> {
+    let prompts = PromptBuilder::new(&resolved.task, None);
+    let length = |sample: &crate::task::Sample| {
+        let messages = prompts.messages(&sample.query, &Retrieval::default(), None);
+        messages.iter().map(|message| message.content.len() as f64).sum()
+    };
+    resolved.samples().into_iter().map(length).collect()
+}
+
+/// What one cell asks of the LLM over prompts of these lengths.
+pub(super) fn of_cell(resolved: &Resolved, cell: &Cell, bytes: &[f64]) -> Estimate {
+    let mut total = Estimate { calls: (0, 0), usd: resolved.price.as_ref().map(|_| (0.0, 0.0)) };
+    let Some(router) = resolved.routers.iter().find(|router| router.name() == cell.router_name()) else { return total };
+    let fixed = resolved.task.static_memory.as_ref().map_or(0.0, |text| text.len() as f64);
+    let (least, most) = llm_calls(resolved, router);
+    total.calls = (least * bytes.len(), most * bytes.len());
+    if let (Some(price), Some((low, high))) = (&resolved.price, &mut total.usd) {
+        let passages = match cell.memory {
+            MemoryKind::None => 0.0,
+            MemoryKind::Static => fixed / BYTES_PER_TOKEN.1,
+            _ => (resolved.args.token_budget as f64).max(resolved.args.top_k as f64 * PASSAGE_TOKENS),
+        };
+        for &length in bytes {
+            *low += least as f64 * usd(price, length / BYTES_PER_TOKEN.0, 1.0);
+            *high += (0..most)
+                .map(|earlier| {
+                    let answer = resolved.args.max_tokens as f64;
+                    let repaired = earlier as f64 * (answer + REPAIR_TOKENS);
+                    usd(price, length / BYTES_PER_TOKEN.1 + passages + repaired, answer)
+                })
+                .sum::<f64>();
         }
     }
     total
+}
+
+/// Calls of small models of one cell over so many samples.
+pub(super) fn slm_calls_of_cell(resolved: &Resolved, cell: &Cell, samples: usize) -> (usize, usize) {
+    let router = resolved.routers.iter().find(|router| router.name() == cell.router_name());
+    let (least, most) = router.map_or((0, 0), |router| slm_calls(resolved, router));
+    (least * samples, most * samples)
+}
+
+impl Estimate {
+    /// Both together.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.calls = (self.calls.0 + other.calls.0, self.calls.1 + other.calls.1);
+        self.usd = self.usd.zip(other.usd).map(|(one, two)| (one.0 + two.0, one.1 + two.1));
+    }
+
+    /// What does for both, where they ask the same.
+    pub(super) fn cover(&mut self, other: &Self) {
+        self.calls = (self.calls.0.max(other.calls.0), self.calls.1.max(other.calls.1));
+        self.usd = self.usd.zip(other.usd).map(|(one, two)| (one.0.max(two.0), one.1.max(two.1)));
+    }
 }
 
 fn usd(price: &Price, input: f64, output: f64) -> f64 {

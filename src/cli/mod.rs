@@ -3,13 +3,18 @@
 //! Data goes to stdout, progress and notes to stderr. This room is the only one that prints.
 
 mod bench;
+mod cells;
 mod compare;
 mod config;
+mod configuration;
 mod doctor;
 mod estimate;
 mod eval;
 mod fit;
+mod grid;
 mod interrupt;
+mod kept;
+mod merge;
 pub mod models;
 mod output;
 mod prepare;
@@ -20,6 +25,7 @@ mod report;
 mod serve;
 mod setup;
 mod speed;
+mod sweep;
 mod tasks;
 mod threads;
 
@@ -74,6 +80,10 @@ enum Verb {
     /// Compare the routers on one task: tables, a verdict, and a folder with every output
     #[command(allow_negative_numbers = true)]
     Bench(Box<bench::BenchArgs>),
+    /// Sweep over routers, memories, contracts, models and seeds, and do each piece of the work once
+    Grid(Box<grid::GridArgs>),
+    /// Put the shards of a grid together
+    Merge(merge::MergeArgs),
     /// Make the tables and the page of runs again from their records
     Report(report::ReportArgs),
     /// Answer a SELECT over the trials of runs, in builds with the feature `sql`
@@ -120,6 +130,8 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus> {
     let network = cli.common.network();
     match &cli.verb {
         Verb::Bench(args) => bench::run(args, network, &cli.common),
+        Verb::Grid(args) => grid::run(args, network, &cli.common),
+        Verb::Merge(args) => merge::run(args, cli.common.quiet),
         Verb::Report(args) => report::run(args),
         Verb::Query(args) => query::run(args),
         Verb::Compare(args) => compare::run(args),

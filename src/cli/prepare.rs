@@ -1,31 +1,31 @@
-//! Everything that a run of `bench` needs, loaded and warm: models, stand-in, memory, routers, prompts.
+//! Everything that the cells of one pair of models need, loaded and warm: models, stand-in, memory, routers, prompts.
 
-use super::bench::BenchArgs;
+use super::cells::{Recollection, build_cells, recollect, router_settings, used_specialists};
+use super::kept::KeptVectors;
 use super::output;
-use super::setup::{Llm, Resolved};
+use super::setup::{Llm, Resolved, Slm};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
 use crate::engine::{
-    Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request,
+    Cassette, Engine, EngineError, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request, Script,
     Timeouts, without_secrets,
 };
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};
-use crate::memory::{self, Embed, Memory, MemoryParts, MemorySpec, Passage, Retrieval};
+use crate::memory::{Embed, MemoryKind, Passage, Retrieval};
 use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::metrics::{Budget, Budgeted};
 use crate::models::{ENCODER, Kind, LocalModel, Store};
 use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
-use crate::router::{self, ClassifierKind, DomainClassifier, RouterKind, RouterParts, RouterSettings, RouterSpec};
+use crate::router::{RouterKind, RouterSpec};
 use crate::safety::SafetyPolicy;
 use crate::serve::{StandIn, StandInOptions};
-use crate::task::{Label, Query, Specialist, Split, Task};
+use crate::task::{Query, Task};
 use crate::trial::{AnswerFields, Engines, PromptBuilder};
-use crate::units::{Seconds, Usd};
+use crate::units::Seconds;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,17 +33,14 @@ use std::time::Duration;
 /// Share of failed trials above which a cell is not judged.
 const MAX_FAILURE_SHARE: f64 = 0.1;
 
-/// Train samples of each label that the domain classifier learns from, at most: embedding thousands would hold up the
-/// start for minutes.
-const CLASSIFIER_EXAMPLES: usize = 64;
-
 /// Groundedness of an answer in passages; `None` is not applicable.
-type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>>>;
+type Grounder = Box<dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>> + Send + Sync>;
 
 /// A bench that is ready to run.
 pub(super) struct Bench {
     pub(super) header: RunHeader,
-    pub(super) cells: Vec<CellParts>,
+    /// The cells, each with its number in the run.
+    pub(super) cells: Vec<(usize, CellParts)>,
     engines: Engines,
     contract: Contract,
     fields: AnswerFields,
@@ -53,6 +50,7 @@ pub(super) struct Bench {
     safety: SafetyPolicy,
     max_tokens: usize,
     temperature: f64,
+    embeds: bool,
     /// The server of the stand-in LLM; it ends with the bench.
     _stand_in: Option<StandIn>,
 }
@@ -61,6 +59,11 @@ impl Bench {
     /// What of the requests to the LLM its endpoint did not accept.
     pub(super) fn llm_adjustments(&self) -> Vec<String> {
         self.engines.llm.adjustments()
+    }
+
+    /// Whether anything of it is embedded.
+    pub(super) fn embeds(&self) -> bool {
+        self.embeds
     }
 
     /// What all trials share.
@@ -82,23 +85,73 @@ impl Bench {
 
 /// The models of a run, on this machine.
 pub(super) struct Weights {
-    slm: LocalModel,
+    /// None where it is scripted.
+    slm: Option<LocalModel>,
     /// The stand-in's.
     llm: Option<LocalModel>,
-    encoder: LocalModel,
+    /// None where nothing is embedded.
+    encoder: Option<LocalModel>,
     /// Those of specialists and cascades, by the name that these give.
     named: BTreeMap<String, LocalModel>,
+}
+
+impl Weights {
+    pub(super) fn slm_sha256(&self) -> Option<&str> {
+        self.slm.as_ref().map(|model| &*model.sha256)
+    }
+
+    pub(super) fn llm_sha256(&self) -> Option<&str> {
+        self.llm.as_ref().map(|model| &*model.sha256)
+    }
+
+    pub(super) fn encoder_sha256(&self) -> Option<&str> {
+        self.encoder.as_ref().map(|model| &*model.sha256)
+    }
+
+    pub(super) fn named_sums(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.named.iter().map(|(name, model)| (name.as_str(), &*model.sha256))
+    }
+}
+
+/// What is the same for every pair of models of a run.
+pub(super) struct Setting<'a> {
+    pub(super) device: &'a Device,
+    pub(super) quiet: bool,
+    pub(super) stop: &'a Arc<AtomicBool>,
+    pub(super) clock: &'a Clock,
+    /// What the LLM's calls may cost.
+    pub(super) budget: Option<Arc<Budget>>,
+    /// Whether vectors of texts are kept for who asks again; only where no time of them is a figure.
+    pub(super) sharing: bool,
+}
+
+/// What one pair of models leaves to the next, so that it is loaded once.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// The small model, by the hash of its weights.
+    slm: Option<(String, Arc<dyn Engine>, Seconds)>,
+    embed: Option<Arc<dyn Embed>>,
+}
+
+/// Whether anything of a run looks at vectors of texts.
+fn embeds(resolved: &Resolved) -> bool {
+    let searches = |kind: MemoryKind| !matches!(kind, MemoryKind::None | MemoryKind::Static);
+    resolved.cells.iter().any(|cell| searches(cell.memory))
+        || resolved.routers.iter().any(|router| router.kind == RouterKind::HybridSpecialist || router.fitted.is_some())
 }
 
 /// Finds the models, and fetches those that are not in the cache.
 pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
     let store = Store::open(resolved.network)?;
-    let slm = store.obtain(&resolved.slm, Kind::Gguf, quiet)?;
+    let slm = match &resolved.slm {
+        Slm::Model(model) => Some(store.obtain(model, Kind::Gguf, quiet)?),
+        Slm::Scripted { .. } => None,
+    };
     let llm = match &resolved.llm {
         Llm::StandIn { model } => Some(store.obtain(model, Kind::Gguf, quiet)?),
-        Llm::Endpoint { .. } | Llm::Cassette { .. } => None,
+        Llm::Endpoint { .. } | Llm::Cassette { .. } | Llm::Scripted { .. } => None,
     };
-    let encoder = store.obtain(ENCODER, Kind::Encoder, quiet)?;
+    let encoder = embeds(resolved).then(|| store.obtain(ENCODER, Kind::Encoder, quiet)).transpose()?;
     let mut named = BTreeMap::new();
     for name in resolved.named_models() {
         let model = store.obtain(&name, Kind::Gguf, quiet)?;
@@ -112,11 +165,11 @@ pub(super) fn obtain(resolved: &Resolved, quiet: bool) -> Result<Weights> {
 pub(super) fn prepare(
     resolved: &Resolved,
     weights: &Weights,
-    device: &Device,
-    quiet: bool,
-    stop: &Arc<AtomicBool>,
-    clock: &Clock,
+    setting: &Setting<'_>,
+    loaded: &mut Loaded,
+    first_cell: usize,
 ) -> Result<Bench> {
+    let Setting { device, quiet, stop, clock, .. } = *setting;
     let args = &resolved.args;
     let task = &resolved.task;
     let note = |text: &str| {
@@ -128,8 +181,6 @@ pub(super) fn prepare(
     let contract = Contract::of_task(task)?;
     let threads = nn::threads();
 
-    note(&format!("loading {} on {}", weights.slm.name, device.name()));
-    let start = clock.now();
     let loader = Loader {
         device,
         clock,
@@ -137,9 +188,33 @@ pub(super) fn prepare(
         prefix_cache: args.prefix_cache == "on",
         prompt_lookup: args.prompt_lookup == "on",
     };
-    let slm = loader.load(&weights.slm)?;
-    let slm_load = clock.since(start);
-    let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, device)?);
+    let (slm, slm_load) = match (&weights.slm, &resolved.slm) {
+        (Some(model), _) => {
+            // One that another pair of models has had stays; another is given back before this one comes.
+            drop(loaded.slm.take_if(|kept| kept.0 != model.sha256));
+            let (_, slm, took) = match loaded.slm.take() {
+                Some(kept) => kept,
+                None => {
+                    note(&format!("loading {} on {}", model.name, device.name()));
+                    let start = clock.now();
+                    (model.sha256.clone(), loader.load(model)?, clock.since(start))
+                }
+            };
+            loaded.slm = Some((model.sha256.clone(), Arc::clone(&slm), took));
+            (slm, Some(took))
+        }
+        (None, Slm::Scripted { path, .. }) => {
+            loaded.slm = None;
+            (Arc::new(Script::open(path, false, clock.clone(), Arc::clone(stop))?) as Arc<dyn Engine>, None)
+        }
+        (None, Slm::Model(model)) => return Err(anyhow!("the weights of {model} were not looked for; start again")),
+    };
+    if let (Some(encoder), None) = (&weights.encoder, &loaded.embed) {
+        let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&encoder.path, device)?);
+        loaded.embed = Some(embed);
+    }
+    let embed =
+        weights.encoder.as_ref().and_then(|encoder| Some((Arc::clone(loaded.embed.as_ref()?), &*encoder.sha256)));
     let mut named: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
     for (name, model) in &weights.named {
         note(&format!("loading {name}"));
@@ -147,11 +222,11 @@ pub(super) fn prepare(
     }
     check_stop(stop)?;
 
-    let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
+    let (llm, stand_in) = connect(resolved, weights.llm_sha256().map(str::to_owned), threads, setting)?;
     let engines = Engines { slm, llm, named };
-    let memories = recollect(resolved, &embed, &weights.encoder.sha256, &engines.slm, clock, note)?;
+    let memories = recollect(resolved, embed.as_ref(), &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
-    let cells = build_cells(resolved, &embed, &weights.encoder.sha256, &memories)?;
+    let cells = (first_cell..).zip(build_cells(resolved, embed.as_ref(), &memories)?).collect();
 
     let left_out = if args.contract.contains(&ContractMode::Constrain) {
         prepare_grammar(&engines, &contract, note)?
@@ -179,7 +254,7 @@ pub(super) fn prepare(
         "prompt_lookup": args.prompt_lookup,
         "cassette": args.cassette.as_ref().map(|path| path.display().to_string()), "max_cost_usd": args.max_cost_usd,
         "margin": args.margin, "max_failure_share": MAX_FAILURE_SHARE, "timeout_s": args.timeout,
-        "encoder_sha256": weights.encoder.sha256, "slm_load_s": slm_load, "warm_up": warm,
+        "encoder_sha256": weights.encoder.as_ref().map(|encoder| &encoder.sha256), "slm_load_s": slm_load, "warm_up": warm,
         "grammar_leaves_out": left_out, "answer_schema": task.schema,
         "answer_formats": task.schema_formats, "answer_references": references, "router": router_settings(args, task)?, "routers": routers,
         "specialists": routed, "named_sha256": sums, "notes": resolved.notes,
@@ -197,21 +272,30 @@ pub(super) fn prepare(
         llm_adjustments: Vec::new(),
         task: task.name.clone(),
         task_sha256: task.sha256.clone(),
-        split: args.split,
+        split: resolved.choice.split,
         samples: samples.iter().map(|sample| sample.query.id.clone()).collect(),
         labels: task.labels.len(),
         cells: resolved.cells.clone(),
         slm: engines.slm.info(),
-        llm: EngineInfo { sha256: weights.llm.as_ref().map(|model| model.sha256.clone()), ..engines.llm.info() },
+        llm: engines.llm.info(),
         llm_is_stand_in: resolved.is_stand_in(),
         llm_price: resolved.price.clone(),
         hardware_price: Some(resolved.hardware.clone()),
         machine: machine(device.name(), threads),
         seed: args.seed,
+        plan: None,
+        models: Vec::new(),
+        resumed_at: Vec::new(),
         settings,
     };
-    let scorer = Support::new(embed);
-    let ground: Grounder = Box::new(move |answer, passages| scorer.score(answer, passages));
+    let ground: Grounder = match embed {
+        // Without passages there is nothing to be grounded in.
+        None => Box::new(|_, _| Ok(None)),
+        Some((embed, _)) => {
+            let scorer = Support::new(if setting.sharing { Arc::new(KeptVectors::new(embed)) } else { embed });
+            Box::new(move |answer, passages| scorer.score(answer, passages))
+        }
+    };
     Ok(Bench {
         header,
         cells,
@@ -224,6 +308,7 @@ pub(super) fn prepare(
         safety: router_settings(args, task)?.safety,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
+        embeds: weights.encoder.is_some(),
         _stand_in: stand_in,
     })
 }
@@ -273,11 +358,11 @@ impl Loader<'_> {
 /// Around it stand the recorder and the budget, where they are asked for.
 fn connect(
     resolved: &Resolved,
+    sha256: Option<String>,
     threads: usize,
-    stop: &Arc<AtomicBool>,
-    clock: &Clock,
-    quiet: bool,
+    setting: &Setting<'_>,
 ) -> Result<(Arc<dyn Engine>, Option<StandIn>)> {
+    let Setting { quiet, stop, clock, .. } = *setting;
     let args = &resolved.args;
     let time = Duration::from_secs_f64(args.timeout);
     let timeouts = Timeouts { total: time, first_byte: time, ..Timeouts::default() };
@@ -300,15 +385,17 @@ fn connect(
                 stop: Arc::clone(stop),
                 ..StandInOptions::new(model)
             })?;
-            let options = RemoteOptions { timeouts, stand_in: true, ..RemoteOptions::new(child.base_url(), model) };
+            let options =
+                RemoteOptions { timeouts, stand_in: true, sha256, ..RemoteOptions::new(child.base_url(), model) };
             (Some(options), Some(child))
         }
-        Llm::Cassette { .. } => (None, None),
+        Llm::Cassette { .. } | Llm::Scripted { .. } => (None, None),
     };
     let mut engine: Arc<dyn Engine> = match (options, &resolved.llm) {
         (None, Llm::Cassette { path, model, .. }) => {
             Arc::new(Player::new(Cassette::open(path)?, Some(model), clock.clone())?)
         }
+        (None, Llm::Scripted { path, .. }) => Arc::new(Script::open(path, true, clock.clone(), Arc::clone(stop))?),
         (None, _) => return Err(anyhow!("there is no LLM to connect to; start the run again")),
         (Some(options), _) => {
             let secrets = options.secrets();
@@ -320,141 +407,10 @@ fn connect(
             }
         }
     };
-    if let (Some(most), Some(price)) = (args.max_cost_usd, &resolved.price) {
-        engine = Arc::new(Budgeted::new(engine, price.clone(), Arc::new(Budget::new(Usd(most)))));
+    if let (Some(budget), Some(price)) = (&setting.budget, &resolved.price) {
+        engine = Arc::new(Budgeted::new(engine, price.clone(), Arc::clone(budget)));
     }
     Ok((engine, stand_in))
-}
-
-/// A memory, and the prompts that hold its fixed text.
-struct Recollection {
-    memory: Arc<dyn Memory>,
-    prompts: Arc<PromptBuilder>,
-}
-
-/// The folder below which indexes are kept; `None` where the user has no cache folder.
-pub(super) fn index_store() -> Option<PathBuf> {
-    let set = std::env::var_os("ROUTERGYM_INDEX").filter(|value| !value.is_empty()).map(PathBuf::from);
-    set.or_else(|| dirs::cache_dir().map(|caches| caches.join("routergym-local").join("indexes")))
-}
-
-/// The memories of the run's cells, by name.
-fn recollect(
-    resolved: &Resolved,
-    embed: &Arc<dyn Embed>,
-    encoder_sha256: &str,
-    slm: &Arc<dyn Engine>,
-    clock: &Clock,
-    note: impl Fn(&str),
-) -> Result<BTreeMap<&'static str, Recollection>> {
-    let args = &resolved.args;
-    let counter = Arc::clone(slm);
-    let parts = MemoryParts {
-        embed: Some(Arc::clone(embed)),
-        encoder_sha256: encoder_sha256.to_owned(),
-        count_tokens: Arc::new(move |messages| {
-            counter.prompt_tokens(messages).unwrap_or_else(|| memory::about_tokens(messages))
-        }),
-        indexes: index_store(),
-        clock: clock.clone(),
-    };
-    let mut found = BTreeMap::new();
-    for kind in resolved.cells.iter().map(|cell| cell.memory) {
-        if !found.contains_key(kind.name()) {
-            let spec = MemorySpec {
-                kind,
-                retriever: args.retriever,
-                top_k: args.top_k,
-                token_budget: args.token_budget,
-                gate: args.gate,
-            };
-            let memory = memory::build(&spec, &resolved.task, &parts, &mut |text| note(text))?;
-            let memory: Arc<dyn Memory> = Arc::from(memory);
-            let prompts = Arc::new(PromptBuilder::new(&resolved.task, memory.fixed_text()));
-            found.insert(kind.name(), Recollection { memory, prompts });
-        }
-    }
-    Ok(found)
-}
-
-fn build_cells(
-    resolved: &Resolved,
-    embed: &Arc<dyn Embed>,
-    encoder_sha256: &str,
-    memories: &BTreeMap<&'static str, Recollection>,
-) -> Result<Vec<CellParts>> {
-    let args = &resolved.args;
-    let task = &resolved.task;
-    let settings = router_settings(args, task)?;
-    let specialists = used_specialists(task, |_| ());
-    let mut cells = Vec::new();
-    for cell in &resolved.cells {
-        let spec = resolved.routers.iter().find(|router| router.name() == cell.router_name());
-        let spec = spec.context("a cell names a router that was not read")?;
-        let own = spec.settings(&settings);
-        let classifier = match spec.kind {
-            RouterKind::HybridSpecialist => Some(classifier(task, own.classifier, embed)?),
-            _ => None,
-        };
-        let embed = Some((Arc::clone(embed), encoder_sha256));
-        let parts = RouterParts { specialists: &specialists, classifier, embed, seed: cell.seed };
-        let Recollection { memory, prompts } =
-            memories.get(cell.memory.name()).context("a cell names a memory that was not built")?;
-        cells.push(CellParts {
-            cell: cell.clone(),
-            router: router::build(spec, &settings, parts)?,
-            confidence: own.confidence,
-            memory: Arc::clone(memory),
-            prompts: Arc::clone(prompts),
-        });
-    }
-    Ok(cells)
-}
-
-/// The routers' settings; the safety policy among them, the task's with the flags over it, is the trial's too.
-pub(super) fn router_settings(args: &BenchArgs, task: &Task) -> Result<RouterSettings> {
-    let mut safety = SafetyPolicy::of_task(task)?;
-    args.safety.iter().try_for_each(|text| safety.set_from_text(text))?;
-    Ok(RouterSettings {
-        confidence: args.confidence,
-        threshold: args.threshold,
-        max_repairs: args.max_repairs,
-        safety,
-        downshift_max_chars: args.downshift,
-        classifier: args.classifier,
-        ..RouterSettings::default()
-    })
-}
-
-/// The task's specialists. Where it names none, the SLM with the task's own prompt is the specialist of every domain that
-/// the classifier can learn: a table of labels alone can then be benched under every router, and the user is told.
-fn used_specialists(task: &Task, note: impl Fn(&str)) -> Vec<Specialist> {
-    if !task.specialists.is_empty() {
-        return task.specialists.clone();
-    }
-    note(
-        "task.toml names no specialist: hybrid-specialist gives each domain that its classifier is sure of to the SLM",
-    );
-    let taught =
-        |label: &&Label| task.split(Split::Train).any(|sample| sample.target.label.as_ref() == Some(&label.name));
-    let of = |label: &Label| Specialist { domain: label.name.clone(), model: None, prompt: None };
-    task.labels.iter().filter(taught).map(of).collect()
-}
-
-/// The classifier of the domains, trained on the train split alone.
-fn classifier(task: &Task, kind: ClassifierKind, embed: &Arc<dyn Embed>) -> Result<DomainClassifier> {
-    let mut of_label: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut examples: Vec<(String, String)> = Vec::new();
-    for sample in task.split(Split::Train) {
-        let Some(label) = &sample.target.label else { continue };
-        let count = of_label.entry(label).or_default();
-        *count += 1;
-        if *count <= CLASSIFIER_EXAMPLES {
-            examples.push((sample.query.input.clone(), label.clone()));
-        }
-    }
-    DomainClassifier::train(kind, &examples, Arc::clone(embed))
-        .context("training the domain classifier of hybrid-specialist on the train split")
 }
 
 /// Compiles the contract's grammar for each model, so that no measured trial pays for it, and says what it leaves out.

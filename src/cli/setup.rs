@@ -3,9 +3,10 @@
 use super::bench::{BenchArgs, Collect};
 use super::config;
 use super::estimate::{estimate, most_calls};
-use crate::engine::{Cassette, LlmSpec, shown_address};
+use crate::clock::Clock;
+use crate::engine::{Cassette, Engine, LlmSpec, Script, script_of, shown_address};
 use crate::error::{Result, usage};
-use crate::grid;
+use crate::grid::{self, Axes, SamplesSpec};
 use crate::memory::MemoryKind;
 use crate::metrics::{self, Prices};
 use crate::models::{ENCODER, Identity, Kind, Store};
@@ -16,6 +17,7 @@ use crate::task::{self, Sample, Split, Task};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const DEFAULT_PAIR: (&str, &str) = ("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct");
 const SMALL_PAIR: (&str, &str) = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct");
@@ -32,6 +34,8 @@ pub(super) enum Llm {
     StandIn { model: String },
     /// Recorded answers; `stand_in` says whether those of this program's own server.
     Cassette { path: PathBuf, model: String, stand_in: bool },
+    /// Answers by the rules of a file.
+    Scripted { path: PathBuf, model: String },
 }
 
 impl Llm {
@@ -39,17 +43,68 @@ impl Llm {
     pub(super) fn model(&self) -> &str {
         match self {
             Self::Endpoint { spec, .. } => &spec.model,
-            Self::StandIn { model } | Self::Cassette { model, .. } => model,
+            Self::StandIn { model } | Self::Cassette { model, .. } | Self::Scripted { model, .. } => model,
         }
     }
+}
+
+/// Where the SLM is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Slm {
+    /// In this process, a model by its name or path.
+    Model(String),
+    /// Answers by the rules of a file.
+    Scripted { path: PathBuf, model: String },
+}
+
+impl Slm {
+    /// The model's name.
+    pub(super) fn model(&self) -> &str {
+        match self {
+            Self::Model(model) | Self::Scripted { model, .. } => model,
+        }
+    }
+
+    fn of(named: String, folder: &Path) -> Result<Self> {
+        match script_of(&named) {
+            None => Ok(Self::Model(named)),
+            Some(path) => {
+                let path = folder.join(path);
+                let model = script_name(&path)?;
+                Ok(Self::Scripted { path, model })
+            }
+        }
+    }
+}
+
+/// The name of a scripted model, whose file must be one.
+fn script_name(path: &Path) -> Result<String> {
+    Ok(Script::open(path, true, Clock::fake(), Arc::default())?.info().model)
+}
+
+/// What a grid asks for beyond what flags can say, for one pair of models.
+#[derive(Clone)]
+pub(super) struct Beyond {
+    pub(super) task: Arc<Task>,
+    pub(super) routers: Vec<RouterSpec>,
+    pub(super) seeds: Vec<u64>,
+    pub(super) repeats: u32,
+    pub(super) samples: SamplesSpec,
+    /// Endpoints beside those of the configuration.
+    pub(super) llms: Vec<LlmSpec>,
+    /// Where files are that are named without their whole path.
+    pub(super) folder: PathBuf,
+    /// Whether cells are named with their models.
+    pub(super) named: [bool; 2],
 }
 
 /// What the user meant. Nothing is loaded yet but the task.
 pub(super) struct Resolved {
     pub(super) args: BenchArgs,
     pub(super) network: Network,
-    pub(super) task: Task,
-    pub(super) slm: String,
+    pub(super) task: Arc<Task>,
+    pub(super) choice: SamplesSpec,
+    pub(super) slm: Slm,
     pub(super) llm: Llm,
     pub(super) price: Option<Price>,
     pub(super) hardware: HardwarePrice,
@@ -62,12 +117,32 @@ pub(super) struct Resolved {
 /// Checks the arguments against one another and against the task.
 pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     check_ranges(args)?;
-    let routers = choose_routers(args)?;
-    let task = task::load(&task::find(&args.task)?)?;
-    super::prepare::router_settings(args, &task)?;
+    let beyond = Beyond {
+        routers: choose_routers(args)?,
+        task: Arc::new(task::load(&task::find(&args.task)?)?),
+        seeds: vec![args.seed],
+        repeats: 1,
+        samples: SamplesSpec {
+            split: args.split,
+            limit: (args.limit > 0).then_some(args.limit),
+            stratified: true,
+            seed: args.seed,
+        },
+        llms: Vec::new(),
+        folder: PathBuf::new(),
+        named: [false; 2],
+    };
+    resolve_pair(args, network, &beyond)
+}
+
+/// The same for one pair of models of a grid.
+pub(super) fn resolve_pair(args: &BenchArgs, network: Network, beyond: &Beyond) -> Result<Resolved> {
+    check_ranges(args)?;
+    let Beyond { task, routers, samples: choice, .. } = beyond.clone();
+    super::cells::router_settings(args, &task)?;
     let pair = if args.small { SMALL_PAIR } else { DEFAULT_PAIR };
-    let slm = args.slm.clone().unwrap_or_else(|| pair.0.to_owned());
-    let llm = choose_llm(args, pair.1)?;
+    let slm = Slm::of(args.slm.clone().unwrap_or_else(|| pair.0.to_owned()), &beyond.folder)?;
+    let llm = choose_llm(args, pair.1, beyond)?;
     let prices = args.prices.as_deref().map_or_else(Prices::built_in, Prices::with_file)?;
     let price = choose_price(args, &llm, &prices)?;
     if args.max_cost_usd.is_some() && price.is_none() {
@@ -85,9 +160,17 @@ pub(super) fn resolve(args: &BenchArgs, network: Network) -> Result<Resolved> {
     // A task without a knowledge base has nothing to retrieve from, whatever the usual default is.
     let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
     let memories = if args.memory.is_empty() { vec![usual] } else { args.memory.clone() };
-    let cells = grid::cells(&routers, &memories, &args.contract, &slm, llm.model(), args.seed);
+    let cells = grid::cells(&Axes {
+        routers: &routers,
+        memories: &memories,
+        contracts: &args.contract,
+        seeds: &beyond.seeds,
+        repeats: beyond.repeats,
+        slm: (slm.model(), beyond.named[0]),
+        llm: (llm.model(), beyond.named[1]),
+    });
     let (args, notes) = (args.clone(), Vec::new());
-    let mut resolved = Resolved { args, network, task, slm, llm, price, hardware, routers, cells, notes };
+    let mut resolved = Resolved { args, network, task, choice, slm, llm, price, hardware, routers, cells, notes };
     resolved.check_fitted()?;
     Ok(resolved)
 }
@@ -141,7 +224,7 @@ pub(super) fn check_temperature(temperature: f64) -> Result<()> {
     Ok(())
 }
 
-fn check_ranges(args: &BenchArgs) -> Result<()> {
+pub(super) fn check_ranges(args: &BenchArgs) -> Result<()> {
     for (flag, value) in [("--threshold", args.threshold), ("--margin", args.margin)] {
         if !(0.0..=1.0).contains(&value) {
             return Err(usage(format!("{flag} is a share between 0 and 1, not {value}")));
@@ -178,7 +261,7 @@ fn check_ranges(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
+fn choose_llm(args: &BenchArgs, stand_in: &str, beyond: &Beyond) -> Result<Llm> {
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(path) = &args.cassette {
         let (engine, stand_in) = Cassette::open(path)?.engine(args.llm_model.as_deref())?;
@@ -186,10 +269,18 @@ fn choose_llm(args: &BenchArgs, stand_in: &str) -> Result<Llm> {
     }
     let url = match &args.llm {
         Some(named) if is_url(named) => named.clone(),
-        Some(named) => match config::llms()?.into_iter().find(|spec| spec.name == *named) {
-            Some(spec) => return endpoint(args, spec),
-            None => return Ok(Llm::StandIn { model: named.clone() }),
-        },
+        Some(named) => {
+            if let Some(path) = script_of(named) {
+                let path = beyond.folder.join(path);
+                let model = script_name(&path)?;
+                return Ok(Llm::Scripted { path, model });
+            }
+            let listed = beyond.llms.iter().cloned().chain(config::llms()?).find(|spec| spec.name == *named);
+            return match listed {
+                Some(spec) => endpoint(args, spec),
+                None => Ok(Llm::StandIn { model: named.clone() }),
+            };
+        }
         None if args.small => return Ok(Llm::StandIn { model: stand_in.to_owned() }),
         None => match (environment("OPENAI_BASE_URL"), environment("OPENAI_API_KEY")) {
             (Some(url), _) => url,
@@ -233,11 +324,11 @@ pub(super) fn is_url(text: &str) -> bool {
 fn choose_price(args: &BenchArgs, llm: &Llm, prices: &Prices) -> Result<Option<Price>> {
     let of_table = match llm {
         Llm::Endpoint { spec, .. } => spec.price.as_ref(),
-        Llm::StandIn { .. } | Llm::Cassette { .. } => None,
+        Llm::StandIn { .. } | Llm::Cassette { .. } | Llm::Scripted { .. } => None,
     };
     match (args.price.as_ref().or(of_table), llm) {
         (Some(row), _) => prices.lookup(row).map(Some),
-        (None, Llm::StandIn { .. } | Llm::Cassette { stand_in: true, .. }) => {
+        (None, Llm::StandIn { .. } | Llm::Cassette { stand_in: true, .. } | Llm::Scripted { .. }) => {
             prices.lookup(metrics::STAND_IN).map(Some)
         }
         (None, Llm::Endpoint { .. } | Llm::Cassette { .. }) => Ok(prices.find(llm.model())),
@@ -272,15 +363,15 @@ fn asked_twice(router: &RouterSpec, store: &Store, slm: &Identity, llm: &Identit
 impl Resolved {
     /// The samples to be answered.
     pub(super) fn samples(&self) -> Vec<&Sample> {
-        let limit = (self.args.limit > 0).then_some(self.args.limit);
-        self.task.choose(self.args.split, limit, self.args.seed)
+        let SamplesSpec { split, limit, stratified, seed } = self.choice;
+        if stratified { self.task.choose(split, limit, seed) } else { self.task.draw(split, limit, seed) }
     }
 
     /// What would be done.
     pub(super) fn plan(&self) -> Value {
         let estimate = estimate(self);
         json!({
-            "task": self.task.name, "split": self.args.split, "samples": self.samples().len(), "slm": self.slm,
+            "task": self.task.name, "split": self.choice.split, "samples": self.samples().len(), "slm": self.slm.model(),
             "llm": self.llm.model(), "llm_is_stand_in": self.is_stand_in(), "price": self.price,
             "cells": self.cells, "trials": self.samples().len() * self.cells.len(),
             "llm_calls": {"low": estimate.calls.0, "high": estimate.calls.1},
@@ -293,13 +384,15 @@ impl Resolved {
     /// Refuses models that are neither known by name nor there as files, without fetching any.
     pub(super) fn check_models(&self) -> Result<()> {
         let store = Store::open(self.network)?;
-        store.check_name(&self.slm, Kind::Gguf)?;
+        if let Slm::Model(slm) = &self.slm {
+            store.check_name(slm, Kind::Gguf)?;
+        }
         for model in self.named_models() {
             store.check_name(&model, Kind::Gguf)?;
         }
         match &self.llm {
             Llm::StandIn { model } => store.check_name(model, Kind::Gguf),
-            Llm::Endpoint { .. } | Llm::Cassette { .. } => Ok(()),
+            Llm::Endpoint { .. } | Llm::Cassette { .. } | Llm::Scripted { .. } => Ok(()),
         }
     }
 
@@ -331,9 +424,13 @@ impl Resolved {
             return Ok(());
         }
         let store = Store::open(self.network)?;
-        let slm = store.identify(&self.slm)?;
+        let nameless = |name: &str| Identity { name: name.to_owned(), sha256: None };
+        let slm = match &self.slm {
+            Slm::Model(slm) => store.identify(slm)?,
+            Slm::Scripted { model, .. } => nameless(model),
+        };
         let llm = match &self.llm {
-            Llm::Endpoint { .. } | Llm::Cassette { .. } => Identity { name: self.llm.model().to_owned(), sha256: None },
+            Llm::Endpoint { .. } | Llm::Cassette { .. } | Llm::Scripted { .. } => nameless(self.llm.model()),
             Llm::StandIn { model } => Identity { name: model.clone(), ..store.identify(model)? },
         };
         let encoder = store.identify(ENCODER)?.sha256;
@@ -361,6 +458,7 @@ impl Resolved {
             Llm::Endpoint { shown, spec } => format!("{} at {shown}", spec.model),
             Llm::StandIn { model } => format!("{model}, a stand-in on this machine"),
             Llm::Cassette { path, model, .. } => format!("{model}, from the cassette {}", path.display()),
+            Llm::Scripted { path, model } => format!("{model}, by the rules of {}", path.display()),
         };
         let most = self.routers.iter().map(|router| most_calls(self, router)).max().unwrap_or_default();
         let names: Vec<_> = self.cells.iter().map(|cell| format!("  {}", cell.name)).collect();
@@ -368,8 +466,8 @@ impl Resolved {
             "task     {} ({samples} samples of the {} split)\nSLM      {}\nLLM      {llm}\nprice    {}\ncells    {cells}\n{}\n\
              trials   {}, each with 1 to {most} model calls\n{}",
             self.task.name,
-            self.args.split.name(),
-            self.slm,
+            self.choice.split.name(),
+            self.slm.model(),
             self.price
                 .as_ref()
                 .map_or("not priced".to_owned(), |price| format!("{} as of {}", price.name, price.as_of)),

@@ -21,10 +21,11 @@ pub use form::{Form, FormRow, Held, read_forms};
 pub use mend::Mend;
 pub use validate::{Contract, ContractOptions};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether contracts are enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum ContractMode {
     /// Validity is observed and reported; nothing acts on it.

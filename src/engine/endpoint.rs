@@ -3,12 +3,13 @@
 use super::secret::{Scrubber, Secret};
 use crate::error::{Result, usage};
 use reqwest::Url;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The protocols that a remote engine speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lowercase")]
 pub enum Api {
@@ -128,6 +129,8 @@ pub struct RemoteOptions {
     pub ca_file: Option<PathBuf>,
     /// Whether the endpoint is this program's own stand-in on the same machine.
     pub stand_in: bool,
+    /// SHA-256 of the weights behind the endpoint, where they are known: those of this program's own stand-in.
+    pub sha256: Option<String>,
 }
 
 impl RemoteOptions {
@@ -149,6 +152,7 @@ impl RemoteOptions {
             plain_headers: Vec::new(),
             ca_file: None,
             stand_in: false,
+            sha256: None,
         }
     }
 

@@ -167,6 +167,8 @@ impl Front {
             held: ready.held,
             forced_tokens: generated.forced_tokens as u64,
             tries: Vec::new(),
+            identity: None,
+            shared_from: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod local;
 mod pace;
 mod reader;
 mod remote;
+mod script;
 mod scripted;
 mod secret;
 mod spec;
@@ -23,14 +24,16 @@ pub use cassette::{Cassette, Player, Recorder};
 pub use endpoint::{Api, Limits, RemoteOptions, Timeouts, api_of, shown_address};
 pub use local::{LocalEngine, Sampling};
 pub use remote::RemoteEngine;
+pub use script::{SCRIPTED, SCRIPTED_PLACE, Script, script_of};
 pub use scripted::{Reply, ScriptedEngine};
 pub use secret::{Secret, without_secrets};
-pub use spec::{LlmSpec, read_llms};
+pub use spec::{LlmSpec, check_llms, read_llms};
 pub use tries::{Try, WireTimes};
 
 use crate::clock::Spans;
 use crate::nn::chat::Message;
 use crate::nn::{Cancel, Grammar};
+use crate::task::Origin;
 use crate::units::Seconds;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -215,6 +218,12 @@ pub struct Completion {
     /// Every request that a remote call took, the answered one last; empty for a local engine.
     #[serde(default)]
     pub tries: Vec<Try>,
+    /// Which attempt this is, where attempts are shared between cells: equal identities have equal answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Where it was computed, where that was not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_from: Option<Origin>,
 }
 
 /// What an engine says of given beginnings of an answer.

@@ -306,7 +306,7 @@ impl Engine for RemoteEngine {
         EngineInfo {
             model: self.options.model.clone(),
             place: self.endpoint.shown.clone(),
-            sha256: None,
+            sha256: self.options.sha256.clone(),
             context_length: None,
         }
     }
@@ -346,6 +346,8 @@ impl Engine for RemoteEngine {
                     held,
                     forced_tokens: 0,
                     tries,
+                    identity: None,
+                    shared_from: None,
                 })
             }
             Err(fault) => {

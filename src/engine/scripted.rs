@@ -146,6 +146,8 @@ impl Engine for ScriptedEngine {
             held: Held::Not,
             forced_tokens: 0,
             tries: Vec::new(),
+            identity: None,
+            shared_from: None,
         })
     }
 

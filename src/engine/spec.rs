@@ -5,6 +5,7 @@ use super::endpoint::{Api, Limits, RemoteOptions, Timeouts, api_of};
 use super::secret::Secret;
 use crate::error::{Result, usage};
 use crate::files;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ const LONGEST_FILE: u64 = 1 << 20;
 const LONGEST_S: f64 = 86_400.0;
 
 /// One endpoint.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LlmSpec {
     /// What it is called on the command line.
@@ -46,7 +47,7 @@ pub struct LlmSpec {
 }
 
 /// A header's value: a text that anybody may read, or where a secret comes from.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a header is a text, or { env = \"NAME\" }, or { file = \"PATH\" }")]
 pub enum HeaderSpec {
     /// The value itself.
@@ -64,7 +65,7 @@ pub enum HeaderSpec {
 }
 
 /// Limits of an endpoint; what is left out is as without the table. Times are in seconds.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSpec {
     requests_per_minute: Option<u32>,
@@ -96,6 +97,12 @@ pub fn read_llms(path: &Path) -> Result<Vec<LlmSpec>> {
     };
     let File { mut llm } = toml::from_str(&text).map_err(wrong)?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    check_llms(&mut llm, folder, &shown.to_string())?;
+    Ok(llm)
+}
+
+/// Checks the `[[llm]]` tables of the file `shown`, and makes paths in them whole, from its folder.
+pub fn check_llms(llm: &mut [LlmSpec], folder: &Path, shown: &str) -> Result<()> {
     for (index, one) in llm.iter_mut().enumerate() {
         if one.name.is_empty() {
             return Err(usage(format!("{shown}: the [[llm]] number {} has an empty `name`", index + 1)));
@@ -114,7 +121,7 @@ pub fn read_llms(path: &Path) -> Result<Vec<LlmSpec>> {
     if let Some((_, one)) = twice {
         return Err(usage(format!("{shown}: two [[llm]] tables are called {:?}; give each its own name", one.name)));
     }
-    Ok(llm)
+    Ok(())
 }
 
 impl LlmSpec {

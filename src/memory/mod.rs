@@ -40,7 +40,8 @@ use crate::clock::{Clock, Spans};
 use crate::error::Result;
 use crate::nn::SentenceEncoder;
 use crate::nn::chat::Message;
-use crate::task::Query;
+use crate::task::{Origin, Query};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl Embed for SentenceEncoder {
 }
 
 /// The kinds of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryKind {
     /// No context.
@@ -136,6 +137,9 @@ pub struct Retrieval {
     /// Tokens that the memory adds to the prompt: those of the small model's prompt with it less those of the same prompt
     /// without. They are among the input tokens that every call is billed for.
     pub tokens: usize,
+    /// Where it was retrieved, with the times of the trial, where that was another trial than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_from: Option<Origin>,
 }
 
 /// A text that is the same for every query.

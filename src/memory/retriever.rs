@@ -6,12 +6,13 @@ use super::terms::{Analysis, tokens};
 use super::{Embed, Passage};
 use crate::clock::Clock;
 use crate::error::{Context, Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The kinds of retrievers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetrieverKind {
     /// BM25 over lower-cased words, k1 1.2, b 0.75.

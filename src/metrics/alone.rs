@@ -5,7 +5,7 @@ use super::row::Rows;
 use super::statistics::{PairedDifference, paired_difference};
 use super::summary::CellTrials;
 use crate::memory::MemoryKind;
-use crate::record::RunHeader;
+use crate::record::{Cell, RunHeader};
 use crate::router::Tier;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -38,20 +38,25 @@ pub struct ModelAlone {
     pub not_asked: usize,
 }
 
-/// Judges both models under each memory of the run, from the first cell that asked them about a sample.
+/// Judges both models under each memory of the run, and each pair of models, from the first cell that asked them about a sample.
 pub(super) fn models_alone(header: &RunHeader, rows: &Rows, cells: &[CellTrials<'_>]) -> Vec<ModelsAlone> {
-    let mut memories = Vec::new();
+    let mut kinds: Vec<&Cell> = Vec::new();
     for cell in cells {
-        if !memories.contains(&cell.cell.memory) {
-            memories.push(cell.cell.memory);
+        if !kinds.iter().any(|kind| alike(header, kind, cell.cell)) {
+            kinds.push(cell.cell);
         }
     }
     let samples: Vec<u32> = header.samples.iter().filter_map(|sample| rows.samples.find(sample)).collect();
-    memories.into_iter().map(|memory| under(memory, header, &samples, cells)).collect()
+    kinds.into_iter().map(|kind| under(kind, header, &samples, cells)).collect()
 }
 
-fn under(memory: MemoryKind, header: &RunHeader, samples: &[u32], cells: &[CellTrials<'_>]) -> ModelsAlone {
-    let answers = |tier| first_answers(tier, memory, cells);
+/// Whether two cells ask the same models with the same memory.
+fn alike(header: &RunHeader, one: &Cell, two: &Cell) -> bool {
+    one.memory == two.memory && (header.models.is_empty() || (&one.slm, &one.llm) == (&two.slm, &two.llm))
+}
+
+fn under(kind: &Cell, header: &RunHeader, samples: &[u32], cells: &[CellTrials<'_>]) -> ModelsAlone {
+    let answers = |tier| first_answers(tier, cells.iter().filter(|cell| alike(header, kind, cell.cell)));
     let (slm, llm) = (answers(Tier::Slm), answers(Tier::Llm));
     let right_of = |answers: &HashMap<u32, bool>| -> Vec<bool> {
         samples.iter().filter_map(|sample| answers.get(sample).copied()).collect()
@@ -67,16 +72,17 @@ fn under(memory: MemoryKind, header: &RunHeader, samples: &[u32], cells: &[CellT
     let both: (Vec<bool>, Vec<bool>) =
         samples.iter().filter_map(|sample| Some((*llm.get(sample)?, *slm.get(sample)?))).unzip();
     let difference = paired_difference(&both.0, &both.1).ok();
-    let (slm, llm) = (alone(&header.slm.model, &slm), alone(&header.llm.model, &llm));
+    let names = if header.models.is_empty() { [&header.slm.model, &header.llm.model] } else { [&kind.slm, &kind.llm] };
+    let (slm, llm) = (alone(names[0], &slm), alone(names[1], &llm));
     let chance = (header.labels > 0).then(|| 1.0 / header.labels as f64);
     let text = sentence(chance, &slm, &llm, difference.as_ref());
-    ModelsAlone { memory, chance, slm, llm, difference, text }
+    ModelsAlone { memory: kind.memory, chance, slm, llm, difference, text }
 }
 
-/// By sample, whether a model's own first answer is right, from the first cell under this memory that asked it plainly.
-pub(super) fn first_answers(tier: Tier, memory: MemoryKind, cells: &[CellTrials<'_>]) -> HashMap<u32, bool> {
+/// By sample, whether a model's own first answer is right, from the first of these cells that asked it plainly.
+pub(super) fn first_answers<'a>(tier: Tier, cells: impl Iterator<Item = &'a CellTrials<'a>>) -> HashMap<u32, bool> {
     let mut answers = HashMap::new();
-    for row in cells.iter().filter(|cell| cell.cell.memory == memory).flat_map(CellTrials::scored) {
+    for row in cells.flat_map(CellTrials::scored) {
         if let Some(right) = row.first(tier).and_then(|first| first.right) {
             answers.entry(row.sample).or_insert(right);
         }

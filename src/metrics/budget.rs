@@ -26,6 +26,12 @@ impl Budget {
         Self { most, gone: Mutex::default() }
     }
 
+    /// A budget of which something is spent already.
+    #[must_use]
+    pub fn with(most: Usd, spent: Usd) -> Self {
+        Self { most, gone: Mutex::new(spent.0) }
+    }
+
     /// What is spent or set aside.
     #[must_use]
     pub fn gone(&self) -> Usd {

@@ -187,8 +187,8 @@ fn name(held: Held) -> &'static str {
 /// Each policy under a contract beside the same policy without.
 pub(super) fn contract_effects(cells: &[CellTrials<'_>]) -> Vec<ContractEffect> {
     let same = |a: &CellTrials<'_>, b: &CellTrials<'_>| {
-        (a.cell.router_name(), a.cell.memory, &a.cell.slm, &a.cell.llm, a.cell.seed)
-            == (b.cell.router_name(), b.cell.memory, &b.cell.slm, &b.cell.llm, b.cell.seed)
+        (a.cell.router_name(), a.cell.memory, &a.cell.slm, &a.cell.llm, a.cell.seed, a.cell.repeat)
+            == (b.cell.router_name(), b.cell.memory, &b.cell.slm, &b.cell.llm, b.cell.seed, b.cell.repeat)
     };
     let without = |cell: &CellTrials<'_>| cell.cell.contract == ContractMode::Off;
     cells

@@ -50,6 +50,8 @@ pub(crate) fn attempt(tier: Tier, label: &str, valid: bool, reason: Reason) -> A
         held: Held::Not,
         forced_tokens: 0,
         failure: None,
+        identity: None,
+        shared_from: None,
         api_usd: None,
     }
 }
@@ -129,6 +131,7 @@ pub(crate) fn cell(router: RouterKind) -> Cell {
         slm: "small".into(),
         llm: "large".into(),
         seed: 7,
+        repeat: 0,
     }
 }
 
@@ -173,6 +176,9 @@ pub(crate) fn header() -> RunHeader {
             threads: 2,
         },
         seed: 7,
+        plan: None,
+        models: Vec::new(),
+        resumed_at: Vec::new(),
         settings: serde_json::json!({ "margin": 0.05, "max_failure_share": 0.1 }),
     }
 }

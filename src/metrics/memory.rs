@@ -114,11 +114,14 @@ pub(super) fn memory_effects(cells: &[CellTrials<'_>]) -> Vec<MemoryEffect> {
 /// Each memory under each pair of routers.
 pub(super) fn memory_interactions(cells: &[CellTrials<'_>]) -> Vec<MemoryInteraction> {
     let gains: Vec<_> = with_and_without(cells).map(|(with, without)| (with, gains(with, without))).collect();
+    let rest = |cell: &CellTrials<'_>| {
+        let cell = cell.cell;
+        (cell.contract, cell.slm.clone(), cell.llm.clone(), cell.seed, cell.repeat)
+    };
     let mut found = Vec::new();
     for (i, (first, first_gains)) in gains.iter().enumerate() {
         for (second, second_gains) in &gains[i + 1..] {
-            let same = (first.cell.memory, first.cell.contract, &first.cell.slm, &first.cell.llm, first.cell.seed)
-                == (second.cell.memory, second.cell.contract, &second.cell.slm, &second.cell.llm, second.cell.seed);
+            let same = (first.cell.memory, rest(first)) == (second.cell.memory, rest(second));
             if !same || first.cell.router_name() == second.cell.router_name() {
                 continue;
             }
@@ -140,7 +143,7 @@ fn with_and_without<'c, 'r>(
 ) -> impl Iterator<Item = (&'c CellTrials<'r>, &'c CellTrials<'r>)> {
     let rest = |cell: &CellTrials<'_>| {
         let cell = cell.cell;
-        (cell.router_name().to_owned(), cell.contract, cell.slm.clone(), cell.llm.clone(), cell.seed)
+        (cell.router_name().to_owned(), cell.contract, cell.slm.clone(), cell.llm.clone(), cell.seed, cell.repeat)
     };
     let without = |cell: &CellTrials<'_>| cell.cell.memory == MemoryKind::None;
     cells

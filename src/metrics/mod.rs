@@ -7,6 +7,7 @@
 
 mod abstained;
 mod alone;
+mod axes;
 mod budget;
 pub mod calibration;
 mod calls;
@@ -36,6 +37,7 @@ mod verdict;
 
 pub use abstained::AbstentionUse;
 pub use alone::{ModelAlone, ModelsAlone};
+pub use axes::{AxesSummary, AxisEffects, Interaction, ValueEffect, ValuePair, WorkDone};
 pub use budget::{Budget, Budgeted};
 pub use calls::{RemoteCalls, Spread};
 pub use compare::{Better, Change, Limit, MetricChange, RunComparison, compare, compared_metrics};

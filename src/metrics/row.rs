@@ -90,6 +90,7 @@ pub(super) struct Row {
     pub(super) api_usd: Option<f64>,
     pub(super) hardware_usd: Option<f64>,
     pub(super) tokens: TokensByTier,
+    pub(super) shared: SharedRow,
     /// Seconds of every component, in the order of [`Component::ALL`].
     pub(super) spans: [f64; Component::ALL.len()],
     pub(super) unaccounted_s: f64,
@@ -103,6 +104,14 @@ pub(super) struct Row {
     pub(super) calls: Box<[Call]>,
     /// The calls of the LLM as they went on the wire.
     pub(super) llm_calls: Box<[CallRow]>,
+}
+
+/// What of a trial came from others.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct SharedRow {
+    pub(super) api_usd: f64,
+    pub(super) output_tokens: u32,
+    pub(super) attempts: u16,
 }
 
 /// A model's first answer, where it is one to the task's plain prompt.
@@ -286,6 +295,7 @@ pub fn draft(record: &TrialRecord, place: Place, slm: &str) -> Draft {
         api_usd: record.cost.api_usd.map(|usd| usd.0),
         hardware_usd: record.cost.hardware_usd.map(|usd| usd.0),
         tokens: tokens(&trial.attempts),
+        shared: shared(&trial.attempts),
         spans: Component::ALL.map(|component| trial.spans.get(component).0),
         unaccounted_s: record.unaccounted_s.0,
         passages: trial.retrieval.passages.len(),
@@ -340,6 +350,17 @@ fn call(attempt: &Attempt) -> Option<Call> {
     let counted = further > 0 && attempt.usage_source != UsageSource::Missing;
     let tpot_s = ttft_s.filter(|_| counted).map(|ttft| (attempt.total_s.0 - ttft).max(0.0) / further as f64);
     Some(Call { tier: attempt.tier, reused: attempt.usage.cached_tokens > 0, ttft_s, tpot_s })
+}
+
+fn shared(attempts: &[Attempt]) -> SharedRow {
+    let mut row = SharedRow::default();
+    for attempt in attempts.iter().filter(|attempt| attempt.shared_from.is_some()) {
+        row.api_usd += attempt.api_usd.map_or(0.0, |usd| usd.0);
+        let tokens = u32::try_from(attempt.usage.output_tokens).unwrap_or(u32::MAX);
+        row.output_tokens = row.output_tokens.saturating_add(tokens);
+        row.attempts = row.attempts.saturating_add(1);
+    }
+    row
 }
 
 fn tokens(attempts: &[Attempt]) -> TokensByTier {

@@ -8,7 +8,7 @@ use crate::task::Target;
 use crate::trial::{Outcome, Prediction, Trial};
 
 /// Judges groundedness; `None` where there is no claim.
-pub type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>> + 'a;
+pub type Ground<'a> = dyn Fn(&str, &[Passage]) -> Result<Option<Grounding>> + Sync + 'a;
 
 /// Scores a finished trial; `None` for one that failed for reasons outside the models.
 ///

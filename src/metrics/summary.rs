@@ -2,6 +2,7 @@
 
 use super::abstained::AbstentionUse;
 use super::alone::{ModelsAlone, models_alone};
+use super::axes::{AxesSummary, axes_summary};
 use super::calls::{RemoteCalls, remote_calls};
 use super::components::{ComponentSummary, components};
 use super::contract::{ContractEffect, ContractUse, contract_effects};
@@ -12,13 +13,15 @@ use super::policy::policy;
 use super::row::{Row, Rows};
 use super::verdict::{Verdict, verdict};
 use crate::contract::ContractMode;
+use crate::engine::SCRIPTED_PLACE;
 use crate::memory::MemoryKind;
 use crate::record::{RunHeader, TrialRecord};
 use crate::router::RouterKind;
 use crate::task::Split;
 use crate::trial::Outcome;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 /// Version of the summary's format.
 pub const SUMMARY_FORMAT: u32 = 1;
@@ -59,6 +62,9 @@ pub struct Summary {
     pub memory_effects: Vec<MemoryEffect>,
     /// Each memory under each pair of routers, where all four policies were run.
     pub memory_interactions: Vec<MemoryInteraction>,
+    /// What a grid says of its axes; null in other runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub axes: Option<AxesSummary>,
     /// The answer to the run's question.
     pub verdict: Verdict,
     /// What the reader of the figures must know.
@@ -291,6 +297,21 @@ pub fn summarise_rows(header: &RunHeader, rows: &Rows) -> Summary {
             header.llm_price.as_ref().map_or("none", |price| &price.name)
         ));
     }
+    let scripted: Vec<&str> = [&header.slm, &header.llm]
+        .into_iter()
+        .chain(&header.models)
+        .filter(|model| model.place == SCRIPTED_PLACE)
+        .map(|model| model.model.as_str())
+        .collect();
+    if !scripted.is_empty() {
+        let mut names = scripted;
+        names.sort_unstable();
+        names.dedup();
+        notes.push(format!(
+            "Scripted, so that the figures say nothing of a model: {}. Their answers come from a file of rules.",
+            names.join(", ")
+        ));
+    }
     if let Some(cassette) = header.settings.get("cassette").and_then(serde_json::Value::as_str) {
         notes.push(format!(
             "The LLM's answers and their times are those of the cassette {cassette}: no endpoint was called."
@@ -309,22 +330,34 @@ pub fn summarise_rows(header: &RunHeader, rows: &Rows) -> Summary {
         contract_effects: contract_effects(&cells),
         memory_effects: memory_effects(&cells),
         memory_interactions: memory_interactions(&cells),
+        axes: header
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.grid)
+            .then(|| axes_summary(&cells, &policies, rows.samples.len())),
         policies,
         verdict,
         notes,
     }
 }
 
-/// The trials of each cell, those left out that stand there twice.
+/// The trials of each cell, those left out that stand there twice: the first that did not fail counts.
 pub(super) fn by_cell<'a>(header: &'a RunHeader, rows: &'a Rows, notes: &mut Vec<String>) -> Vec<CellTrials<'a>> {
     let mut cells: Vec<_> = header.cells.iter().map(|cell| CellTrials { cell, trials: Vec::new() }).collect();
-    let mut seen = HashSet::with_capacity(rows.trials.len());
+    // Where the trial of a cell and sample stands, so that one which failed gives way to a later one that did not.
+    let mut seen: HashMap<(u32, u32), u32> = HashMap::with_capacity(rows.trials.len());
     let mut repeated = 0;
     for row in &rows.trials {
-        if !seen.insert((row.cell, row.sample)) {
-            repeated += 1;
-        } else if let Some(cell) = cells.get_mut(row.cell as usize) {
-            cell.trials.push(row);
+        let Some(cell) = cells.get_mut(row.cell as usize) else { continue };
+        match seen.entry((row.cell, row.sample)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(u32::try_from(cell.trials.len()).unwrap_or(u32::MAX));
+                cell.trials.push(row);
+            }
+            Entry::Occupied(there) => match cell.trials.get_mut(*there.get() as usize) {
+                Some(before) if before.outcome == Outcome::Failed => *before = row,
+                _ => repeated += 1,
+            },
         }
     }
     let strangers = rows.strangers;

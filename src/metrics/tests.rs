@@ -340,3 +340,21 @@ fn a_sample_recorded_twice_counts_once() {
     assert_eq!(summary.policies[0].n, 6);
     assert!(summary.notes.iter().any(|note| note.contains("already recorded")), "{:?}", summary.notes);
 }
+
+#[test]
+fn a_trial_that_failed_gives_way_to_one_that_was_made_again() {
+    let (header, mut trials) = example::run();
+    let whole = summarise(&header, &trials);
+    let again = trials[2].clone();
+    fail(&mut trials[2]);
+    let failed = summarise(&header, &trials);
+    trials.push(again);
+    let retried = summarise(&header, &trials);
+    let of = |summary: &Summary| {
+        let one = policy(summary, trials[2].router);
+        (one.trials, one.n, one.failures, one.accuracy.value)
+    };
+    assert_eq!((of(&failed).0, of(&failed).2), (6, 1));
+    assert_eq!(of(&retried), of(&whole));
+    assert!(!retried.notes.iter().any(|note| note.contains("already recorded")), "{:?}", retried.notes);
+}

@@ -101,11 +101,11 @@ struct Pair {
 type Answer = (String, Option<usize>, bool);
 
 impl Run<'_> {
-    /// Compares with the reference of the same memory, contract, models and seed, else with the first one.
+    /// Compares with the reference of the same memory, contract, models, seed and repeat, else with the first one.
     fn compare(&self, candidate: usize, references: &[usize]) -> Option<Pair> {
         let key = |i: usize| {
             let cell = self.cells[i].cell;
-            (cell.memory, cell.contract, &cell.slm, &cell.llm, cell.seed)
+            (cell.memory, cell.contract, &cell.slm, &cell.llm, cell.seed, cell.repeat)
         };
         let twin = references.iter().find(|&&i| key(i) == key(candidate)).or(references.first());
         let reference = *twin?;

@@ -1,13 +1,17 @@
 //! What a run leaves on disk: `run.json`, the header, and `trials.jsonl`, one line for each finished trial.
 //!
-//! Writer rules: the header is written once, before the first trial, and rewritten only to mark the end; trials are
-//! appended and flushed one by one. Reader rules: a file of a newer `format` is refused; a torn last line is reported and
-//! left out; unknown keys are ignored. Every table is made from these two files alone.
+//! Writer rules: a lock says who writes; the header is written before the first trial, and rewritten whole where models are
+//! loaded, the run is continued, or it ends; trials are appended one by one, each with one write, so that a killed program loses
+//! none, and are on the disk itself a second later at most. Reader rules: a file of a newer `format` is refused; a torn last line
+//! is reported and left out; of several trials of one cell and sample, the first that did not fail counts; unknown keys are
+//! ignored. Every table is made from these two files alone.
 
+mod lock;
 mod provenance;
 mod read;
 mod write;
 
+pub use lock::{RunLock, is_locked};
 pub use provenance::{Machine, machine, peak_memory};
 pub use read::{Place, Run, each_trial, read, read_at, read_header};
 pub use write::{RunWriter, write_json, write_whole, write_whole_with};
@@ -20,6 +24,7 @@ use crate::task::Split;
 use crate::trial::Trial;
 use crate::units::{Seconds, Usd};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of the record format that this program writes.
 pub const FORMAT: u32 = 1;
@@ -44,6 +49,14 @@ pub struct Cell {
     pub llm: String,
     /// Seed of this cell.
     pub seed: u64,
+    /// Which repeat of the same measurement, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub repeat: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+fn is_first(repeat: &u32) -> bool {
+    *repeat == 0
 }
 
 impl Cell {
@@ -138,8 +151,40 @@ pub struct RunHeader {
     pub machine: Machine,
     /// The seed of the run.
     pub seed: u64,
+    /// What the run was asked to do, so that it can be continued; absent in runs of before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// Every model of the cells, where they differ in their models; `slm` and `llm` are then those of the first cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<EngineInfo>,
+    /// When the run was continued, UTC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed_at: Vec<String>,
     /// Every other setting that bears on the outputs, resolved.
     pub settings: serde_json::Value,
+}
+
+/// What a run was asked to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Whether it is a grid, whose figures are read along its axes.
+    pub grid: bool,
+    /// What bears on the outputs, by name: a run is continued, and shards are put together, where all of it is the same.
+    pub configuration: BTreeMap<String, serde_json::Value>,
+    /// Which part of the samples this run is; absent where it is all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// A part of a run's samples.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which part, from 1.
+    pub index: usize,
+    /// Of how many.
+    pub of: usize,
+    /// The ids of the samples of all parts, in order.
+    pub samples: Vec<String>,
 }
 
 /// What an answer was worth. `None` is "not applicable": the task has no such gold, or the answer no such part.

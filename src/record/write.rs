@@ -1,26 +1,39 @@
 //! Writing a run, so that nothing measured is lost.
 
-use super::{RunHeader, TrialRecord};
+use super::lock::RunLock;
+use super::{Place, RunHeader, TrialRecord, read_header};
+use crate::clock::{Clock, Moment};
 use crate::error::{Context, Result, usage};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+/// What was written is brought to the disk itself at least so often, in seconds. A killed program loses nothing in between; a
+/// machine that loses its power may lose what was written since.
+const SYNC_EVERY_S: f64 = 1.0;
+/// Longest line that is looked at for a torn end.
+const LONGEST_TAIL: u64 = 64 << 20;
 
 /// Writes one run's folder.
 #[derive(Debug)]
 pub struct RunWriter {
     folder: PathBuf,
     trials: File,
+    /// Bytes of whole lines so far.
+    length: u64,
     header: RunHeader,
+    clock: Clock,
+    synced: Moment,
+    _lock: RunLock,
 }
 
 impl RunWriter {
     /// Refuses a folder that already holds a run, for runs are never overwritten, and one that cannot be written to.
     pub fn check(folder: &Path) -> Result<()> {
-        if folder.join("run.json").exists() || folder.join("trials.jsonl").exists() {
+        if Self::is_there(folder) {
             return Err(usage(format!(
-                "{} already holds a run; name another folder with --out, or move that one away",
+                "{} already holds a run; name another folder with --out, move that one away, or continue it with --resume",
                 folder.display()
             )));
         }
@@ -35,11 +48,18 @@ impl RunWriter {
         })
     }
 
+    /// Whether a folder holds a run.
+    #[must_use]
+    pub fn is_there(folder: &Path) -> bool {
+        folder.join("run.json").exists() || folder.join("trials.jsonl").exists()
+    }
+
     /// Removes a run in which nothing was measured.
     pub fn discard(&self) {
         // What cannot be removed is an empty run, which harms nobody.
-        let _ = fs::remove_file(self.folder.join("run.json"));
-        let _ = fs::remove_file(self.folder.join("trials.jsonl"));
+        for name in ["run.json", "trials.jsonl", "status.json", "run.lock"] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
         let _ = fs::remove_dir(&self.folder);
     }
 
@@ -47,15 +67,72 @@ impl RunWriter {
     pub fn create(folder: &Path, header: RunHeader) -> Result<Self> {
         Self::check(folder)?;
         fs::create_dir_all(folder).with_context(|| format!("creating the run's folder {}", folder.display()))?;
+        let lock = RunLock::take(folder)?;
+        // Another process may have been first.
+        Self::check(folder)?;
+        let writer = Self::open(folder, header, lock)?;
+        writer.write_header()?;
+        Ok(writer)
+    }
+
+    /// Takes up a run where it stands. What a crash left of a last line is cut off; tells how many bytes that were.
+    pub fn resume(folder: &Path) -> Result<(Self, u64)> {
+        let lock = RunLock::take(folder)?;
+        let header = read_header(folder)?;
+        let mut writer = Self::open(folder, header, lock)?;
+        let torn = writer.mend()?;
+        Ok((writer, torn))
+    }
+
+    fn open(folder: &Path, header: RunHeader, lock: RunLock) -> Result<Self> {
         let path = folder.join("trials.jsonl");
         let trials = OpenOptions::new()
             .create(true)
+            .read(true)
             .append(true)
             .open(&path)
             .with_context(|| format!("opening {} for the trials", path.display()))?;
-        let writer = Self { folder: folder.to_owned(), trials, header };
-        writer.write_header()?;
-        Ok(writer)
+        let length = trials.metadata().with_context(|| format!("reading the size of {}", path.display()))?.len();
+        let clock = Clock::real();
+        let synced = clock.now();
+        Ok(Self { folder: folder.to_owned(), trials, length, header, clock, synced, _lock: lock })
+    }
+
+    /// Cuts off a last line without its end, or gives a whole one its end; the bytes that were cut off.
+    fn mend(&mut self) -> Result<u64> {
+        const BLOCK: u64 = 1 << 16;
+        let path = self.folder.join("trials.jsonl");
+        let attempt = || format!("looking at the end of {}", path.display());
+        let mut tail: Vec<u8> = Vec::new();
+        let mut start = self.length;
+        let line = loop {
+            if let Some(end) = tail.iter().rposition(|&byte| byte == b'\n') {
+                break tail.split_off(end + 1);
+            }
+            if start == 0 {
+                break tail;
+            }
+            if tail.len() as u64 > LONGEST_TAIL {
+                return Err(usage(format!("the end of {} is no trial: the file is damaged", path.display())));
+            }
+            let from = start.saturating_sub(BLOCK);
+            let mut block = vec![0; (start - from) as usize];
+            self.trials.seek(SeekFrom::Start(from)).with_context(attempt)?;
+            self.trials.read_exact(&mut block).with_context(attempt)?;
+            block.extend_from_slice(&tail);
+            (tail, start) = (block, from);
+        };
+        if line.is_empty() {
+            return Ok(0);
+        }
+        if serde_json::from_slice::<TrialRecord>(&line).is_ok() {
+            self.write_line(b"\n")?;
+            return Ok(0);
+        }
+        let torn = line.len() as u64;
+        self.length -= torn;
+        self.trials.set_len(self.length).with_context(|| format!("cutting the torn end off {}", path.display()))?;
+        Ok(torn)
     }
 
     /// The run's folder.
@@ -70,19 +147,57 @@ impl RunWriter {
         &self.header
     }
 
-    /// Appends one finished trial and hands it to the disk before returning.
-    pub fn append(&mut self, trial: &TrialRecord) -> Result<()> {
+    /// The line of a trial, which [`RunWriter::append`] takes.
+    pub fn line(trial: &TrialRecord) -> Result<Vec<u8>> {
         let mut line = serde_json::to_vec(trial).context("writing a trial as JSON")?;
         line.push(b'\n');
-        let appended = self.trials.write_all(&line).and_then(|()| self.trials.sync_data());
-        appended
-            .with_context(|| format!("appending to {}: is the disk full?", self.folder.join("trials.jsonl").display()))
+        Ok(line)
     }
 
-    /// Marks the end of the run in the header.
-    pub fn finish(&mut self, end: impl FnOnce(&mut RunHeader)) -> Result<()> {
-        end(&mut self.header);
+    /// Appends the line of one finished trial with one write, so that it is safe from the end of this program, and tells where it
+    /// stands.
+    pub fn append(&mut self, line: &[u8]) -> Result<Place> {
+        let place = Place { offset: self.length, length: u32::try_from(line.len()).unwrap_or(u32::MAX) };
+        self.write_line(line)?;
+        if self.clock.since(self.synced).0 >= SYNC_EVERY_S {
+            self.sync()?;
+        }
+        Ok(place)
+    }
+
+    fn write_line(&mut self, line: &[u8]) -> Result<()> {
+        if let Err(error) = self.trials.write_all(line) {
+            // A part of a line would spoil the next one; a file can be cut where it cannot grow.
+            let _ = self.trials.set_len(self.length);
+            return Err(error).with_context(|| {
+                format!(
+                    "appending to {}: is the disk full? What was finished before is safe: make room, and continue with --resume",
+                    self.folder.join("trials.jsonl").display()
+                )
+            });
+        }
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.synced = self.clock.now();
+        self.trials
+            .sync_data()
+            .with_context(|| format!("bringing {} to the disk", self.folder.join("trials.jsonl").display()))
+    }
+
+    /// Changes the header, on the disk too.
+    pub fn change(&mut self, change: impl FnOnce(&mut RunHeader)) -> Result<()> {
+        change(&mut self.header);
         self.write_header()
+    }
+
+    /// Marks the end of the run in the header, and brings all to the disk.
+    pub fn finish(&mut self, end: impl FnOnce(&mut RunHeader)) -> Result<()> {
+        let synced = self.sync();
+        self.change(end)?;
+        synced
     }
 
     fn write_header(&self) -> Result<()> {
@@ -105,12 +220,57 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The same for what is too large to be held in memory: `fill` writes it bit by bit.
 pub fn write_whole_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let write = || -> Result<()> {
+    let whole = || -> Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         fill(file.as_file_mut())?;
         file.as_file().sync_data()?;
         file.persist(path)?;
         Ok(())
     };
-    write().with_context(|| format!("writing {}: is the disk full or the folder read-only?", path.display()))
+    whole().with_context(|| format!("writing {}: is the disk full or the folder read-only?", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::example;
+
+    fn run() -> (RunHeader, Vec<TrialRecord>) {
+        example::run()
+    }
+
+    #[test]
+    fn a_run_goes_on_after_a_torn_line_wherever_it_was_torn() {
+        let (header, trials) = run();
+        let folder = tempfile::tempdir().unwrap();
+        let (path, lines) = (folder.path().join("trials.jsonl"), |n: usize| {
+            trials[..n].iter().flat_map(|trial| RunWriter::line(trial).unwrap()).collect::<Vec<u8>>()
+        });
+        drop(RunWriter::create(folder.path(), header.clone()).unwrap());
+        let (one, two) = (lines(1), lines(2));
+        for cut in [one.len(), one.len() + 1, two.len() / 2 + one.len() / 2, two.len() - 2, two.len() - 1, two.len()] {
+            fs::write(&path, &two[..cut]).unwrap();
+            let (mut writer, torn) = RunWriter::resume(folder.path()).unwrap();
+            let whole = if cut >= two.len() - 1 { two.clone() } else { one.clone() };
+            assert_eq!(fs::read(&path).unwrap(), whole, "cut at {cut}");
+            assert_eq!(torn, if cut >= two.len() - 1 { 0 } else { (cut - one.len()) as u64 });
+            let place = writer.append(&RunWriter::line(&trials[2]).unwrap()).unwrap();
+            assert_eq!(place.offset, whole.len() as u64);
+            assert_eq!(super::super::read_at(folder.path(), &[place]).unwrap(), [trials[2].clone()]);
+            assert_eq!(writer.header(), &header);
+        }
+    }
+
+    #[test]
+    fn a_folder_with_a_run_is_not_begun_again_and_one_in_work_is_not_taken_up() {
+        let (header, _) = run();
+        let folder = tempfile::tempdir().unwrap();
+        let writer = RunWriter::create(folder.path(), header.clone()).unwrap();
+        let again = format!("{:#}", RunWriter::create(folder.path(), header).unwrap_err());
+        assert!(again.contains("already holds a run") && again.contains("--resume"), "{again}");
+        let held = format!("{:#}", RunWriter::resume(folder.path()).unwrap_err());
+        assert!(held.contains("another process works on"), "{held}");
+        drop(writer);
+        assert!(RunWriter::resume(folder.path()).is_ok());
+    }
 }

@@ -90,7 +90,7 @@ mod tests {
         let run = folder.path().join("run");
         let mut writer = RunWriter::create(&run, header.clone()).unwrap();
         for trial in &trials {
-            writer.append(trial).unwrap();
+            writer.append(&RunWriter::line(trial).unwrap()).unwrap();
         }
         let read = super::super::read_runs(std::slice::from_ref(&run)).unwrap();
         let ours = outcomes_of_rows(std::slice::from_ref(&header), &Rows::of(&header, &trials)).unwrap();

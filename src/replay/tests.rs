@@ -230,7 +230,7 @@ fn write_run(folder: &Path, model: &str) {
     }
     let mut writer = RunWriter::create(folder, header).unwrap();
     for record in &trials {
-        writer.append(record).unwrap();
+        writer.append(&RunWriter::line(record).unwrap()).unwrap();
     }
 }
 

@@ -63,11 +63,15 @@ pub fn collect_with(folders: &[PathBuf], runs: Vec<RunHeader>) -> Result<Report>
     let mut torn = false;
     for (run, folder) in runs.iter().zip(folders) {
         rows.begin(run);
-        let slm = &run.slm.model;
+        let of_cell: HashMap<&str, &str> = run.cells.iter().map(|cell| (&*cell.name, &*cell.slm)).collect();
+        let slm_of = |trial: &TrialRecord| match of_cell.get(&*trial.cell) {
+            Some(slm) if !run.models.is_empty() => slm,
+            _ => &*run.slm.model,
+        };
         let mut seen = 0_usize;
         let size = std::fs::metadata(folder.join("trials.jsonl")).map_or(0, |file| file.len());
         let mut bytes = 0_u64;
-        let make = |trial: TrialRecord, place: Place| (draft(&trial, place, slm), place);
+        let make = |trial: TrialRecord, place: Place| (draft(&trial, place, slm_of(&trial)), place);
         torn |= record::each_trial(folder, make, |(draft, place)| {
             seen += 1;
             bytes = place.offset + u64::from(place.length);

@@ -4,6 +4,7 @@
 //! [`render_terminal`] and [`render_markdown`] show them, [`render_csv`] flattens the summary for other programs, [`page()`] makes
 //! the page that a person reads, [`write()`] leaves all of it in a folder. Nothing here computes a figure.
 
+mod axes;
 mod calls;
 mod collect;
 mod compare;

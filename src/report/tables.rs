@@ -1,5 +1,6 @@
 //! What stands in which table.
 
+use super::axes::axes_tables;
 use super::calls::calls;
 use super::{Align, Cell, Column, Table, name_of};
 use crate::memory::MemoryKind;
@@ -25,6 +26,7 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
     }
     tables.extend([contracts(summary), alone(summary), causes(summary)]);
     tables.extend(summary.remote_calls.as_ref().map(calls));
+    tables.extend(axes_tables(summary));
     tables
 }
 

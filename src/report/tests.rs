@@ -223,7 +223,7 @@ fn the_files_of_a_run_are_written_whole_and_replace_older_ones() {
     let run = tempfile::tempdir().unwrap();
     let mut writer = crate::record::RunWriter::create(&run.path().join("run"), header).unwrap();
     for trial in &trials {
-        writer.append(trial).unwrap();
+        writer.append(&crate::record::RunWriter::line(trial).unwrap()).unwrap();
     }
     let report = collect(&[run.path().join("run")]).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -61,7 +61,7 @@ pub struct RouterParts<'a> {
     /// hybrid-specialist: who answers which domain.
     pub specialists: &'a [Specialist],
     /// hybrid-specialist: what tells domains apart.
-    pub classifier: Option<DomainClassifier>,
+    pub classifier: Option<Arc<DomainClassifier>>,
     /// The sentence encoder of those that look at the query's text, and the hash of its weights.
     pub embed: Option<(Arc<dyn Embed>, &'a str)>,
     /// Seed of the random control.

@@ -1,10 +1,23 @@
 //! The readings of how sure a model is of its answer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How confidence is read. `trial::Confidence` computes each; all are numbers in 0..1.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]

@@ -6,12 +6,13 @@ use super::{Router, RouterKind, RouterSettings, Tier};
 use crate::error::{Result, usage};
 use crate::task::{Query, Specialist};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A query whose domain has a specialist, by a classifier that is sure enough, goes to that specialist (a small model,
 /// a prompt, or both); every other query, and every specialist that fails as in slm-dominant, goes to the LLM.
 pub struct HybridSpecialist {
     settings: RouterSettings,
-    classifier: DomainClassifier,
+    classifier: Arc<DomainClassifier>,
     /// Domain to the specialist's own model; `None` is the run's SLM.
     specialists: BTreeMap<String, Option<String>>,
 }
@@ -19,7 +20,11 @@ pub struct HybridSpecialist {
 impl HybridSpecialist {
     /// From the settings, a trained classifier and the task's specialists. A specialist for a domain that the classifier
     /// cannot pick is an error: it would silently never be called.
-    pub fn new(settings: RouterSettings, classifier: DomainClassifier, specialists: &[Specialist]) -> Result<Self> {
+    pub fn new(
+        settings: RouterSettings,
+        classifier: Arc<DomainClassifier>,
+        specialists: &[Specialist],
+    ) -> Result<Self> {
         if specialists.is_empty() {
             return Err(usage(
                 "the hybrid-specialist router needs at least one specialist, and the task names none; add a \

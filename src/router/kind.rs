@@ -1,9 +1,10 @@
 //! The kinds of strategies, and what each reads of a file.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The strategies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouterKind {
     /// The LLM answers; the SLM only where the user lets it downshift.

@@ -4,6 +4,7 @@ use super::fitted::Fitted;
 use super::{ClassifierKind, Estimator, RouterKind, RouterSettings};
 use crate::error::{Context, Result, toml_reason, usage};
 use crate::files;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -17,7 +18,7 @@ pub const MOST_REPAIRS: usize = 5;
 const LONGEST_NAME: usize = 64;
 
 /// One strategy: its kind, and what is set for it alone. What it leaves out is as the flags of the verb say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouterSpec {
     /// The strategy.
@@ -63,6 +64,7 @@ pub struct RouterSpec {
     pub usd_per_right_answer: Option<f64>,
     /// What was learned, and from what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub fitted: Option<Fitted>,
 }
 

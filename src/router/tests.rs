@@ -52,7 +52,7 @@ fn of_spec(spec: &RouterSpec, settings: &RouterSettings) -> Box<dyn Router> {
     let specialists = specialists();
     let parts = RouterParts {
         specialists: &specialists,
-        classifier: Some(classifier()),
+        classifier: Some(Arc::new(classifier())),
         embed: Some((Arc::new(Words), "sum")),
         seed: 7,
     };
@@ -257,8 +257,8 @@ fn a_router_that_cannot_work_is_a_usage_error() {
     let parts = |specialists, classifier| RouterParts { specialists, classifier, ..RouterParts::default() };
     for result in [
         build(&hybrid, &settings, parts(&specialists(), None)),
-        build(&hybrid, &settings, parts(&[], Some(classifier()))),
-        build(&hybrid, &settings, parts(&stranger, Some(classifier()))),
+        build(&hybrid, &settings, parts(&[], Some(Arc::new(classifier())))),
+        build(&hybrid, &settings, parts(&stranger, Some(Arc::new(classifier())))),
         build(&RouterSpec::plain(RouterKind::SlmDominant), &wrong, RouterParts::default()),
         build(&RouterSpec::plain(RouterKind::Cascade), &settings, RouterParts::default()),
         build(&RouterSpec::plain(RouterKind::Knn), &settings, RouterParts::default()),

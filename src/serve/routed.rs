@@ -222,6 +222,8 @@ fn shown(attempt: &Attempt, trial: &Trial, top_logprobs: usize) -> Completion {
         held: attempt.held,
         forced_tokens: attempt.forced_tokens,
         tries: attempt.tries.clone(),
+        identity: None,
+        shared_from: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub use load::{check, load};
 pub use problem::Problem;
 pub use spec::TaskSpec;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -56,7 +57,9 @@ pub struct Target {
 }
 
 /// Which part of the data a sample belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// Examples in prompts, fitting of gates and classifiers.
@@ -103,6 +106,15 @@ pub struct Sample {
     pub difficulty: Option<String>,
     /// Free tags, where the data has them.
     pub tags: Vec<String>,
+}
+
+/// The trial in which something was computed that others use too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The cell's name.
+    pub cell: String,
+    /// The sample's id.
+    pub sample: String,
 }
 
 /// One label of a classification task.
@@ -204,6 +216,12 @@ impl Task {
     #[must_use]
     pub fn choose(&self, split: Split, limit: Option<usize>, seed: u64) -> Vec<&Sample> {
         split::choose(self, split, limit, seed)
+    }
+
+    /// `limit` samples of a split, chosen by `seed` whatever their labels; `None` takes all of them in file order.
+    #[must_use]
+    pub fn draw(&self, split: Split, limit: Option<usize>, seed: u64) -> Vec<&Sample> {
+        split::draw(self, split, limit, seed)
     }
 
     /// The answer that a model should have given, in the task's answer form; `None` where the gold lacks a part that the

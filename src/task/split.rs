@@ -48,6 +48,16 @@ pub(super) fn choose(task: &Task, split: Split, limit: Option<usize>, seed: u64)
         .collect()
 }
 
+/// The samples of a split, whatever their labels. A larger limit continues the choice of a smaller one.
+pub(super) fn draw(task: &Task, split: Split, limit: Option<usize>, seed: u64) -> Vec<&Sample> {
+    let mut all: Vec<&Sample> = task.split(split).collect();
+    if let Some(limit) = limit {
+        all.sort_by_cached_key(|sample| (rank(seed, "sample", &sample.query.id), &sample.query.id));
+        all.truncate(limit);
+    }
+    all
+}
+
 /// A number that depends on nothing but its arguments.
 fn rank(seed: u64, purpose: &str, name: &str) -> [u8; 32] {
     Sha256::new()

@@ -16,6 +16,8 @@ impl Trial {
         prediction(&mut self.prediction, &redaction);
         for attempt in &mut self.attempts {
             attempt.prompt = redaction.conceal(&attempt.prompt);
+            // What stands here is no longer what was answered.
+            attempt.identity = None;
             prediction(&mut attempt.prediction, &redaction);
             let concealed = attempt.completion.as_deref().map(|text| redaction.conceal(text));
             if concealed != attempt.completion {

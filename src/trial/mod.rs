@@ -23,6 +23,7 @@ use crate::engine::{FailureKind, Held, StopReason, TokenLogprob, Try, Usage, Usa
 use crate::memory::Retrieval;
 use crate::router::{Decision, PromptVariant, Reason, Tier};
 use crate::safety::{Finding, Redaction};
+use crate::task::Origin;
 use crate::units::{Seconds, Usd};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -92,6 +93,13 @@ pub struct Attempt {
     pub forced_tokens: u64,
     /// The failure, when the call failed.
     pub failure: Option<Failure>,
+    /// Which attempt this is, where attempts are shared between cells: equal identities have equal answers. Absent where the
+    /// record does not hold the answer as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Where it was computed, with the times that stand here, where that was another trial than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_from: Option<Origin>,
     /// What the call's tokens cost, those of tries that failed after they were counted included; filled when the finished
     /// trial is billed. `None` for local calls, and where there is no price or no count.
     pub api_usd: Option<Usd>,

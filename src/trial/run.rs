@@ -268,6 +268,8 @@ impl<'a> State<'a> {
             held: Held::Not,
             forced_tokens: 0,
             failure: None,
+            identity: None,
+            shared_from: None,
             api_usd: None,
         };
         match answered {
@@ -316,6 +318,8 @@ impl<'a> State<'a> {
                 attempt.tries = completion.tries;
                 attempt.held = completion.held;
                 attempt.forced_tokens = completion.forced_tokens;
+                attempt.identity = completion.identity;
+                attempt.shared_from = completion.shared_from;
             }
             Err(error) => {
                 self.spans.merge(&error.spans);

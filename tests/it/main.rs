@@ -14,6 +14,7 @@ mod fault_server;
 mod faults;
 mod faulty;
 mod folder;
+mod grid;
 mod grounding;
 mod memory;
 mod models;

@@ -49,14 +49,14 @@ fn closed(schema: &mut Value) {
     }
 }
 
-fn schema(name: &str) -> jsonschema::Validator {
+pub(crate) fn schema(name: &str) -> jsonschema::Validator {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.schema.json"));
     let mut schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     closed(&mut schema);
     jsonschema::validator_for(&schema).unwrap()
 }
 
-fn assert_keeps(schema: &jsonschema::Validator, value: &Value) {
+pub(crate) fn assert_keeps(schema: &jsonschema::Validator, value: &Value) {
     let errors: Vec<String> =
         schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).take(5).collect();
     assert!(errors.is_empty(), "{errors:?}");

@@ -159,6 +159,8 @@ impl Backend for Gated {
             held: Held::Not,
             forced_tokens: 0,
             tries: Vec::new(),
+            identity: None,
+            shared_from: None,
         }
         .into())
     }

@@ -1,6 +1,6 @@
 //! `eval memory`: how well retrievers find what people judged relevant, and how fast.
 
-use super::super::prepare::index_store;
+use super::super::cells::index_store;
 use super::super::{Common, output, threads};
 use crate::clock::Clock;
 use crate::error::{Context, ExitStatus, Result, bail, usage};

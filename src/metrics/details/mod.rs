@@ -18,9 +18,11 @@ pub use calls::{CallTimes, Speed};
 pub use cost::{LlmTokens, break_even_per_day};
 pub use latency::{Ecdf, LatencyDetail, parts as latency_parts};
 pub use need::{Need, Needed};
+pub(super) use ranks::ranks as rank_policies;
 pub use ranks::{RankRange, Ranks};
 pub use reliability::{Bin, Reliability};
 pub use seeds::SeedStability;
+pub(super) use seeds::seeds as seed_stability;
 pub use slices::{Slice, SliceValue};
 
 use super::figure::Figure;
@@ -94,7 +96,7 @@ pub fn details(header: &RunHeader, rows: &Rows, summary: &Summary) -> Details {
     Details {
         hull_cost: hull(&costs, summary),
         hull_latency: hull(&medians, summary),
-        ranks: ranks::ranks(&cells, summary),
+        ranks: ranks::ranks(&cells, &summary.policies),
         calls: calls::call_times(&cells),
         speed: calls::speed(&cells),
         reliability: reliability::reliability(&cells),

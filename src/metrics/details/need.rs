@@ -42,24 +42,31 @@ impl Needed {
     }
 }
 
-/// Both models' own answers under each memory of a run.
+/// Both models' own answers under each memory of a run, for each pair of models.
 pub(super) struct Answers {
-    of: HashMap<MemoryKind, [HashMap<u32, bool>; 2]>,
+    of: HashMap<Key, [HashMap<u32, bool>; 2]>,
+}
+
+/// The memory and the models that answered.
+type Key = (MemoryKind, String, String);
+
+fn key(cell: &CellTrials<'_>) -> Key {
+    (cell.cell.memory, cell.cell.slm.clone(), cell.cell.llm.clone())
 }
 
 impl Answers {
     pub(super) fn of(cells: &[CellTrials<'_>]) -> Self {
         let mut of = HashMap::new();
         for cell in cells {
-            let memory = cell.cell.memory;
-            of.entry(memory).or_insert_with(|| [Tier::Slm, Tier::Llm].map(|tier| first_answers(tier, memory, cells)));
+            let alike = || cells.iter().filter(|other| key(other) == key(cell));
+            of.entry(key(cell)).or_insert_with(|| [Tier::Slm, Tier::Llm].map(|tier| first_answers(tier, alike())));
         }
         Self { of }
     }
 }
 
 pub(super) fn need(cell: &CellTrials<'_>, answers: &Answers) -> Need {
-    let Some([slm, llm]) = answers.of.get(&cell.cell.memory) else { return Need::default() };
+    let Some([slm, llm]) = answers.of.get(&key(cell)) else { return Need::default() };
     let mut found = Need::default();
     for row in cell.scored() {
         let side = if row.llm_cause.is_some() { &mut found.sent } else { &mut found.kept };

@@ -1,8 +1,8 @@
 //! How sure the order of policies is.
 
 use crate::metrics::statistics::{DRAWS, Resamples, quantile_of_sorted};
-use crate::metrics::summary::{CellTrials, Summary};
-use serde::Serialize;
+use crate::metrics::summary::{CellTrials, PolicySummary};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Drawn values at most: a run with many samples is resampled less often.
@@ -12,7 +12,7 @@ const FEWEST_DRAWS: usize = 200;
 const SEED: u64 = 20_251_124;
 
 /// The ranks that policies may have by accuracy.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ranks {
     /// Samples that all ranked policies answered.
     pub n: usize,
@@ -21,12 +21,12 @@ pub struct Ranks {
     /// For each policy its range; null where it has no accuracy.
     pub of: Vec<Option<RankRange>>,
     /// Why there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// The ranks within which a policy lies in 95 % of resamples of the samples; 1 is the best, equals share a rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankRange {
     /// By what was measured.
     pub rank: usize,
@@ -36,9 +36,9 @@ pub struct RankRange {
     pub worst: usize,
 }
 
-pub(super) fn ranks(cells: &[CellTrials<'_>], summary: &Summary) -> Ranks {
+pub(in crate::metrics) fn ranks(cells: &[CellTrials<'_>], policies: &[PolicySummary]) -> Ranks {
     let ranked: Vec<usize> =
-        (0..cells.len()).filter(|&i| summary.policies.get(i).is_some_and(|p| p.accuracy.value.is_some())).collect();
+        (0..cells.len()).filter(|&i| policies.get(i).is_some_and(|p| p.accuracy.value.is_some())).collect();
     let none = |reason: &str| Ranks { of: vec![None; cells.len()], reason: Some(reason.into()), ..Ranks::default() };
     if ranked.len() < 2 {
         return none("fewer than two policies have an accuracy");

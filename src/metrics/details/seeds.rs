@@ -3,11 +3,11 @@
 use crate::metrics::figure::Figure;
 use crate::metrics::statistics::mean;
 use crate::metrics::summary::CellTrials;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// One policy under several seeds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedStability {
     /// Its router, memory and contract.
     pub policy: String,
@@ -24,13 +24,16 @@ pub struct SeedStability {
 }
 
 /// The policies that were run with two seeds or more.
-pub(super) fn seeds(cells: &[CellTrials<'_>]) -> Vec<SeedStability> {
+pub(in crate::metrics) fn seeds(cells: &[CellTrials<'_>]) -> Vec<SeedStability> {
     let mut groups: Vec<(String, Vec<&CellTrials<'_>>)> = Vec::new();
     for cell in cells {
         let of = cell.cell;
         let key = format!("{}/{}/{}", of.router_name(), of.memory.name(), of.contract.name());
         match groups.iter_mut().find(|(known, group)| {
-            *known == key && group.iter().all(|other| (&other.cell.slm, &other.cell.llm) == (&of.slm, &of.llm))
+            *known == key
+                && group
+                    .iter()
+                    .all(|other| (&other.cell.slm, &other.cell.llm, other.cell.repeat) == (&of.slm, &of.llm, of.repeat))
         }) {
             Some((_, group)) => group.push(cell),
             None => groups.push((key, vec![cell])),

@@ -84,9 +84,8 @@ fn world_of(folder: &Path, first: usize, known: impl Fn(usize) -> bool, text: fn
                 entropy: None,
                 probed: crate::trial::Probed::default(),
             });
-            writer
-                .append(&example::record(router, &format!("q{i}"), example::trial(vec![attempt]), &gold, &header))
-                .unwrap();
+            let record = example::record(router, &format!("q{i}"), example::trial(vec![attempt]), &gold, &header);
+            writer.append(&RunWriter::line(&record).unwrap()).unwrap();
         }
     }
     (task, run)
