@@ -1,12 +1,15 @@
 //! Everything that a run of `bench` needs, loaded and warm: models, stand-in, memory, routers, prompts.
 
 use super::bench::BenchArgs;
+use super::memory::{self as memory_limit, LEAST_CONTEXT, Room, Wanted};
 use super::output;
+use super::pulse::Pulse;
 use super::setup::{Llm, Resolved};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
+use crate::device::{Energy, EnergySource, Meter, Roots};
 use crate::engine::{
-    Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request,
+    Apart, Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request,
     Timeouts, without_secrets,
 };
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
@@ -15,7 +18,7 @@ use crate::memory::{self, Embed, Memory, MemoryParts, MemorySpec, Passage, Retri
 use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::metrics::{Budget, Budgeted};
 use crate::models::{ENCODER, Kind, LocalModel, Store};
-use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
+use crate::nn::{self, Device, LanguageModel, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{self, ClassifierKind, DomainClassifier, RouterKind, RouterParts, RouterSettings, RouterSpec};
 use crate::safety::SafetyPolicy;
@@ -50,6 +53,8 @@ pub(super) struct Bench {
     ground: Grounder,
     price: Option<Price>,
     hardware: HardwarePrice,
+    energy: Energy,
+    pulse: Pulse,
     safety: SafetyPolicy,
     max_tokens: usize,
     temperature: f64,
@@ -63,6 +68,16 @@ impl Bench {
         self.engines.llm.adjustments()
     }
 
+    /// What the run's energy was counted with.
+    pub(super) fn energy(&self) -> EnergySource {
+        self.energy.source()
+    }
+
+    /// How much longer the same call of the SLM takes now than before the first trial.
+    pub(super) fn drift(&self, clock: &Clock) -> Option<f64> {
+        self.pulse.drift(clock)
+    }
+
     /// What all trials share.
     pub(super) fn judge<'a>(&'a self, clock: &'a Clock) -> Judge<'a> {
         Judge {
@@ -72,6 +87,7 @@ impl Bench {
             ground: &*self.ground,
             price: self.price.as_ref(),
             hardware: Some(&self.hardware),
+            energy: &self.energy,
             safety: &self.safety,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
@@ -88,6 +104,13 @@ pub(super) struct Weights {
     encoder: LocalModel,
     /// Those of specialists and cascades, by the name that these give.
     named: BTreeMap<String, LocalModel>,
+}
+
+impl Weights {
+    /// The memory of the models that this process loads, the SLM's first.
+    fn needs(&self) -> Result<Vec<memory_limit::Need>> {
+        std::iter::once(&self.slm).chain(self.named.values()).map(memory_limit::need).collect()
+    }
 }
 
 /// Finds the models, and fetches those that are not in the cache.
@@ -128,6 +151,11 @@ pub(super) fn prepare(
     let contract = Contract::of_task(task)?;
     let threads = nn::threads();
 
+    let needs = weights.needs()?;
+    let beside = memory_limit::encoder_bytes(&weights.encoder.path);
+    let wanted = Wanted { context: None, cached: LEAST_CONTEXT, prefix_cache: args.prefix_cache == "on", beside };
+    let rooms = memory_limit::divide(args.memory_limit, wanted, &needs, &Store::open(resolved.network)?)?;
+    let shared_out = rooms.clone();
     note(&format!("loading {} on {}", weights.slm.name, device.name()));
     let start = clock.now();
     let loader = Loader {
@@ -137,17 +165,23 @@ pub(super) fn prepare(
         prefix_cache: args.prefix_cache == "on",
         prompt_lookup: args.prompt_lookup == "on",
     };
-    let slm = loader.load(&weights.slm)?;
+    let mut rooms = rooms.into_iter();
+    let slm = loader.load(&weights.slm, rooms.next().unwrap_or_default())?;
     let slm_load = clock.since(start);
     let embed: Arc<dyn Embed> = Arc::new(SentenceEncoder::load(&weights.encoder.path, device)?);
     let mut named: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
     for (name, model) in &weights.named {
         note(&format!("loading {name}"));
-        named.insert(name.clone(), loader.load(model)?);
+        named.insert(name.clone(), loader.load(model, rooms.next().unwrap_or_default())?);
     }
+    let memory = memory_limit::recorded(args.memory_limit, beside, &needs, &shared_out);
     check_stop(stop)?;
 
-    let (llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
+    let meter = Arc::new(Meter::open(&Roots::of_machine()));
+    let (mut llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
+    if stand_in.is_some() {
+        llm = Arc::new(Apart::new(llm, Arc::clone(&meter)));
+    }
     let engines = Engines { slm, llm, named };
     let memories = recollect(resolved, &embed, &weights.encoder.sha256, &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
@@ -164,6 +198,10 @@ pub(super) fn prepare(
         warm.insert((*memory).to_owned(), warm_up(&engines, prompts, args.seed, clock)?);
         check_stop(stop)?;
     }
+
+    let prompts = &memories.values().next().context("a run without a memory has no prompts")?.prompts;
+    let pulse = Pulse::start(Arc::clone(&engines.slm), warm_up_request(prompts, args.seed), clock);
+    let energy = measure_idle(resolved, meter, device, clock, note);
 
     let hybrid = resolved.routers.iter().any(|router| router.kind == RouterKind::HybridSpecialist);
     let routed = if hybrid { used_specialists(task, note) } else { Vec::new() };
@@ -206,6 +244,9 @@ pub(super) fn prepare(
         llm_is_stand_in: resolved.is_stand_in(),
         llm_price: resolved.price.clone(),
         hardware_price: Some(resolved.hardware.clone()),
+        memory: Some(memory),
+        steadiness: None,
+        energy: energy.source(),
         machine: machine(device.name(), threads),
         seed: args.seed,
         settings,
@@ -221,11 +262,25 @@ pub(super) fn prepare(
         ground,
         price: resolved.price.clone(),
         hardware: resolved.hardware.clone(),
+        energy,
+        pulse,
         safety: router_settings(args, task)?.safety,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         _stand_in: stand_in,
     })
+}
+
+/// Watches the loaded machine at rest, where it has counters; a run whose times are a recording's has no energy of its own.
+fn measure_idle(resolved: &Resolved, meter: Arc<Meter>, device: &Device, clock: &Clock, note: impl Fn(&str)) -> Energy {
+    if resolved.args.cassette.is_some() {
+        return Energy::none("the LLM's answers come from a cassette, so that no energy was spent on them");
+    }
+    if meter.reason().is_none() {
+        note("measuring the power of the resting machine");
+    }
+    let gpu = (!device.is_cpu()).then(|| device.name());
+    Energy::start(meter, resolved.args.watts, gpu.as_deref(), clock)
 }
 
 fn check_stop(stop: &AtomicBool) -> Result<()> {
@@ -255,12 +310,8 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn load(&self, model: &LocalModel) -> Result<Arc<dyn Engine>> {
-        let options = LoadOptions {
-            prefix_cache: self.prefix_cache,
-            prompt_lookup: self.prompt_lookup,
-            ..LoadOptions::default()
-        };
+    fn load(&self, model: &LocalModel, room: Room) -> Result<Arc<dyn Engine>> {
+        let options = room.options(self.prefix_cache, self.prompt_lookup);
         let loaded = LanguageModel::load(&model.path, self.device, &options)
             .with_context(|| format!("loading {} from {}", model.name, model.path.display()))?;
         let sha256 = Some(model.sha256.clone());
@@ -477,11 +528,9 @@ fn prepare_grammar(
     Ok(left_out)
 }
 
-/// One short call of each model, so that no measured trial pays for first touches of memory, connections and the fixed
-/// prefix. It also finds out whether the endpoint answers at all. Its cost is kept beside the settings.
-fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock) -> Result<Value> {
+fn warm_up_request(prompts: &PromptBuilder, seed: u64) -> Request {
     let query = Query { id: "warm-up".to_owned(), input: "Hello".to_owned() };
-    let request = Request {
+    Request {
         messages: prompts.messages(&query, &Retrieval::default(), None),
         max_tokens: 1,
         temperature: 0.0,
@@ -489,7 +538,13 @@ fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock)
         top_logprobs: 2,
         cache_scope: None,
         grammar: None,
-    };
+    }
+}
+
+/// One short call of each model, so that no measured trial pays for first touches of memory, connections and the fixed
+/// prefix. It also finds out whether the endpoint answers at all. Its cost is kept beside the settings.
+fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock) -> Result<Value> {
+    let request = warm_up_request(prompts, seed);
     let mut results = serde_json::Map::new();
     let pair =
         [("slm", &engines.slm), ("llm", &engines.llm)].into_iter().map(|(tier, engine)| (tier.to_owned(), engine));

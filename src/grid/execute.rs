@@ -3,6 +3,7 @@
 use super::CellParts;
 use crate::clock::{Clock, Component};
 use crate::contract::Contract;
+use crate::device::Energy;
 use crate::engine::FailureKind;
 use crate::error::{Result, anyhow};
 use crate::metrics::{self, Ground};
@@ -10,7 +11,7 @@ use crate::record::{HardwarePrice, Price, RunWriter, TrialRecord};
 use crate::safety::SafetyPolicy;
 use crate::task::Sample;
 use crate::trial::{self, AnswerFields, CellContext, Engines, Failure, Trial};
-use crate::units::Seconds;
+use crate::units::{Joules, Seconds};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// So many trials in a row that fail outside the models end the run: the endpoint is gone, and the rest would fail alike.
@@ -30,6 +31,8 @@ pub struct Judge<'a> {
     pub price: Option<&'a Price>,
     /// What the machine costs.
     pub hardware: Option<&'a HardwarePrice>,
+    /// What the trials' energy is counted with.
+    pub energy: &'a Energy,
     /// What follows from safety findings.
     pub safety: &'a SafetyPolicy,
     /// Upper bound of generated tokens in one call.
@@ -72,7 +75,10 @@ pub fn execute(
             if stop.load(Ordering::SeqCst) {
                 return Ok(Finish::Interrupted);
             }
+            let before = judge.energy.meter().read();
             let trial = trial::run(&sample.query, &context(parts, judge));
+            let worked = Seconds(metrics::local_seconds(|component| trial.spans.get(component).0));
+            let energy = judge.energy.since(before, worked);
             if was_interrupted(&trial) {
                 return Ok(Finish::Interrupted);
             }
@@ -80,7 +86,7 @@ pub fn execute(
             if let Some(why) = last_call(&trial) {
                 return Ok(Finish::Aborted(why));
             }
-            let record = judged(sample, parts, trial, judge)?;
+            let record = judged(sample, parts, trial, energy, judge)?;
             writer.append(&record)?;
             observer.finished(&record);
             failures_in_a_row = if record.scores.is_none() { failures_in_a_row + 1 } else { 0 };
@@ -124,12 +130,18 @@ fn last_call(trial: &Trial) -> Option<String> {
 }
 
 /// Scores a finished trial. This is the first place where its target is read.
-fn judged(sample: &Sample, parts: &CellParts, mut trial: Trial, judge: &Judge<'_>) -> Result<TrialRecord> {
+fn judged(
+    sample: &Sample,
+    parts: &CellParts,
+    mut trial: Trial,
+    energy: Option<Joules>,
+    judge: &Judge<'_>,
+) -> Result<TrialRecord> {
     let start = judge.clock.now();
     let scores = metrics::score(&sample.target, &trial, judge.ground)
         .map_err(|error| anyhow!("scoring sample {}: {error:#}", sample.query.id))?;
     let attempts_correct = metrics::attempts_correct(&sample.target, &trial);
-    let cost = metrics::bill(&mut trial, judge.price, judge.hardware);
+    let cost = metrics::bill(&mut trial, judge.price, judge.hardware, energy);
     trial.conceal().map_err(|error| anyhow!("writing sample {}: {error:#}", sample.query.id))?;
     let scoring = judge.clock.since(start);
     trial.spans.add(Component::Scoring, scoring);
@@ -147,6 +159,7 @@ fn judged(sample: &Sample, parts: &CellParts, mut trial: Trial, judge: &Judge<'_
         scores,
         attempts_correct,
         cost,
+        energy_j: energy,
         unaccounted_s,
     })
 }

@@ -26,6 +26,7 @@ mod model;
 mod ops;
 #[cfg(test)]
 mod parity;
+mod plan;
 mod prefill;
 mod prefix;
 mod sampler;
@@ -48,6 +49,7 @@ pub use generate::{GenerateOptions, Generated, Prompt, Stop, Token};
 #[doc(hidden)]
 pub use kernels::bench;
 pub use model::{Language, LanguageModel, LoadOptions, ModelInfo};
+pub use plan::{Anatomy, Forecast, MemoryNeed, PROGRAM_BYTES};
 pub use score::Scored;
-pub use speed::{DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, copy_bandwidth, matmul_rate, memory_bandwidth};
+pub use speed::{DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, Spent, copy_bandwidth, matmul_rate, memory_bandwidth};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

@@ -37,12 +37,3 @@ pub fn machine(device: String, threads: usize) -> Machine {
         threads,
     }
 }
-
-/// The most memory in bytes that this process has held so far; `None` where the system does not tell.
-#[must_use]
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}

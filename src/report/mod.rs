@@ -8,6 +8,7 @@ mod calls;
 mod collect;
 mod compare;
 mod csv;
+mod machine;
 mod markdown;
 mod page;
 mod replay;

@@ -1,5 +1,6 @@
 //! How the types of GGUF files write a block of 32 weights, as data.
 
+use super::pack::{LINE, TILE};
 use candle_core::quantized::GgmlDType;
 
 /// A quantised type. Every weight is `scale * code + base`; the base is a minimum of the block, or the scale times what is
@@ -125,6 +126,11 @@ impl Form {
     /// Lines of so many blocks, of which the last run may have fewer than the others.
     pub(super) const fn tile_lines(self, blocks: usize) -> usize {
         blocks.div_ceil(self.run()) * self.head_lines() + blocks * self.lines()
+    }
+
+    /// Bytes of a packed matrix.
+    pub(crate) fn packed_bytes(self, rows: usize, columns: usize) -> u64 {
+        (rows.div_ceil(TILE) as u64) * (self.tile_lines(columns / BLOCK) as u64) * LINE as u64
     }
 
     /// Weights that the file's own unit holds.
