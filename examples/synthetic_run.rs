@@ -103,6 +103,7 @@ fn header(samples: usize, hostile: bool) -> RunHeader {
             os: named("Linux", hostile),
             device: "cpu".into(),
             threads: 8,
+            cpu_quota: None,
         },
         seed: 0,
         settings: serde_json::json!({ "margin": 0.05, "max_failure_share": 0.1, "slm_load_s": 1.25, "note": named("", hostile) }),

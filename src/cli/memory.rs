@@ -148,7 +148,9 @@ fn refusal(
     let bits = for_weights as f64 * 8.0 / need.parameters.max(1) as f64;
     let has = weights as f64 * 8.0 / need.parameters.max(1) as f64;
     if bits >= FEWEST_BITS && has > bits {
-        mend.push(format!("a file of it quantised to {bits:.1} bits a weight or fewer, such as Q4_0 or Q4_K, would fit"));
+        mend.push(format!(
+            "a file of it quantised to {bits:.1} bits a weight or fewer, such as Q4_0 or Q4_K, would fit"
+        ));
     }
     let smaller = smaller_models(limit.saturating_sub(others), store);
     match smaller.as_slice() {

@@ -9,8 +9,8 @@ use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
 use crate::device::{Energy, EnergySource, Meter, Roots};
 use crate::engine::{
-    Apart, Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request,
-    Timeouts, without_secrets,
+    Apart, Cassette, Engine, EngineError, EngineInfo, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions,
+    Request, Timeouts, without_secrets,
 };
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
 use crate::grid::{CellParts, Judge};

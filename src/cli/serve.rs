@@ -130,7 +130,7 @@ pub(super) fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<Exi
     };
     let args = args.clone();
     let load = move || -> Result<Box<dyn Backend>> {
-        let named = plan.iter().flat_map(policy::Plan::named_models).filter(|name| *name != args.model);
+        let named = plan.iter().flat_map(policy::Plan::named_models);
         let locals = std::iter::once(args.model.clone()).chain(named).collect();
         let (store, device) = (Store::open(network)?, Device::open(args.device)?);
         let loader = Loader { store, device, args: &args, locals, quiet };

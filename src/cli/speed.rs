@@ -211,4 +211,3 @@ fn check(args: &SpeedArgs) -> Result<()> {
 
 const MOST_SEQUENCES: usize = 256;
 const LONGEST_DURATION_S: f64 = 86_400.0;
-

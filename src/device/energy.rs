@@ -243,7 +243,12 @@ impl Energy {
         Self::with_idle(meter, idle_watts, given_watts, on_device)
     }
 
-    fn with_idle(meter: Arc<Meter>, idle_watts: Option<f64>, given_watts: Option<f64>, on_device: Option<&str>) -> Self {
+    fn with_idle(
+        meter: Arc<Meter>,
+        idle_watts: Option<f64>,
+        given_watts: Option<f64>,
+        on_device: Option<&str>,
+    ) -> Self {
         let measured = meter.reason().is_none();
         let basis = if measured { Some(Basis::Measured) } else { given_watts.map(|_| Basis::Estimated) };
         let beside = on_device.map(|device| format!("the counters do not hold the energy of {device}"));

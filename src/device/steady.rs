@@ -68,10 +68,15 @@ impl Watch {
         let load_before = self.load.map(|load| load.average_1m);
         let mut notes = Vec::new();
         if let Some(load) = load_before.filter(|&load| load > TOLD_LOAD) {
-            notes.push(format!("the machine was at work before this began (load average {load:.2}): timings may be too long"));
+            notes.push(format!(
+                "the machine was at work before this began (load average {load:.2}): timings may be too long"
+            ));
         }
         if let Some(share) = stolen_share.filter(|&share| share > TOLD_STEAL) {
-            notes.push(format!("the host of this virtual machine took {:.0} % of its processor time away", share * 100.0));
+            notes.push(format!(
+                "the host of this virtual machine took {:.0} % of its processor time away",
+                share * 100.0
+            ));
         }
         if let Some((before, after)) = mhz.filter(|(before, after)| *after < *before * (1.0 - TOLD_SLOWER)) {
             notes.push(format!("the processors slowed down from {before:.0} to {after:.0} MHz meanwhile"));
@@ -152,12 +157,15 @@ mod tests {
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
             "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count",
         );
-        write(&roots, &[
-            ("proc/loadavg", "1.50 1 1 1/1 1\n"),
-            ("proc/stat", "cpu 100 0 0 100 0 0 0 0\n"),
-            (freq, "3000000\n"),
-            (heat, "1\n"),
-        ]);
+        write(
+            &roots,
+            &[
+                ("proc/loadavg", "1.50 1 1 1/1 1\n"),
+                ("proc/stat", "cpu 100 0 0 100 0 0 0 0\n"),
+                (freq, "3000000\n"),
+                (heat, "1\n"),
+            ],
+        );
         let watch = Watch::start(&roots);
         write(&roots, &[("proc/stat", "cpu 150 0 0 140 0 0 0 10\n"), (freq, "2000000\n"), (heat, "6\n")]);
         let seen = watch.end();

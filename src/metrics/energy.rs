@@ -62,9 +62,8 @@ pub(super) fn energy_use(header: &RunHeader, scored: &[&Row], why: &dyn Fn(&str)
     let spent = all(&|row| row.energy_j);
     let above = all(&|row| Some(row.energy_j? - source.idle_watts? * counted_s(header, row)));
     let tokens: u64 = scored.iter().map(|row| row.tokens.slm.output_tokens).sum();
-    let per_token = |joules: &[f64]| {
-        (tokens > 0 && !joules.is_empty()).then(|| joules.iter().sum::<f64>() / tokens as f64)
-    };
+    let per_token =
+        |joules: &[f64]| (tokens > 0 && !joules.is_empty()).then(|| joules.iter().sum::<f64>() / tokens as f64);
     let no_idle = match source.basis {
         Some(Basis::Estimated) => "an estimate from a given power knows no resting machine".to_owned(),
         _ => reason.clone(),
@@ -149,7 +148,8 @@ mod tests {
         near(used.joules_per_request.value, 30.0);
         let (requests, tokens) = (slm.n as f64, slm.tokens.slm.output_tokens as f64);
         near(used.joules_per_output_token, 30.0 * requests / tokens);
-        let wall = slm.components.iter().filter(|part| part.name != "scoring").filter_map(|part| part.mean_s).sum::<f64>();
+        let wall =
+            slm.components.iter().filter(|part| part.name != "scoring").filter_map(|part| part.mean_s).sum::<f64>();
         near(used.joules_per_request_above_idle.value, 30.0 - 4.0 * wall);
         assert_eq!(measured.policies[0].energy.joules_per_output_token, None, "no token was generated here");
     }
@@ -178,8 +178,8 @@ mod tests {
         let busy = used.busy_s.unwrap();
         near(used.amortisation_usd_per_1000, busy);
         near(used.energy_usd_per_1000, busy * 36.0 / 3.6e6 * 0.5 * 1000.0);
-        let saved = llm.cost_usd_per_1000.api.unwrap() - slm.cost_usd_per_1000.api.unwrap()
-            - used.energy_usd_per_1000.unwrap();
+        let saved =
+            llm.cost_usd_per_1000.api.unwrap() - slm.cost_usd_per_1000.api.unwrap() - used.energy_usd_per_1000.unwrap();
         near(used.break_even_per_day, 2.0 / (saved / 1000.0));
         near(used.most_per_day, 86_400.0 / busy);
         assert_eq!((llm.machine_use.break_even_per_day, llm.machine_use.most_per_day), (None, None));

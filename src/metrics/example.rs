@@ -176,6 +176,7 @@ pub(crate) fn header() -> RunHeader {
             os: "Linux".into(),
             device: "cpu".into(),
             threads: 2,
+            cpu_quota: None,
         },
         seed: 7,
         settings: serde_json::json!({ "margin": 0.05, "max_failure_share": 0.1 }),

@@ -58,8 +58,7 @@ pub(super) fn of_file(path: &Path) -> Result<HardwarePrice> {
 }
 
 fn rows(text: &str) -> Result<Vec<HardwarePrice>> {
-    let profiles: Profiles =
-        toml::from_str(text).map_err(|error| usage(crate::error::toml_reason(&error, text)))?;
+    let profiles: Profiles = toml::from_str(text).map_err(|error| usage(crate::error::toml_reason(&error, text)))?;
     profiles.hardware.into_iter().map(HardwareRow::price).collect()
 }
 
@@ -102,11 +101,14 @@ impl HardwareRow {
             (None, Some(price), Some(years)) => {
                 let share = self.utilisation.unwrap_or(1.0);
                 let hours = years * HOURS_OF_YEAR;
-                let how = format!("{price} {currency} over {years} years, at work {:.0} % of the time; ", share * 100.0);
+                let how =
+                    format!("{price} {currency} over {years} years, at work {:.0} % of the time; ", share * 100.0);
                 (price * rate / (hours * share), price * rate / hours * HOURS_OF_DAY, how)
             }
             _ => {
-                return Err("needs either `usd_per_hour`, or `price` and `lifetime_years` with `utilisation`".to_owned());
+                return Err(
+                    "needs either `usd_per_hour`, or `price` and `lifetime_years` with `utilisation`".to_owned()
+                );
             }
         };
         let power = match (self.watts, self.tariff_per_kwh) {

@@ -38,9 +38,8 @@ pub fn bill(
 /// Seconds that this machine worked on a trial: waiting for the network and scoring are not its work on the answer.
 #[must_use]
 pub fn local_seconds(span: impl Fn(Component) -> f64) -> f64 {
-    let elsewhere = |component: &Component| {
-        matches!(component, Component::Queue | Component::Network | Component::Scoring)
-    };
+    let elsewhere =
+        |component: &Component| matches!(component, Component::Queue | Component::Network | Component::Scoring);
     Component::ALL.into_iter().filter(|component| !elsewhere(component)).map(span).sum()
 }
 

@@ -152,7 +152,8 @@ impl Anatomy {
         let build = |layers: usize| -> Result<(LanguageModel, Seconds)> {
             let config = Config { layers, ..self.config.clone() };
             let start = clock.now();
-            let decoder = Decoder::load(config, &self.checkpoint.source().made_up(), &device.0).with_context(attempt)?;
+            let decoder =
+                Decoder::load(config, &self.checkpoint.source().made_up(), &device.0).with_context(attempt)?;
             let time = clock.since(start);
             Ok((LanguageModel::bare(Arc::clone(&language), decoder), time))
         };
@@ -238,7 +239,10 @@ mod tests {
                 assert_eq!(need.kv_per_token * need.page_tokens, model.cache_bytes(1) as u64);
                 // Beside the matrices that decoding reads stand norms, and an embedding where it is not the output matrix.
                 let read = model.weight_bytes();
-                assert!(need.weights >= read && need.weights < read + (160 << 10), "{family:?} {stored:?}: {need:?}, {read}");
+                assert!(
+                    need.weights >= read && need.weights < read + (160 << 10),
+                    "{family:?} {stored:?}: {need:?}, {read}"
+                );
             }
         }
     }

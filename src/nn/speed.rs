@@ -46,7 +46,8 @@ impl SpeedPlan {
         let kept = if self.batches.contains(&1) { pages(deepest) } else { 0 };
         let prompt = pages(longest(&self.prompts)).saturating_add(kept);
         // The kept prompt, and what the next one and its token have of their own.
-        let reused = self.shared.map_or(0, |(shared, own)| pages(shared.saturating_add(own)).saturating_add(pages(own) + 2));
+        let reused =
+            self.shared.map_or(0, |(shared, own)| pages(shared.saturating_add(own)).saturating_add(pages(own) + 2));
         let batch = longest(&self.batches);
         let batches = if batch > 1 { batch.saturating_mul(pages(deepest) + 1) } else { 0 };
         (prompt.max(reused), batches)
@@ -409,8 +410,9 @@ mod tests {
         let (_folder, mut model) = model();
         let mut notes = 0;
         let mut between = 0;
-        let samples =
-            model.measure_speed(&plan(), &Clock::real(), &meter(), &mut |_| notes += 1, &mut || between += 1).expect("measured");
+        let samples = model
+            .measure_speed(&plan(), &Clock::real(), &meter(), &mut |_| notes += 1, &mut || between += 1)
+            .expect("measured");
         assert!(notes > 0 && between == 1);
         assert_eq!(samples.prefill.iter().map(|p| (p.0, p.1.len())).collect::<Vec<_>>(), [(16, 2), (70, 2)]);
         let cells: Vec<_> = samples.decode.iter().map(|d| (d.batch, d.depth, d.seconds.len())).collect();
@@ -463,7 +465,8 @@ mod tests {
             SpeedPlan { depths: vec![usize::MAX], ..plan() },
             SpeedPlan { shared: Some((usize::MAX, 1)), ..plan() },
         ] {
-            let error = model.measure_speed(&plan, &Clock::real(), &meter(), &mut |_| (), &mut || ()).expect_err("too long");
+            let error =
+                model.measure_speed(&plan, &Clock::real(), &meter(), &mut |_| (), &mut || ()).expect_err("too long");
             let error = error.to_string();
             assert!(error.contains("context of 32768") && error.contains("model.gguf"), "{error}");
         }
@@ -480,7 +483,8 @@ mod tests {
         std::fs::write(&path, bytes).expect("written");
         let device = Device::open(DeviceChoice::Cpu).expect("cpu");
         let mut model = LanguageModel::load(&path, &device, &LoadOptions::default()).expect("loaded");
-        let error = model.measure_speed(&plan(), &Clock::real(), &meter(), &mut |_| (), &mut || ()).expect_err("no numbers");
+        let error =
+            model.measure_speed(&plan(), &Clock::real(), &meter(), &mut |_| (), &mut || ()).expect_err("no numbers");
         let error = format!("{error:#}");
         assert!(error.contains("model.gguf") && error.contains("its weights are damaged"), "{error}");
     }

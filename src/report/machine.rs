@@ -81,12 +81,19 @@ pub(super) fn energy(summary: &Summary) -> Option<Table> {
     });
     let idle = summary.policies.iter().find_map(|policy| policy.energy.idle_watts);
     let mut note = match basis {
-        Basis::Measured => "Measured with the machine's counters over each scored trial; loading and warming up are not in it.",
-        Basis::Estimated => "Estimated, not measured: the power that was given with --watts, times the time that the machine worked.",
+        Basis::Measured => {
+            "Measured with the machine's counters over each scored trial; loading and warming up are not in it."
+        }
+        Basis::Estimated => {
+            "Estimated, not measured: the power that was given with --watts, times the time that the machine worked."
+        }
     }
     .to_owned();
     if let Some(watts) = idle {
-        note.push_str(&format!(" The loaded machine at rest took {} W; above idle is what remains.", significant(watts, 3)));
+        note.push_str(&format!(
+            " The loaded machine at rest took {} W; above idle is what remains.",
+            significant(watts, 3)
+        ));
     }
     if summary.llm_is_stand_in {
         note.push_str(" What the stand-in took in the LLM's place is not in it.");

@@ -147,13 +147,16 @@ pub(super) fn origins(header: &RunHeader) -> Vec<(&'static str, String)> {
     item(
         "machine",
         format!(
-            "{}, {} cores, {}, {}; SLM on {} with {} threads",
+            "{}, {} cores, {}, {}; SLM on {} with {} threads{}",
             machine.cpu,
             machine.cores,
             machine.memory_bytes.map_or_else(|| "memory not measured".to_owned(), |bytes| Bytes(bytes).to_string()),
             machine.os,
             machine.device,
-            machine.threads
+            machine.threads,
+            machine.cpu_quota.map_or_else(String::new, |quota| format!(
+                ", of whose time a quota lends {quota:.2} processors' worth"
+            ))
         ),
     );
     item("memory", memory(header));
@@ -192,7 +195,10 @@ fn energy(header: &RunHeader) -> String {
     match source.basis {
         Some(Basis::Measured) => format!("measured with {}{idle}{reason}", source.counters.join(", ")),
         Some(Basis::Estimated) => {
-            format!("estimated from {} W, which were given; not measured{reason}", source.given_watts.unwrap_or_default())
+            format!(
+                "estimated from {} W, which were given; not measured{reason}",
+                source.given_watts.unwrap_or_default()
+            )
         }
         None => format!("not measured{reason}"),
     }

@@ -122,9 +122,7 @@ struct Drift {
 
 impl Drift {
     fn of(samples: &SpeedSamples) -> Self {
-        let median = |times: &[Seconds]| {
-            quantile(&sorted(times.iter().map(|time| time.0).collect()), 0.5).ok()
-        };
+        let median = |times: &[Seconds]| quantile(&sorted(times.iter().map(|time| time.0).collect()), 0.5).ok();
         let first = samples.prefill.first();
         let first_s = first.and_then(|(_, times)| median(times));
         let again_s = median(&samples.again);
@@ -194,7 +192,6 @@ impl Report {
         })
     }
 }
-
 
 #[derive(Debug, Serialize)]
 struct Prefill {
@@ -412,7 +409,9 @@ impl Report {
 impl Report {
     fn memory_line(&self) -> String {
         let memory = &self.memory;
-        let beside = memory.predicted_over_measured.map_or_else(String::new, |share| format!(", {share:.2} x the measured peak"));
+        let beside = memory
+            .predicted_over_measured
+            .map_or_else(String::new, |share| format!(", {share:.2} x the measured peak"));
         let limit = memory.limit_bytes.map_or_else(String::new, |limit| {
             format!("; --memory-limit {} is emulated: checked before loading, not enforced by the system", Bytes(limit))
         });
@@ -430,7 +429,9 @@ impl Report {
             value.map_or_else(|| "not measured".to_owned(), |joules| crate::units::Joules(joules).to_string())
         };
         match energy.source.basis {
-            None => format!("energy not measured: {}", energy.source.reason.as_deref().unwrap_or("no reason was given")),
+            None => {
+                format!("energy not measured: {}", energy.source.reason.as_deref().unwrap_or("no reason was given"))
+            }
             Some(basis) => format!(
                 "energy {}: {} a token of a prompt, {} a token of decoding; above the machine at rest{} {} and {}",
                 if basis == device::Basis::Measured { "measured" } else { "estimated from --watts, not measured" },

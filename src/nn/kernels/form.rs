@@ -134,12 +134,12 @@ impl Form {
     }
 
     /// Weights that the file's own unit holds.
-    pub(super) const fn unit(self) -> usize {
+    pub(crate) const fn unit(self) -> usize {
         if self.is_super() { SUPER * BLOCK } else { BLOCK }
     }
 
     /// Bytes of the file's own unit.
-    pub(super) const fn unit_bytes(self) -> usize {
+    pub(crate) const fn unit_bytes(self) -> usize {
         match self {
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
