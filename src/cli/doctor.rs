@@ -137,7 +137,7 @@ fn look(machine: &record::Machine, roots: &Roots, devices: &[(String, String)], 
         None => finding("NVIDIA", "no driver is loaded", "models run on the processor"),
     });
     findings.extend(disturbances(machine, roots));
-    let meter = Meter::open(roots);
+    let meter = Meter::open(roots, None);
     findings.push(match meter.reason() {
         None => {
             finding("energy", meter.names().join(", "), "`bench` and `speed` measure joules for a request and a token")

@@ -212,7 +212,7 @@ mod tests {
     fn need(weights: u64) -> Need {
         let memory =
             MemoryNeed { weights, vocabulary: 10 << 20, activations: 6 << 20, kv_per_token: 1 << 10, page_tokens: 64 };
-        Need { model: "mine".into(), memory, context: 32_768, parameters: weights * 8 / 8 }
+        Need { model: "mine".into(), memory, context: 32_768, parameters: weights }
     }
 
     fn store() -> Store {
@@ -248,7 +248,7 @@ mod tests {
         assert!(text.contains("with --context 2048 it would fit") && text.contains("does not hold mine"), "{text}");
         assert!(divide(Some(tight), Wanted { context: Some(2048), ..WANTED }, &[large.clone()], &store()).is_ok());
         let text = divide(Some(900 << 20), WANTED, &[large.clone()], &store()).expect_err("too large").to_string();
-        assert!(text.contains("bits a weight or fewer") && text.contains("smollm2-135m-instruct"), "{text}");
+        assert!(text.contains("bits a weight or fewer") && text.contains("qwen2.5-coder-0.5b-instruct"), "{text}");
         let text = divide(Some(30 << 20), WANTED, &[large], &store()).expect_err("too large").to_string();
         assert!(text.contains("none of the known models"), "{text}");
     }

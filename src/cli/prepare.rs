@@ -177,7 +177,8 @@ pub(super) fn prepare(
     let memory = memory_limit::recorded(args.memory_limit, beside, &needs, &shared_out);
     check_stop(stop)?;
 
-    let meter = Arc::new(Meter::open(&Roots::of_machine()));
+    let gpu = (!device.is_cpu()).then(|| device.name());
+    let meter = Arc::new(Meter::open(&Roots::of_machine(), gpu.as_deref()));
     let (mut llm, stand_in) = connect(resolved, threads, stop, clock, quiet)?;
     if stand_in.is_some() {
         llm = Arc::new(Apart::new(llm, Arc::clone(&meter)));
@@ -201,7 +202,7 @@ pub(super) fn prepare(
 
     let prompts = &memories.values().next().context("a run without a memory has no prompts")?.prompts;
     let pulse = Pulse::start(Arc::clone(&engines.slm), warm_up_request(prompts, args.seed), clock);
-    let energy = measure_idle(resolved, meter, device, clock, note);
+    let energy = measure_idle(resolved, meter, clock, note);
 
     let hybrid = resolved.routers.iter().any(|router| router.kind == RouterKind::HybridSpecialist);
     let routed = if hybrid { used_specialists(task, note) } else { Vec::new() };
@@ -272,15 +273,14 @@ pub(super) fn prepare(
 }
 
 /// Watches the loaded machine at rest, where it has counters; a run whose times are a recording's has no energy of its own.
-fn measure_idle(resolved: &Resolved, meter: Arc<Meter>, device: &Device, clock: &Clock, note: impl Fn(&str)) -> Energy {
+fn measure_idle(resolved: &Resolved, meter: Arc<Meter>, clock: &Clock, note: impl Fn(&str)) -> Energy {
     if resolved.args.cassette.is_some() {
         return Energy::none("the LLM's answers come from a cassette, so that no energy was spent on them");
     }
     if meter.reason().is_none() {
         note("measuring the power of the resting machine");
     }
-    let gpu = (!device.is_cpu()).then(|| device.name());
-    Energy::start(meter, resolved.args.watts, gpu.as_deref(), clock)
+    Energy::start(meter, resolved.args.watts, clock)
 }
 
 fn check_stop(stop: &AtomicBool) -> Result<()> {

@@ -126,9 +126,9 @@ pub(super) fn run(args: &SpeedArgs, network: Network, common: &Common) -> Result
             Bytes(memory)
         )));
     }
-    let meter = Arc::new(Meter::open(&Roots::of_machine()));
     let gpu = (!device.is_cpu()).then(|| device.name());
-    let energy = Energy::start(Arc::clone(&meter), args.watts, gpu.as_deref(), &clock);
+    let meter = Arc::new(Meter::open(&Roots::of_machine(), gpu.as_deref()));
+    let energy = Energy::start(Arc::clone(&meter), args.watts, &clock);
     let watch = Watch::start(&Roots::of_machine());
     let mut peak = None;
     let mut before_batches = || peak = device::peak_memory();

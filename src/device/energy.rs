@@ -1,6 +1,7 @@
 //! Energy: the machine's own counters, and what of them a piece of work took.
 //!
-//! Counted are the processors' packages and their memory (RAPL), on battery the whole machine (the battery's gauge). Counters wrap
+//! Counted are the processors' packages and their memory (RAPL), an NVIDIA GPU that computes (NVML), on battery the whole machine (the
+//! battery's gauge). Counters wrap
 //! around; a reading adds what came since the one before, so that it only has to be read more often than that.
 
 use super::{Roots, entries, number, text};
@@ -48,6 +49,8 @@ pub struct EnergySource {
 pub struct Meter {
     names: Vec<String>,
     reason: Option<String>,
+    /// What takes energy and is not counted.
+    missing: Option<String>,
     state: Mutex<State>,
 }
 
@@ -74,12 +77,16 @@ enum Kind {
     Rapl { path: PathBuf, range: u64 },
     /// Microwatt-hours, or microampere-hours at a voltage, that are left.
     Battery { folder: PathBuf },
+    /// Millijoules of a GPU.
+    #[cfg(target_os = "linux")]
+    Gpu(super::nvml::Gpu),
 }
 
 impl Meter {
-    /// The counters of a machine that can be read. Never fails: without any, [`Meter::reason`] says why.
+    /// The counters of a machine that can be read, with that of a GPU where `gpu` names one that works. Never fails: without any,
+    /// [`Meter::reason`] says why.
     #[must_use]
-    pub fn open(roots: &Roots) -> Self {
+    pub fn open(roots: &Roots, gpu: Option<&str>) -> Self {
         let (mut counters, mut refused) = rapl(&roots.sys);
         if counters.is_empty() {
             match battery(&roots.sys) {
@@ -87,16 +94,23 @@ impl Meter {
                 Err(why) => refused.push(why),
             }
         }
+        let missing = gpu.and_then(|name| match self::gpu(name) {
+            Ok(counter) => {
+                counters.push(counter);
+                None
+            }
+            Err(why) => Some(format!("the energy of {name} is not in it: {why}")),
+        });
         let reason = counters.is_empty().then(|| refused.join("; "));
         let names = counters.iter().map(|counter| counter.name.clone()).collect();
-        Self { names, reason, state: Mutex::new(State { counters, total: 0.0, apart: 0.0, broken: None }) }
+        Self { names, reason, missing, state: Mutex::new(State { counters, total: 0.0, apart: 0.0, broken: None }) }
     }
 
     /// No counters, for this reason.
     #[must_use]
     pub fn none(reason: &str) -> Self {
         let state = State { counters: Vec::new(), total: 0.0, apart: 0.0, broken: None };
-        Self { names: Vec::new(), reason: Some(reason.to_owned()), state: Mutex::new(state) }
+        Self { names: Vec::new(), reason: Some(reason.to_owned()), missing: None, state: Mutex::new(state) }
     }
 
     /// The counters that are added up.
@@ -164,6 +178,11 @@ impl Counter {
                 let since = if now >= last { now - last } else { range.saturating_sub(last).saturating_add(now) };
                 Ok(since as f64 / MICRO)
             }
+            #[cfg(target_os = "linux")]
+            Kind::Gpu(_) => match now.checked_sub(last) {
+                Some(since) => Ok(since as f64 / 1e3),
+                None => Err("the GPU's driver was loaded anew meanwhile".to_owned()),
+            },
             Kind::Battery { .. } if now > last => Err("the battery was charged meanwhile".to_owned()),
             Kind::Battery { .. } => Ok((last - now) as f64 / MICRO * HOUR),
         }
@@ -174,6 +193,8 @@ impl Kind {
     fn read(&self) -> Option<u64> {
         match self {
             Self::Rapl { path, .. } => number(path),
+            #[cfg(target_os = "linux")]
+            Self::Gpu(gpu) => gpu.millijoules(),
             Self::Battery { folder } => number(&folder.join("energy_now")).or_else(|| {
                 let (charge, voltage) = (number(&folder.join("charge_now"))?, number(&folder.join("voltage_now"))?);
                 Some((charge as f64 * voltage as f64 / MICRO) as u64)
@@ -227,6 +248,17 @@ fn battery(sys: &Path) -> Result<Option<Counter>, String> {
     Ok(Some(Counter { name: format!("battery {name}"), kind, last }))
 }
 
+/// The counter of a GPU.
+fn gpu(name: &str) -> Result<Counter, String> {
+    #[cfg(target_os = "linux")]
+    if name.starts_with("cuda") {
+        let kind = Kind::Gpu(super::nvml::Gpu::open()?);
+        let last = kind.read().ok_or("its counter cannot be read")?;
+        return Ok(Counter { name: name.to_owned(), kind, last });
+    }
+    Err(format!("there is no counter for {name} on this system"))
+}
+
 /// The energy of a run: its meter, and what of the machine's power stands beside it.
 #[derive(Debug)]
 pub struct Energy {
@@ -236,28 +268,22 @@ pub struct Energy {
 
 impl Energy {
     /// Watches the resting machine where there is something to watch. `given_watts` is the user's estimate, which counts where
-    /// nothing can be measured; `on_device` names another device that works, whose energy these counters do not hold.
+    /// nothing can be measured.
     #[must_use]
-    pub fn start(meter: Arc<Meter>, given_watts: Option<f64>, on_device: Option<&str>, clock: &Clock) -> Self {
+    pub fn start(meter: Arc<Meter>, given_watts: Option<f64>, clock: &Clock) -> Self {
         let idle_watts = meter.power(clock, || std::thread::sleep(std::time::Duration::from_secs_f64(IDLE.0)));
-        Self::with_idle(meter, idle_watts, given_watts, on_device)
+        Self::with_idle(meter, idle_watts, given_watts)
     }
 
-    fn with_idle(
-        meter: Arc<Meter>,
-        idle_watts: Option<f64>,
-        given_watts: Option<f64>,
-        on_device: Option<&str>,
-    ) -> Self {
+    fn with_idle(meter: Arc<Meter>, idle_watts: Option<f64>, given_watts: Option<f64>) -> Self {
         let measured = meter.reason().is_none();
         let basis = if measured { Some(Basis::Measured) } else { given_watts.map(|_| Basis::Estimated) };
-        let beside = on_device.map(|device| format!("the counters do not hold the energy of {device}"));
         let source = EnergySource {
             basis,
             counters: meter.names().to_vec(),
             idle_watts,
             given_watts: given_watts.filter(|_| !measured),
-            reason: meter.reason().or(beside),
+            reason: meter.reason().or_else(|| meter.missing.clone()),
         };
         Self { meter, source }
     }
@@ -329,7 +355,7 @@ mod tests {
     #[test]
     fn a_package_and_its_memory_are_added_over_a_wrap_around_and_nothing_is_counted_twice() {
         let (_place, roots) = recorded();
-        let meter = Meter::open(&roots);
+        let meter = Meter::open(&roots, None);
         assert_eq!(meter.names(), ["package-0", "dram"]);
         assert_eq!(meter.read(), Some(Joules(0.0)));
         set(&roots, "intel-rapl:0:0", 900_000_000);
@@ -348,14 +374,14 @@ mod tests {
     #[test]
     fn idle_power_is_the_resting_machines_and_what_is_spent_apart_does_not_count() {
         let (_place, roots) = recorded();
-        let meter = Meter::open(&roots);
+        let meter = Meter::open(&roots, None);
         let clock = Clock::fake();
         let watts = meter.power(&clock, || {
             clock.advance(Seconds(2.0));
             set(&roots, "intel-rapl:0:1", 15_000_000);
         });
         assert_eq!(watts, Some(5.0));
-        let energy = Energy::with_idle(Arc::new(meter), watts, Some(99.0), None);
+        let energy = Energy::with_idle(Arc::new(meter), watts, Some(99.0));
         let source = energy.source();
         assert_eq!((source.basis, source.idle_watts, source.given_watts), (Some(Basis::Measured), Some(5.0), None));
         let before = energy.meter().read();
@@ -371,11 +397,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let roots = Roots { sys: place.path().to_owned(), proc: place.path().to_owned() };
         let clock = Clock::fake();
-        let none = Energy::start(Arc::new(Meter::open(&roots)), None, None, &clock);
+        let none = Energy::start(Arc::new(Meter::open(&roots, None)), None, &clock);
         assert_eq!(none.since(none.meter().read(), Seconds(10.0)), None);
         let reason = none.source().reason.unwrap();
         assert!(reason.contains("no RAPL counters") && reason.contains("no battery"), "{reason}");
-        let given = Energy::start(Arc::new(Meter::open(&roots)), Some(12.0), None, &clock);
+        let given = Energy::start(Arc::new(Meter::open(&roots, None)), Some(12.0), &clock);
         assert_eq!(given.since(None, Seconds(10.0)), Some(Joules(120.0)));
         let source = given.source();
         assert_eq!((source.basis, source.idle_watts), (Some(Basis::Estimated), None));
@@ -388,15 +414,24 @@ mod tests {
         for zone in ["intel-rapl:0", "intel-rapl:0:1"] {
             std::fs::write(roots.sys.join("class/powercap").join(zone).join("energy_uj"), "").unwrap();
         }
-        let meter = Meter::open(&roots);
+        let meter = Meter::open(&roots, None);
         assert_eq!(meter.read(), None);
         assert!(meter.reason().unwrap().contains("intel-rapl:0:1 (dram) is there, but only root may read it"));
 
         let (_place, roots) = recorded();
-        let meter = Meter::open(&roots);
+        let meter = Meter::open(&roots, None);
         std::fs::remove_dir_all(roots.sys.join("class")).unwrap();
         assert_eq!(meter.read(), None);
         assert!(meter.reason().unwrap().contains("could no longer be read"));
+    }
+
+    #[test]
+    fn a_gpu_without_a_counter_is_told_to_be_missing_from_what_is_counted() {
+        let (_place, roots) = recorded();
+        let meter = Meter::open(&roots, Some("metal"));
+        assert_eq!(meter.names(), ["package-0", "dram"]);
+        let reason = Energy::with_idle(Arc::new(meter), None, None).source().reason.unwrap();
+        assert!(reason.contains("the energy of metal is not in it"), "{reason}");
     }
 
     #[test]
@@ -405,9 +440,9 @@ mod tests {
         let roots = Roots { sys: place.path().to_owned(), proc: place.path().to_owned() };
         let folder = roots.sys.join("class/power_supply/BAT0");
         write(&folder, &[("type", "Battery"), ("status", "Charging"), ("energy_now", "50000000")]);
-        assert!(Meter::open(&roots).reason().unwrap().contains("not discharging"));
+        assert!(Meter::open(&roots, None).reason().unwrap().contains("not discharging"));
         write(&folder, &[("status", "Discharging")]);
-        let meter = Meter::open(&roots);
+        let meter = Meter::open(&roots, None);
         assert_eq!(meter.names(), ["battery BAT0"]);
         write(&folder, &[("energy_now", "49990000")]);
         assert_eq!(meter.read(), Some(Joules(36.0)));
@@ -417,7 +452,7 @@ mod tests {
 
         std::fs::remove_file(folder.join("energy_now")).unwrap();
         write(&folder, &[("charge_now", "4000000"), ("voltage_now", "12000000")]);
-        let meter = Meter::open(&roots);
+        let meter = Meter::open(&roots, None);
         write(&folder, &[("charge_now", "3999000")]);
         assert_eq!(meter.read(), Some(Joules(43.2)));
     }

@@ -19,16 +19,16 @@ pub fn cpu_share(roots: &Roots) -> Option<Share> {
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-        let roots: &[PathBuf] = if controllers.is_empty() {
-            &[fs.clone(), fs.join("unified")]
+        let mounts: Vec<PathBuf> = if controllers.is_empty() {
+            vec![fs.clone(), fs.join("unified")]
         } else if controllers.split(',').any(|controller| controller == "cpu") {
-            &[fs.join(controllers), fs.join("cpu")]
+            vec![fs.join(controllers), fs.join("cpu")]
         } else {
             continue;
         };
         // Inside a container the group's own path is not there, and its root is the group.
-        let groups = Path::new(path.trim_start_matches('/')).ancestors();
-        for folder in groups.flat_map(|group| roots.iter().map(move |root| root.join(group))) {
+        let above = Path::new(path.trim_start_matches('/')).ancestors();
+        for folder in above.flat_map(|group| mounts.iter().map(move |mount| mount.join(group))) {
             if let Some(processors) = quota(&folder) {
                 least = Some(least.map_or(processors, |least: f64| least.min(processors)));
             }

@@ -6,6 +6,8 @@
 
 mod energy;
 mod limits;
+#[cfg(target_os = "linux")]
+mod nvml;
 mod processor;
 mod steady;
 

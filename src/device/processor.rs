@@ -7,21 +7,20 @@ use serde::Serialize;
 #[must_use]
 pub fn features() -> Vec<(&'static str, bool)> {
     #[cfg(target_arch = "x86_64")]
-    return vec![
+    let found = vec![
         ("avx2", std::is_x86_feature_detected!("avx2")),
         ("fma", std::is_x86_feature_detected!("fma")),
         ("avx512f", std::is_x86_feature_detected!("avx512f")),
         ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
-        ("avxvnni", std::is_x86_feature_detected!("avxvnni")),
     ];
     #[cfg(target_arch = "aarch64")]
-    return vec![
+    let found = vec![
         ("neon", std::arch::is_aarch64_feature_detected!("neon")),
         ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
-        ("i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
     ];
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    Vec::new()
+    let found = Vec::new();
+    found
 }
 
 /// How fast the processors run.
@@ -46,8 +45,10 @@ pub fn frequency(roots: &Roots) -> Option<Frequency> {
         .filter(|(name, _)| name.strip_prefix("cpu").is_some_and(|number| number.parse::<u32>().is_ok()))
         .map(|(_, folder)| folder.join("cpufreq"))
         .collect();
-    let of = |file: &str| policies.iter().filter_map(|policy| number(&policy.join(file))).map(|khz| khz as f64 / 1e3);
-    let mut now: Vec<f64> = of("scaling_cur_freq").collect();
+    let of = |file: &str| -> Vec<f64> {
+        policies.iter().filter_map(|policy| number(&policy.join(file))).map(|khz| khz as f64 / 1e3).collect()
+    };
+    let mut now = of("scaling_cur_freq");
     if now.is_empty() {
         // Virtual machines have no such files, but some of them a figure here.
         let info = text(&roots.proc.join("cpuinfo"))?;
@@ -57,7 +58,7 @@ pub fn frequency(roots: &Roots) -> Option<Frequency> {
     Some(Frequency {
         lowest_mhz: now.iter().copied().min_by(f64::total_cmp)?,
         highest_mhz: now.iter().copied().max_by(f64::total_cmp)?,
-        limit_mhz: of("scaling_max_freq").max_by(f64::total_cmp),
+        limit_mhz: of("scaling_max_freq").into_iter().max_by(f64::total_cmp),
         governor: policies.first().and_then(|policy| text(&policy.join("scaling_governor"))),
     })
 }

@@ -9,9 +9,8 @@ use super::decoder::Decoder;
 use super::kernels::{PAGE, PageShape};
 use super::model::Language;
 use super::prefill::CHUNK;
-use super::{Device, LanguageModel, SpeedPlan};
+use super::{Device, LanguageModel};
 use crate::clock::Clock;
-use crate::device::Meter;
 use crate::error::{Context, Result};
 use crate::units::Seconds;
 use serde::Serialize;
@@ -134,7 +133,7 @@ impl Anatomy {
         (fitting as usize).clamp(2, self.config.layers.max(2)).min(self.config.layers)
     }
 
-    /// Times layers of this model's shapes on a device, for a prompt and for decoding after it. `time` is the engine's clock.
+    /// Times layers of this model's shapes on a device, for a prompt and for decoding after it.
     pub fn forecast(&self, device: &Device, prompt_tokens: usize, clock: &Clock) -> Result<Forecast> {
         let path = self.checkpoint.source().path();
         let attempt = || format!("timing layers of the shapes of {}", path.display());
@@ -157,21 +156,17 @@ impl Anatomy {
             let time = clock.since(start);
             Ok((LanguageModel::bare(Arc::clone(&language), decoder), time))
         };
-        let meter = Meter::none("a forecast counts no energy");
         let measure = |layers: usize| -> Result<(f64, f64, f64)> {
-            let (mut model, packing) = build(layers)?;
-            let plan = SpeedPlan {
-                prompts: vec![prompt_tokens],
-                steps: STEPS,
-                depths: vec![prompt_tokens],
-                batches: vec![1],
-                repeats: ROUNDS,
-                shared: None,
-                min_duration: Seconds::ZERO,
-            };
-            let samples = model.measure_speed(&plan, clock, &meter, &mut |_| (), &mut || ()).with_context(attempt)?;
-            let prefill = median(samples.prefill.first().map(|one| &one.1)).with_context(attempt)?;
-            let decode = median(samples.decode.first().map(|one| &one.seconds)).with_context(attempt)?;
+            let (model, packing) = build(layers)?;
+            let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+            // The first round warms up.
+            for round in 0..=ROUNDS as u64 {
+                let (cache, time) = model.time_prefill(prompt_tokens, round, clock).with_context(attempt)?;
+                prefill.push(time);
+                decode.push(model.time_decode(&[&cache], prompt_tokens, STEPS, clock).with_context(attempt)?);
+            }
+            let prefill = median(&prefill[1..]).with_context(attempt)?;
+            let decode = median(&decode[1..]).with_context(attempt)?;
             Ok((prefill, decode / STEPS as f64, packing.0))
         };
         let (mut prefill, mut decode, mut packing) = measure(layers)?;
@@ -214,8 +209,8 @@ pub(super) fn need_of(checkpoint: &Checkpoint, config: &Config) -> MemoryNeed {
     }
 }
 
-fn median(seconds: Option<&Vec<Seconds>>) -> Option<f64> {
-    let mut sorted: Vec<f64> = seconds?.iter().map(|time| time.0).collect();
+fn median(times: &[Seconds]) -> Option<f64> {
+    let mut sorted: Vec<f64> = times.iter().map(|time| time.0).collect();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().filter(|time| *time > 0.0)
 }

@@ -238,7 +238,7 @@ impl LanguageModel {
             .collect()
     }
 
-    fn time_prefill(&self, tokens: usize, seed: u64, clock: &Clock) -> Result<(KvCache, Seconds)> {
+    pub(super) fn time_prefill(&self, tokens: usize, seed: u64, clock: &Clock) -> Result<(KvCache, Seconds)> {
         let prompt = self.arbitrary(tokens, seed);
         let start = clock.now();
         let mut cache = self.decoder.cache();
@@ -250,7 +250,13 @@ impl LanguageModel {
         Ok((cache, time))
     }
 
-    fn time_decode(&self, caches: &[&KvCache], depth: usize, steps: usize, clock: &Clock) -> Result<Seconds> {
+    pub(super) fn time_decode(
+        &self,
+        caches: &[&KvCache],
+        depth: usize,
+        steps: usize,
+        clock: &Clock,
+    ) -> Result<Seconds> {
         let mut caches = caches.iter().map(|cache| cache.fork()).collect::<Result<Vec<_>>>()?;
         for cache in &mut caches {
             cache.truncate(depth);
