@@ -96,8 +96,9 @@ impl Meter {
         }
         let missing = gpu.and_then(|name| match self::gpu(name) {
             Ok(counter) => {
+                let alone = counters.is_empty();
                 counters.push(counter);
-                None
+                alone.then(|| format!("the processors' energy is not in it: {}", refused.join("; ")))
             }
             Err(why) => Some(format!("the energy of {name} is not in it: {why}")),
         });

@@ -32,8 +32,12 @@ unsafe impl Send for Gpu {}
 impl Gpu {
     /// Finds the machine's GPU. Where there are several, which of them computes is not known here, and none is taken.
     pub(super) fn open() -> Result<Self, String> {
+        Self::of_library(LIBRARY)
+    }
+
+    fn of_library(name: &CStr) -> Result<Self, String> {
         // SAFETY: the name ends with zero. The library is never closed, so that its functions stay valid.
-        let library = unsafe { dlopen(LIBRARY.as_ptr(), RTLD_NOW) };
+        let library = unsafe { dlopen(name.as_ptr(), RTLD_NOW) };
         if library.is_null() {
             return Err("NVIDIA's library of counters (libnvidia-ml.so.1) is not there: install the driver".to_owned());
         }
@@ -84,5 +88,49 @@ impl Gpu {
         // SAFETY: the handle came from the library, and the place to write to is this function's own.
         let state = unsafe { (self.energy)(self.handle, &raw mut value) };
         (state == SUCCESS).then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+    use std::path::Path;
+    use std::process::Command;
+
+    /// A library of this many GPUs, whose counter is half a joule further at each reading.
+    fn made_up(folder: &Path, gpus: u32) -> CString {
+        let source = format!(
+            "int nvmlInit_v2(void) {{ return 0; }}\n\
+             int nvmlDeviceGetCount_v2(unsigned *count) {{ *count = {gpus}; return 0; }}\n\
+             static unsigned long long spent = 1000;\n\
+             int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {{ *handle = &spent; return index; }}\n\
+             int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *value) {{\n\
+               *value = (*(unsigned long long *)handle += 500); return 0; }}\n"
+        );
+        let (code, library) = (folder.join("nvml.c"), folder.join(format!("nvml{gpus}.so")));
+        std::fs::write(&code, source).expect("written");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(&code)
+            .status()
+            .expect("a C compiler");
+        assert!(built.success());
+        CString::new(library.to_str().expect("text")).expect("no zero")
+    }
+
+    #[test]
+    fn the_counter_of_the_only_gpu_is_read_and_of_several_none() {
+        let folder = tempfile::tempdir().expect("folder");
+        let gpu = Gpu::of_library(&made_up(folder.path(), 1)).expect("one GPU");
+        let first = gpu.millijoules().expect("a counter");
+        assert_eq!(gpu.millijoules(), Some(first + 500));
+        let several = Gpu::of_library(&made_up(folder.path(), 2)).expect_err("which one?");
+        assert!(several.contains("there are 2 GPUs"), "{several}");
+        let none = Gpu::of_library(c"libthat-is-nowhere.so.1").expect_err("no library");
+        assert!(none.contains("install the driver"), "{none}");
+        let other = Gpu::of_library(c"libc.so.6").expect_err("another library");
+        assert!(other.contains("nvmlInit_v2"), "{other}");
     }
 }
