@@ -131,8 +131,7 @@ fn look(machine: &record::Machine, roots: &Roots, devices: &[(String, String)], 
         };
         findings.push(finding(name, state.clone(), ""));
     }
-    let driver = std::fs::read_to_string(roots.proc.join("driver/nvidia/version"));
-    findings.push(match driver.ok().and_then(|text| text.lines().next().map(str::to_owned)) {
+    findings.push(match device::nvidia_driver(roots) {
         Some(version) => finding("NVIDIA", version, "a build with --features cuda can use the GPU: docs/cuda.md"),
         None => finding("NVIDIA", "no driver is loaded", "models run on the processor"),
     });

@@ -13,7 +13,7 @@ mod steady;
 
 pub use energy::{Basis, Energy, EnergySource, Meter};
 pub use limits::{Share, cpu_share, memory, parse_bytes, peak_memory};
-pub use processor::{Frequency, Load, Throttling, features, frequency, load, throttling};
+pub use processor::{Frequency, Load, Throttling, features, frequency, load, nvidia_driver, throttling};
 pub use steady::{Steadiness, Watch, drift, outliers, warm_up};
 
 use crate::files;

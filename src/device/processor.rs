@@ -23,6 +23,12 @@ pub fn features() -> Vec<(&'static str, bool)> {
     found
 }
 
+/// The version of NVIDIA's driver, where one is loaded.
+#[must_use]
+pub fn nvidia_driver(roots: &Roots) -> Option<String> {
+    text(&roots.proc.join("driver/nvidia/version"))?.lines().next().map(str::to_owned)
+}
+
 /// How fast the processors run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Frequency {

@@ -66,7 +66,7 @@ pub(super) fn energy(summary: &Summary) -> Option<Table> {
         Column::new("a query", Align::Right, Some("J")),
         Column::new("above idle", Align::Right, Some("J")),
         Column::new("an output token", Align::Right, Some("J")),
-        Column::new("above idle", Align::Right, Some("J")),
+        Column::new("token above idle", Align::Right, Some("J")),
     ];
     let number = |value: Option<f64>| Cell::new(value.map_or_else(|| "–".into(), |value| significant(value, 3)));
     let rows = summary.policies.iter().map(|policy| {
