@@ -91,7 +91,7 @@ pub(super) fn need(model: &LocalModel) -> Result<Need> {
     })
 }
 
-/// Bytes of a sentence encoder in memory: its weights are kept in two bytes each, its file has four.
+/// Bytes of a sentence encoder in memory: no more than its files have.
 pub(super) fn encoder_bytes(path: &Path) -> u64 {
     let files = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
     files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
@@ -137,7 +137,7 @@ fn refusal(
 ) -> crate::error::Error {
     let MemoryNeed { weights, vocabulary, activations, kv_per_token, .. } = need.memory;
     let others = taken - need.memory.fixed();
-    let total = taken + asked * kv_per_token;
+    let total = taken.saturating_add(asked.saturating_mul(kv_per_token));
     let mut mend = Vec::new();
     let left = limit.saturating_sub(taken) / needs.len().max(1) as u64;
     let fitting = need.memory.fitting(need.memory.fixed() + left, 1);
@@ -164,7 +164,7 @@ fn refusal(
         need.model,
         Bytes(weights),
         Bytes(vocabulary + activations),
-        Bytes(asked * kv_per_token),
+        Bytes(asked.saturating_mul(kv_per_token)),
         Bytes(kv_per_token),
         Bytes(others),
         Bytes(total),

@@ -21,8 +21,10 @@ use std::sync::Arc;
 pub const PROGRAM_BYTES: u64 = 24 << 20;
 /// What an entry of a vocabulary takes: its text, its places in tables, its merges.
 const ENTRY_BYTES: u64 = 300;
-/// Weights that are made up at most: more than the caches of processors hold, and not more than small machines have.
+/// Weights of layers that are made up at most: more than the caches of processors hold, and not more than small machines have.
 const MADE_UP: u64 = 384 << 20;
+/// Fewer layers are not made up: what one takes follows from the difference between these and half as many.
+const FEWEST_LAYERS: usize = 4;
 /// How often each figure is taken, after a warm-up; the median counts.
 const ROUNDS: usize = 3;
 /// Steps of a measurement of decoding.
@@ -122,15 +124,11 @@ impl Anatomy {
 
     /// How many layers are made up: all where they are small.
     fn layers_to_time(&self) -> usize {
-        let weights = self.checkpoint.source().tensors().iter();
-        let (mut of_layers, mut rest) = (0, 0);
-        for (name, tensor) in weights {
-            *(if name.starts_with("blk.") { &mut of_layers } else { &mut rest }) += packed_bytes(tensor);
-        }
+        let tensors = self.checkpoint.source().tensors().iter();
+        let of_layers: u64 =
+            tensors.filter(|(name, _)| name.starts_with("blk.")).map(|(_, one)| packed_bytes(one)).sum();
         let each = (of_layers / self.config.layers.max(1) as u64).max(1);
-        let fitting = MADE_UP.saturating_sub(rest) / each;
-        // Two at least: what one takes follows from the difference.
-        (fitting as usize).clamp(2, self.config.layers.max(2)).min(self.config.layers)
+        ((MADE_UP / each) as usize).max(FEWEST_LAYERS).min(self.config.layers)
     }
 
     /// Times layers of this model's shapes on a device, for a prompt and for decoding after it.

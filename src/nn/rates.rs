@@ -6,13 +6,13 @@ use crate::error::Result;
 use serde::Serialize;
 
 /// Bytes of the matrices that are multiplied: more than a core's own caches hold.
-const BYTES: usize = 32 << 20;
+const BYTES: usize = 16 << 20;
 /// Inputs of a matrix, a multiple of every type's blocks.
 const COLUMNS: usize = 1024;
 /// Rows of a prompt that are computed at once.
 const ROWS: usize = 128;
 /// How often each is measured, after a warm-up; the fastest counts.
-const READINGS: usize = 3;
+const READINGS: usize = 2;
 
 /// The speed of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,20 +33,24 @@ pub fn instruction_set() -> String {
 
 /// Measures every kernel, with weights made up.
 pub fn kernel_rates(clock: &Clock) -> Result<Vec<KernelRate>> {
-    Form::ALL.into_iter().map(Some).chain([None]).map(|form| rate(form, clock)).collect()
+    rates_of(BYTES, clock)
 }
 
-fn rate(form: Option<Form>, clock: &Clock) -> Result<KernelRate> {
+fn rates_of(bytes: usize, clock: &Clock) -> Result<Vec<KernelRate>> {
+    Form::ALL.into_iter().map(Some).chain([None]).map(|form| rate(form, bytes, clock)).collect()
+}
+
+fn rate(form: Option<Form>, bytes: usize, clock: &Clock) -> Result<KernelRate> {
     let matrix = match form {
         Some(form) => {
             let row = COLUMNS / form.unit() * form.unit_bytes();
             // As numbers of half precision, which scales are, 1.06.
             let made_up = |rows: std::ops::Range<usize>| Ok(vec![0x3c; rows.len() * row]);
-            Matrix::Quantised(Packed::new(form, BYTES / row, COLUMNS, made_up)?)
+            Matrix::Quantised(Packed::new(form, bytes / row, COLUMNS, made_up)?)
         }
         None => {
             let made_up = |rows: std::ops::Range<usize>| Ok(vec![0.5; rows.len() * COLUMNS]);
-            Matrix::Float(Floats::new(BYTES / COLUMNS / size_of::<f32>(), COLUMNS, made_up)?)
+            Matrix::Float(Floats::new(bytes / COLUMNS / size_of::<f32>(), COLUMNS, made_up)?)
         }
     };
     let (bytes, weights) = (matrix.bytes(), matrix.rows() * COLUMNS);
@@ -73,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_kernel_has_a_rate() {
-        let rates = kernel_rates(&Clock::real()).expect("measured");
+        let rates = rates_of(1 << 18, &Clock::real()).expect("measured");
         assert_eq!(rates.len(), 9);
         for rate in &rates {
             assert!(rate.decode_bytes_per_s > 1e6 && rate.prefill_ops_per_s > 1e6, "{rate:?}");
