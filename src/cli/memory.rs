@@ -239,17 +239,17 @@ mod tests {
 
     #[test]
     fn what_cannot_fit_is_refused_with_what_would() {
-        let large = need(1 << 30);
-        let tight = PROGRAM_BYTES + large.memory.fixed() + (2 << 20);
+        let large = [need(1 << 30)];
+        let tight = PROGRAM_BYTES + large[0].memory.fixed() + (2 << 20);
         let wanted = Wanted { context: Some(8192), ..WANTED };
-        let error = divide(Some(tight), wanted, &[large.clone()], &store()).expect_err("too many tokens");
+        let error = divide(Some(tight), wanted, &large, &store()).expect_err("too many tokens");
         assert_eq!(ExitStatus::of(&error), ExitStatus::Usage);
         let text = error.to_string();
         assert!(text.contains("with --context 2048 it would fit") && text.contains("does not hold mine"), "{text}");
-        assert!(divide(Some(tight), Wanted { context: Some(2048), ..WANTED }, &[large.clone()], &store()).is_ok());
-        let text = divide(Some(900 << 20), WANTED, &[large.clone()], &store()).expect_err("too large").to_string();
+        assert!(divide(Some(tight), Wanted { context: Some(2048), ..WANTED }, &large, &store()).is_ok());
+        let text = divide(Some(900 << 20), WANTED, &large, &store()).expect_err("too large").to_string();
         assert!(text.contains("bits a weight or fewer") && text.contains("qwen2.5-coder-0.5b-instruct"), "{text}");
-        let text = divide(Some(30 << 20), WANTED, &[large], &store()).expect_err("too large").to_string();
+        let text = divide(Some(30 << 20), WANTED, &large, &store()).expect_err("too large").to_string();
         assert!(text.contains("none of the known models"), "{text}");
     }
 }

@@ -51,8 +51,8 @@ mod tests {
 
     fn pulse(times: &[f64]) -> (Pulse, Clock) {
         let clock = Clock::fake();
-        let reply = |&time: &f64| Ok(Reply::new("yes", -0.5).local_time(Seconds::ZERO, Seconds(time)));
-        let engine = ScriptedEngine::queue("small", clock.clone(), times.iter().map(reply).collect());
+        let reply = |&time: &f64| Reply::new("yes", -0.5).local_time(Seconds::ZERO, Seconds(time));
+        let engine = ScriptedEngine::queue("small", clock.clone(), times.iter().map(reply).map(Ok));
         let request = Request {
             messages: vec![Message::new("user", "Hello")],
             max_tokens: 1,

@@ -141,7 +141,9 @@ mod tests {
             header.llm_is_stand_in = false;
             header.energy =
                 EnergySource { basis: Some(Basis::Measured), idle_watts: Some(4.0), ..EnergySource::default() };
-            trials.iter_mut().for_each(|trial| trial.energy_j = Some(Joules(30.0)));
+            for trial in trials.iter_mut() {
+                trial.energy_j = Some(Joules(30.0));
+            }
         });
         let slm = &measured.policies[1];
         let used = &slm.energy;
@@ -158,7 +160,9 @@ mod tests {
     fn one_trial_without_energy_leaves_the_figure_out_and_the_reason_is_told() {
         let missing = summary(|header, trials| {
             header.energy = EnergySource { reason: Some("no counters".into()), ..EnergySource::default() };
-            trials.iter_mut().skip(1).for_each(|trial| trial.energy_j = Some(Joules(30.0)));
+            for trial in trials.iter_mut().skip(1) {
+                trial.energy_j = Some(Joules(30.0));
+            }
         });
         let used = &missing.policies[0].energy;
         assert_eq!((used.basis, used.joules_per_request.value), (None, None));

@@ -41,17 +41,14 @@ fn rates_of(bytes: usize, clock: &Clock) -> Result<Vec<KernelRate>> {
 }
 
 fn rate(form: Option<Form>, bytes: usize, clock: &Clock) -> Result<KernelRate> {
-    let matrix = match form {
-        Some(form) => {
-            let row = COLUMNS / form.unit() * form.unit_bytes();
-            // As numbers of half precision, which scales are, 1.06.
-            let made_up = |rows: std::ops::Range<usize>| Ok(vec![0x3c; rows.len() * row]);
-            Matrix::Quantised(Packed::new(form, bytes / row, COLUMNS, made_up)?)
-        }
-        None => {
-            let made_up = |rows: std::ops::Range<usize>| Ok(vec![0.5; rows.len() * COLUMNS]);
-            Matrix::Float(Floats::new(bytes / COLUMNS / size_of::<f32>(), COLUMNS, made_up)?)
-        }
+    let matrix = if let Some(form) = form {
+        let row = COLUMNS / form.unit() * form.unit_bytes();
+        // As numbers of half precision, which scales are, 1.06.
+        let made_up = |rows: std::ops::Range<usize>| Ok(vec![0x3c; rows.len() * row]);
+        Matrix::Quantised(Packed::new(form, bytes / row, COLUMNS, made_up)?)
+    } else {
+        let made_up = |rows: std::ops::Range<usize>| Ok(vec![0.5; rows.len() * COLUMNS]);
+        Matrix::Float(Floats::new(bytes / COLUMNS / size_of::<f32>(), COLUMNS, made_up)?)
     };
     let (bytes, weights) = (matrix.bytes(), matrix.rows() * COLUMNS);
     let matrices = [matrix];

@@ -90,10 +90,9 @@ pub(super) fn energy(summary: &Summary) -> Option<Table> {
     }
     .to_owned();
     if let Some(watts) = idle {
-        note.push_str(&format!(
-            " The loaded machine at rest took {} W; above idle is what remains.",
-            significant(watts, 3)
-        ));
+        note += " The loaded machine at rest took ";
+        note += &significant(watts, 3);
+        note += " W; above idle is what remains.";
     }
     if summary.llm_is_stand_in {
         note.push_str(" What the stand-in took in the LLM's place is not in it.");

@@ -30,9 +30,9 @@ enum Need {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    Fits,
+    Easy,
     Tight,
-    DoesNotFit,
+    TooLarge,
     Unknown,
 }
 
@@ -40,17 +40,17 @@ impl Fit {
     fn of(total: u64, memory: Option<u64>) -> Self {
         match memory {
             None => Self::Unknown,
-            Some(memory) if total > memory => Self::DoesNotFit,
+            Some(memory) if total > memory => Self::TooLarge,
             Some(memory) if total as f64 > memory as f64 * EASY => Self::Tight,
-            Some(_) => Self::Fits,
+            Some(_) => Self::Easy,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::Fits => "fits",
+            Self::Easy => "fits",
             Self::Tight => "tight",
-            Self::DoesNotFit => "does not fit",
+            Self::TooLarge => "does not fit",
             Self::Unknown => "not known",
         }
     }
@@ -106,7 +106,7 @@ fn plan(name: &str, args: &DoctorArgs, store: &Store, device: &Device, clock: &C
     let fit = Fit::of(total_bytes, memory_bytes);
     let forecast = if args.prompt_tokens + 64 > anatomy.context_length() {
         Err(format!("not timed: its context of {} tokens does not hold the prompt", anatomy.context_length()))
-    } else if fit == Fit::DoesNotFit {
+    } else if fit == Fit::TooLarge {
         Err("not timed, since it does not fit".to_owned())
     } else {
         Ok(anatomy.forecast(device, args.prompt_tokens, clock)?)
