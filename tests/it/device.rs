@@ -40,13 +40,13 @@ fn refused(output: &Output, status: i32, parts: &[&str]) {
     }
 }
 
-/// A counter of a machine that takes ten watts whatever it does, and that wraps around every second and a half.
+/// A counter of a machine that takes ten watts whatever it does, and that wraps around after half a second, and every six seconds from then on.
 struct Counter {
     stop: Arc<AtomicBool>,
     turning: Option<JoinHandle<()>>,
 }
 
-const RANGE: u64 = 15_000_000;
+const RANGE: u64 = 60_000_000;
 const STEP: Duration = Duration::from_millis(5);
 
 impl Counter {
@@ -60,14 +60,14 @@ impl Counter {
             fs::write(zone.join("next"), format!("{value}\n")).unwrap();
             fs::rename(zone.join("next"), zone.join("energy_uj")).unwrap();
         };
-        write(RANGE - 1_000_000);
+        write(RANGE - 5_000_000);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let turning = std::thread::spawn(move || {
             let clock = routergym_local::clock::Clock::real();
             let start = clock.now();
             while !stopped.load(Ordering::SeqCst) {
-                write((RANGE - 1_000_000 + (clock.since(start).0 * 1e7) as u64) % RANGE);
+                write((RANGE - 5_000_000 + (clock.since(start).0 * 1e7) as u64) % RANGE);
                 std::thread::sleep(STEP);
             }
         });
@@ -169,7 +169,9 @@ fn a_memory_limit_refuses_what_cannot_fit_before_it_is_loaded_and_says_what_woul
         2,
         &["does not hold tiny", "tokens of"],
     );
-    refused(&speed("many", &[]), 2, &["512MiB"]);
+    let unread = speed("many", &[]);
+    assert_eq!(unread.status.code(), Some(2));
+    assert!(stderr(&unread).contains("512MiB"), "{}", stderr(&unread));
     let serve = run(folder.path(), &["serve", "--model", model, "--context", "32000", "--memory-limit", "40MB"]);
     refused(&serve, 2, &["does not hold tiny", "with --context", "it would fit"]);
 }
@@ -199,10 +201,13 @@ fn a_plan_predicts_memory_and_speed_of_models_and_says_whether_they_fit() {
     let plan = &small["plan"][0];
     assert_eq!(plan["fit"], "does not fit");
     assert!(plan["load_s"].is_null() && plan["reason"].as_str().unwrap().contains("does not fit"), "{plan}");
-    // Known by its manifest alone.
-    let absent =
-        run(folder.path(), &["doctor", "--no-measure", "--plan", "mistral-7b-instruct-v0.3", "--memory-limit", "1GB"]);
-    assert!(stdout(&absent).contains("does not fit") && stdout(&absent).contains("models pull"), "{}", stdout(&absent));
+    // Known by their manifests alone, one with its size and one without.
+    let absent = ["doctor", "--no-measure", "--memory-limit", "1GB", "--plan", "qwen2.5-coder-1.5b-instruct"];
+    let absent = run(folder.path(), &[&absent[..], &["mistral-7b-instruct-v0.3"]].concat());
+    let shown = stdout(&absent);
+    for part in ["does not fit", "models pull qwen", "not known", "does not tell its size"] {
+        assert!(shown.contains(part), "{part} is not in {shown}{}", stderr(&absent));
+    }
     refused(&doctor(&["-p", "0"]), 2, &["--prompt-tokens"]);
     refused(&run(folder.path(), &["doctor", "--no-measure", "--plan", "no-such-model"]), 2, &["no-such-model"]);
 }

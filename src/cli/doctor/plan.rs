@@ -3,7 +3,7 @@
 use super::DoctorArgs;
 use crate::clock::Clock;
 use crate::device;
-use crate::error::{Context, Result, usage};
+use crate::error::{Result, usage};
 use crate::models::{Kind, Store};
 use crate::nn::{Anatomy, Device, Forecast, MemoryNeed, PROGRAM_BYTES, memory_bandwidth};
 use crate::units::Bytes;
@@ -16,7 +16,8 @@ const EASY: f64 = 0.8;
 pub(super) struct Planned {
     model: String,
     need: Need,
-    total_bytes: u64,
+    /// `None` where nobody tells.
+    total_bytes: Option<u64>,
     memory_bytes: Option<u64>,
     fit: Fit,
     forecast: Result<Forecast, String>,
@@ -25,7 +26,7 @@ pub(super) struct Planned {
 /// What it takes: by its headers, or by the size that its manifest tells.
 enum Need {
     Known(MemoryNeed),
-    File(u64),
+    File(Option<u64>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,20 +85,7 @@ fn plan(name: &str, args: &DoctorArgs, store: &Store, device: &Device, clock: &C
     let memory_bytes = args.memory_limit.or_else(device::memory);
     let Some(local) = store.here(name)? else {
         store.check_name(name, Kind::Gguf)?;
-        let bytes = store.look_up(name)?.entry.manifest.bytes();
-        let bytes = bytes.with_context(|| format!("the manifest of {name} does not tell its size: pull it first"))?;
-        let total_bytes = PROGRAM_BYTES + bytes;
-        let most = memory_bandwidth(clock)? / bytes as f64;
-        return Ok(Planned {
-            model: name.to_owned(),
-            need: Need::File(bytes),
-            total_bytes,
-            memory_bytes,
-            fit: Fit::of(total_bytes, memory_bytes),
-            forecast: Err(format!(
-                "not timed, since its file is not here (`models pull {name}`): by the memory's bandwidth {most:.0} tokens/s at most"
-            )),
-        });
+        return absent(name, store.look_up(name)?.entry.manifest.bytes(), memory_bytes, clock);
     };
     let anatomy = Anatomy::read(&local.path)?;
     let need = anatomy.memory();
@@ -111,7 +99,33 @@ fn plan(name: &str, args: &DoctorArgs, store: &Store, device: &Device, clock: &C
     } else {
         Ok(anatomy.forecast(device, args.prompt_tokens, clock)?)
     };
-    Ok(Planned { model: local.name, need: Need::Known(need), total_bytes, memory_bytes, fit, forecast })
+    Ok(Planned {
+        model: local.name,
+        need: Need::Known(need),
+        total_bytes: Some(total_bytes),
+        memory_bytes,
+        fit,
+        forecast,
+    })
+}
+
+/// What can be said of a model that is not here, by the size that its manifest tells.
+fn absent(name: &str, bytes: Option<u64>, memory_bytes: Option<u64>, clock: &Clock) -> Result<Planned> {
+    let total_bytes = bytes.map(|bytes| PROGRAM_BYTES + bytes);
+    let bound = match bytes {
+        Some(bytes) => {
+            format!("by the memory's bandwidth {:.0} tokens/s at most", memory_bandwidth(clock)? / bytes.max(1) as f64)
+        }
+        None => "and its manifest does not tell its size".to_owned(),
+    };
+    Ok(Planned {
+        model: name.to_owned(),
+        need: Need::File(bytes),
+        total_bytes,
+        memory_bytes,
+        fit: total_bytes.map_or(Fit::Unknown, |total| Fit::of(total, memory_bytes)),
+        forecast: Err(format!("not timed, since its file is not here (`models pull {name}`): {bound}")),
+    })
 }
 
 impl Planned {
@@ -148,9 +162,10 @@ pub(super) fn text(args: &DoctorArgs, plans: &[Planned]) -> Vec<String> {
             "model", "memory", "in all", "weights", "load (s)", "TTFT (s)", "decode (tok/s)", "KV/token"
         ),
     ];
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "–".to_owned(), |bytes| Bytes(bytes).to_string());
     for plan in plans {
         let (weights, kv) = match &plan.need {
-            Need::Known(need) => (need.weights, Bytes(need.kv_per_token).to_string()),
+            Need::Known(need) => (Some(need.weights), Bytes(need.kv_per_token).to_string()),
             Need::File(bytes) => (*bytes, "–".to_owned()),
         };
         let (load, ttft, decode) = match &plan.forecast {
@@ -163,8 +178,8 @@ pub(super) fn text(args: &DoctorArgs, plans: &[Planned]) -> Vec<String> {
             "{:<width$}  {:<12} {:>10} {:>10} {load:>9} {ttft:>9} {decode:>14} {kv:>10}",
             plan.model,
             plan.fit.name(),
-            Bytes(plan.total_bytes).to_string(),
-            Bytes(weights).to_string(),
+            bytes(plan.total_bytes),
+            bytes(weights),
         ));
     }
     for plan in plans {
