@@ -5,9 +5,9 @@
 //! With FOLDER the index is kept there: the second run loads it.
 
 use routergym_local::clock::Clock;
+use routergym_local::device::peak_memory;
 use routergym_local::error::{Context, Result};
 use routergym_local::memory::{Embed, Encoder, Kept, Opened, Retriever, RetrieverKind, Source, open_index};
-use routergym_local::record::peak_memory;
 use routergym_local::task::Article;
 use std::fmt::Write as _;
 use std::io::Write as _;

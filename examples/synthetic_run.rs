@@ -4,6 +4,7 @@
 
 use routergym_local::clock::{Component, Spans};
 use routergym_local::contract::{ContractMode, Extraction, Verdict, Violation};
+use routergym_local::device::EnergySource;
 use routergym_local::engine::{EngineInfo, Held, StopReason, Usage, UsageSource};
 use routergym_local::memory::{MemoryKind, Passage, Retrieval};
 use routergym_local::record::{Cell, Cost, FORMAT, HardwarePrice, Machine, Price, RunHeader, Scores, TrialRecord};
@@ -91,11 +92,10 @@ fn header(samples: usize, hostile: bool) -> RunHeader {
             reasoning_usd_per_million: None,
             source: String::new(),
         }),
-        hardware_price: Some(HardwarePrice {
-            name: "made-up".into(),
-            usd_per_hour: 0.04,
-            basis: named("a guess", hostile),
-        }),
+        hardware_price: Some(HardwarePrice::hourly("made-up", 0.04, &named("a guess", hostile))),
+        memory: None,
+        steadiness: None,
+        energy: EnergySource::default(),
         machine: Machine {
             cpu: named("Imagined CPU", hostile),
             cores: 8,
@@ -103,6 +103,7 @@ fn header(samples: usize, hostile: bool) -> RunHeader {
             os: named("Linux", hostile),
             device: "cpu".into(),
             threads: 8,
+            cpu_quota: None,
         },
         seed: 0,
         plan: None,
@@ -185,6 +186,7 @@ fn trial(sample: usize, cell: &Cell, hostile: bool) -> TrialRecord {
         contract: cell.contract,
         gold_label: Some(named(gold, hostile)),
         difficulty: Some(["easy", "hard"][sample % 2].to_owned()),
+        energy_j: None,
         unaccounted_s: Seconds(0.0005),
         trial: Trial {
             outcome: Outcome::Answered,

@@ -11,6 +11,8 @@ pub mod error;
 pub mod files;
 pub mod net;
 
+pub mod device;
+
 pub mod nn;
 
 pub mod models;

@@ -49,6 +49,10 @@ quantity!(
     Tokens(u64)
 );
 quantity!(
+    /// Joules of energy.
+    Joules(f64)
+);
+quantity!(
     /// Bytes.
     Bytes(u64)
 );
@@ -65,6 +69,16 @@ impl std::fmt::Display for Seconds {
             s if s >= 1.0 => write!(f, "{s:.2} s"),
             s if s >= 1e-3 => write!(f, "{:.1} ms", s * 1e3),
             s => write!(f, "{:.1} µs", s * 1e6),
+        }
+    }
+}
+
+impl std::fmt::Display for Joules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            j if j >= 1e3 => write!(f, "{:.2} kJ", j / 1e3),
+            j if j >= 1.0 => write!(f, "{j:.2} J"),
+            j => write!(f, "{:.1} mJ", j * 1e3),
         }
     }
 }

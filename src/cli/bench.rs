@@ -94,6 +94,10 @@ pub(super) struct BenchArgs {
     /// Threads of the local engine [default: the machine's cores, as far as they are lent to this program]
     #[arg(long, env = "ROUTERGYM_THREADS")]
     pub(super) threads: Option<usize>,
+    /// Memory that this program may have, such as 2GB or 512MiB: a smaller machine is emulated, and what cannot fit is refused before it
+    /// is loaded, with what would
+    #[arg(long, value_name = "SIZE", value_parser = super::memory::size, env = "ROUTERGYM_MEMORY_LIMIT")]
+    pub(super) memory_limit: Option<u64>,
     /// How the confidence of an SLM's answer is read (`eval confidence` compares them)
     #[arg(long, value_enum, default_value_t = Estimator::default(), env = "ROUTERGYM_CONFIDENCE")]
     pub(super) confidence: Estimator,
@@ -144,9 +148,16 @@ pub(super) struct BenchArgs {
     /// Dollars that calls of the LLM may cost in this run: it stops before they would cost more [default: no limit]
     #[arg(long, value_name = "USD", env = "ROUTERGYM_MAX_COST_USD")]
     pub(super) max_cost_usd: Option<f64>,
-    /// What an hour of this machine costs, in dollars [default: a named row of the price table]
+    /// What this machine costs: a device by name (see models/devices.toml: laptop, raspberry-pi-5, …) or a TOML file with one such
+    /// [[hardware]] table [default: a named row of the price table]
+    #[arg(long, value_name = "NAME|FILE.toml", env = "ROUTERGYM_HARDWARE", conflicts_with = "hardware_usd_per_hour")]
+    pub(super) hardware: Option<String>,
+    /// What an hour of this machine costs, in dollars
     #[arg(long, value_name = "USD", env = "ROUTERGYM_HARDWARE_USD_PER_HOUR")]
     pub(super) hardware_usd_per_hour: Option<f64>,
+    /// Power of this machine at work, in watts: for an estimate of its energy where no counter can be read
+    #[arg(long, value_name = "WATTS", env = "ROUTERGYM_WATTS")]
+    pub(super) watts: Option<f64>,
     /// Loss of accuracy that still counts as "not worse", 0 to 1
     #[arg(long, default_value_t = 0.05, env = "ROUTERGYM_MARGIN")]
     pub(super) margin: f64,

@@ -2,12 +2,15 @@
 
 use super::cells::{Recollection, build_cells, recollect, router_settings, used_specialists};
 use super::kept::KeptVectors;
+use super::memory::{self as memory_limit, LEAST_CONTEXT, Room, Wanted};
 use super::output;
+use super::pulse::Pulse;
 use super::setup::{Llm, Resolved, Slm};
 use crate::clock::{self, Clock};
 use crate::contract::{Contract, ContractMode};
+use crate::device::{Energy, EnergySource, Meter, Roots};
 use crate::engine::{
-    Cassette, Engine, EngineError, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request, Script,
+    Apart, Cassette, Engine, EngineError, LocalEngine, Player, Recorder, RemoteEngine, RemoteOptions, Request, Script,
     Timeouts, without_secrets,
 };
 use crate::error::{Context, Error, Interrupted, Result, anyhow};
@@ -16,7 +19,7 @@ use crate::memory::{Embed, MemoryKind, Passage, Retrieval};
 use crate::metrics::grounding::{Grounding, Scorer, Support};
 use crate::metrics::{Budget, Budgeted};
 use crate::models::{ENCODER, Kind, LocalModel, Store};
-use crate::nn::{self, Device, LanguageModel, LoadOptions, SentenceEncoder};
+use crate::nn::{self, Device, LanguageModel, SentenceEncoder};
 use crate::record::{FORMAT, HardwarePrice, Price, RunHeader, machine};
 use crate::router::{RouterKind, RouterSpec};
 use crate::safety::SafetyPolicy;
@@ -47,6 +50,9 @@ pub(super) struct Bench {
     ground: Grounder,
     price: Option<Price>,
     hardware: HardwarePrice,
+    energy: Energy,
+    /// None where the SLM is scripted.
+    pulse: Option<Pulse>,
     safety: SafetyPolicy,
     max_tokens: usize,
     temperature: f64,
@@ -66,6 +72,16 @@ impl Bench {
         self.embeds
     }
 
+    /// What the run's energy was counted with.
+    pub(super) fn energy(&self) -> EnergySource {
+        self.energy.source()
+    }
+
+    /// How much longer the same call of the SLM takes now than before the first trial.
+    pub(super) fn drift(&self, clock: &Clock) -> Option<f64> {
+        self.pulse.as_ref()?.drift(clock)
+    }
+
     /// What all trials share.
     pub(super) fn judge<'a>(&'a self, clock: &'a Clock) -> Judge<'a> {
         Judge {
@@ -75,6 +91,7 @@ impl Bench {
             ground: &*self.ground,
             price: self.price.as_ref(),
             hardware: Some(&self.hardware),
+            energy: &self.energy,
             safety: &self.safety,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
@@ -96,6 +113,11 @@ pub(super) struct Weights {
 }
 
 impl Weights {
+    /// The memory of the models that this process loads, the SLM's first.
+    fn needs(&self) -> Result<Vec<memory_limit::Need>> {
+        self.slm.iter().chain(self.named.values()).map(memory_limit::need).collect()
+    }
+
     pub(super) fn slm_sha256(&self) -> Option<&str> {
         self.slm.as_ref().map(|model| &*model.sha256)
     }
@@ -123,6 +145,8 @@ pub(super) struct Setting<'a> {
     pub(super) budget: Option<Arc<Budget>>,
     /// Whether vectors of texts are kept for who asks again; only where no time of them is a figure.
     pub(super) sharing: bool,
+    /// Whether each trial does all of its work itself, one after the other.
+    pub(super) alone: bool,
 }
 
 /// What one pair of models leaves to the next, so that it is loaded once.
@@ -181,6 +205,13 @@ pub(super) fn prepare(
     let contract = Contract::of_task(task)?;
     let threads = nn::threads();
 
+    let needs = weights.needs()?;
+    let beside =
+        weights.encoder.as_ref().map_or_else(Default::default, |encoder| memory_limit::encoder_bytes(&encoder.path));
+    let wanted = Wanted { context: None, cached: LEAST_CONTEXT, prefix_cache: args.prefix_cache == "on", beside };
+    let rooms = memory_limit::divide(args.memory_limit, wanted, &needs, &Store::open(resolved.network)?)?;
+    let shared_out = rooms.clone();
+    let mut rooms = rooms.into_iter();
     let loader = Loader {
         device,
         clock,
@@ -190,6 +221,7 @@ pub(super) fn prepare(
     };
     let (slm, slm_load) = match (&weights.slm, &resolved.slm) {
         (Some(model), _) => {
+            let room = rooms.next().unwrap_or_default();
             // One that another pair of models has had stays; another is given back before this one comes.
             drop(loaded.slm.take_if(|kept| kept.0 != model.sha256));
             let (_, slm, took) = match loaded.slm.take() {
@@ -197,7 +229,7 @@ pub(super) fn prepare(
                 None => {
                     note(&format!("loading {} on {}", model.name, device.name()));
                     let start = clock.now();
-                    (model.sha256.clone(), loader.load(model)?, clock.since(start))
+                    (model.sha256.clone(), loader.load(model, room)?, clock.since(start))
                 }
             };
             loaded.slm = Some((model.sha256.clone(), Arc::clone(&slm), took));
@@ -218,11 +250,17 @@ pub(super) fn prepare(
     let mut named: BTreeMap<String, Arc<dyn Engine>> = BTreeMap::new();
     for (name, model) in &weights.named {
         note(&format!("loading {name}"));
-        named.insert(name.clone(), loader.load(model)?);
+        named.insert(name.clone(), loader.load(model, rooms.next().unwrap_or_default())?);
     }
+    let memory = memory_limit::recorded(args.memory_limit, beside, &needs, &shared_out);
     check_stop(stop)?;
 
-    let (llm, stand_in) = connect(resolved, weights.llm_sha256().map(str::to_owned), threads, setting)?;
+    let gpu = (!device.is_cpu()).then(|| device.name());
+    let meter = Arc::new(Meter::open(&Roots::of_machine(), gpu.as_deref()));
+    let (mut llm, stand_in) = connect(resolved, weights.llm_sha256().map(str::to_owned), threads, setting)?;
+    if stand_in.is_some() {
+        llm = Arc::new(Apart::new(llm, Arc::clone(&meter)));
+    }
     let engines = Engines { slm, llm, named };
     let memories = recollect(resolved, embed.as_ref(), &engines.slm, clock, note)?;
     let gate = memories.values().find_map(|one| one.memory.gate());
@@ -239,6 +277,11 @@ pub(super) fn prepare(
         warm.insert((*memory).to_owned(), warm_up(&engines, prompts, args.seed, clock)?);
         check_stop(stop)?;
     }
+
+    let prompts = &memories.values().next().context("a run without a memory has no prompts")?.prompts;
+    let pulsing = || Pulse::start(Arc::clone(&engines.slm), warm_up_request(prompts, args.seed), clock);
+    let pulse = weights.slm.is_some().then(pulsing);
+    let energy = measure_idle(resolved, setting.alone, meter, clock, note);
 
     let hybrid = resolved.routers.iter().any(|router| router.kind == RouterKind::HybridSpecialist);
     let routed = if hybrid { used_specialists(task, note) } else { Vec::new() };
@@ -281,6 +324,9 @@ pub(super) fn prepare(
         llm_is_stand_in: resolved.is_stand_in(),
         llm_price: resolved.price.clone(),
         hardware_price: Some(resolved.hardware.clone()),
+        memory: Some(memory),
+        steadiness: None,
+        energy: energy.source(),
         machine: machine(device.name(), threads),
         seed: args.seed,
         plan: None,
@@ -305,12 +351,28 @@ pub(super) fn prepare(
         ground,
         price: resolved.price.clone(),
         hardware: resolved.hardware.clone(),
+        energy,
+        pulse,
         safety: router_settings(args, task)?.safety,
         max_tokens: args.max_tokens,
         temperature: args.temperature,
         embeds: weights.encoder.is_some(),
         _stand_in: stand_in,
     })
+}
+
+/// Watches the loaded machine at rest, where it has counters; a run whose times are a recording's has no energy of its own.
+fn measure_idle(resolved: &Resolved, alone: bool, meter: Arc<Meter>, clock: &Clock, note: impl Fn(&str)) -> Energy {
+    if !alone {
+        return Energy::none("trials share work or run beside one another, so that none has an energy of its own");
+    }
+    if resolved.args.cassette.is_some() {
+        return Energy::none("the LLM's answers come from a cassette, so that no energy was spent on them");
+    }
+    if meter.reason().is_none() {
+        note("measuring the power of the resting machine");
+    }
+    Energy::start(meter, resolved.args.watts, clock)
 }
 
 fn check_stop(stop: &AtomicBool) -> Result<()> {
@@ -340,12 +402,8 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn load(&self, model: &LocalModel) -> Result<Arc<dyn Engine>> {
-        let options = LoadOptions {
-            prefix_cache: self.prefix_cache,
-            prompt_lookup: self.prompt_lookup,
-            ..LoadOptions::default()
-        };
+    fn load(&self, model: &LocalModel, room: Room) -> Result<Arc<dyn Engine>> {
+        let options = room.options(self.prefix_cache, self.prompt_lookup);
         let loaded = LanguageModel::load(&model.path, self.device, &options)
             .with_context(|| format!("loading {} from {}", model.name, model.path.display()))?;
         let sha256 = Some(model.sha256.clone());
@@ -433,11 +491,9 @@ fn prepare_grammar(
     Ok(left_out)
 }
 
-/// One short call of each model, so that no measured trial pays for first touches of memory, connections and the fixed
-/// prefix. It also finds out whether the endpoint answers at all. Its cost is kept beside the settings.
-fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock) -> Result<Value> {
+fn warm_up_request(prompts: &PromptBuilder, seed: u64) -> Request {
     let query = Query { id: "warm-up".to_owned(), input: "Hello".to_owned() };
-    let request = Request {
+    Request {
         messages: prompts.messages(&query, &Retrieval::default(), None),
         max_tokens: 1,
         temperature: 0.0,
@@ -445,7 +501,13 @@ fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock)
         top_logprobs: 2,
         cache_scope: None,
         grammar: None,
-    };
+    }
+}
+
+/// One short call of each model, so that no measured trial pays for first touches of memory, connections and the fixed
+/// prefix. It also finds out whether the endpoint answers at all. Its cost is kept beside the settings.
+fn warm_up(engines: &Engines, prompts: &PromptBuilder, seed: u64, clock: &Clock) -> Result<Value> {
+    let request = warm_up_request(prompts, seed);
     let mut results = serde_json::Map::new();
     let pair =
         [("slm", &engines.slm), ("llm", &engines.llm)].into_iter().map(|(tier, engine)| (tier.to_owned(), engine));

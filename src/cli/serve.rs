@@ -2,13 +2,14 @@
 
 mod policy;
 
+use super::memory::{self, LEAST_CONTEXT, Room, Wanted};
 use super::{output, threads};
 use crate::clock::Clock;
 use crate::engine::{BatchedEngine, LocalEngine, Secret};
 use crate::error::{Context, ExitStatus, Result, anyhow, usage};
 use crate::models::{Kind, LocalModel, Store};
 use crate::net::Network;
-use crate::nn::{Device, DeviceChoice, LanguageModel, LoadOptions, SentenceEncoder};
+use crate::nn::{Device, DeviceChoice, LanguageModel, SentenceEncoder};
 use crate::router::Estimator;
 use crate::serve::{Backend, Embeddings, GRACE, ServeOptions, serve};
 use std::io::Write;
@@ -40,6 +41,10 @@ pub(super) struct ServeArgs {
     /// How many threads the model may use; the machine's cores by default, as far as they are lent to this program.
     #[arg(long, env = "ROUTERGYM_THREADS", value_name = "N")]
     pub threads: Option<usize>,
+    /// Memory that this program may have, such as 2GB or 512MiB: a smaller machine is emulated, and what cannot fit is refused before it
+    /// is loaded, with what would
+    #[arg(long, value_name = "SIZE", value_parser = super::memory::size, env = "ROUTERGYM_MEMORY_LIMIT")]
+    pub memory_limit: Option<u64>,
     /// How many requests are answered together, in one pass a token.
     #[arg(long, env = "ROUTERGYM_PARALLEL", value_name = "N", default_value_t = 16)]
     pub parallel: usize,
@@ -94,7 +99,11 @@ pub(super) struct ServeArgs {
     /// Row of the price table for the LLM's tokens [default: the endpoint's model; for a stand-in gpt-4.1]
     #[arg(long, value_name = "ROW", env = "ROUTERGYM_PRICE")]
     pub price: Option<String>,
-    /// What an hour of this machine costs, in dollars [default: a named row of the price table]
+    /// What this machine costs: a device by name (see models/devices.toml: laptop, raspberry-pi-5, …) or a TOML file with one such
+    /// [[hardware]] table [default: a named row of the price table]
+    #[arg(long, value_name = "NAME|FILE.toml", env = "ROUTERGYM_HARDWARE", conflicts_with = "hardware_usd_per_hour")]
+    pub hardware: Option<String>,
+    /// What an hour of this machine costs, in dollars
     #[arg(long, value_name = "USD", env = "ROUTERGYM_HARDWARE_USD_PER_HOUR")]
     pub hardware_usd_per_hour: Option<f64>,
     /// Stop when standard input is closed; a parent process holds its other end.
@@ -121,7 +130,10 @@ pub(super) fn run(args: &ServeArgs, network: Network, quiet: bool) -> Result<Exi
     };
     let args = args.clone();
     let load = move || -> Result<Box<dyn Backend>> {
-        let loader = Loader { store: Store::open(network)?, device: Device::open(args.device)?, args: &args, quiet };
+        let named = plan.iter().flat_map(policy::Plan::named_models);
+        let locals = std::iter::once(args.model.clone()).chain(named).collect();
+        let (store, device) = (Store::open(network)?, Device::open(args.device)?);
+        let loader = Loader { store, device, args: &args, locals, quiet };
         let slm = loader.load(&args.model)?;
         match plan {
             None => Ok(Box::new(slm)),
@@ -166,6 +178,8 @@ struct Loader<'a> {
     store: Store,
     device: Device,
     args: &'a ServeArgs,
+    /// Every model that is loaded into this process.
+    locals: Vec<String>,
     quiet: bool,
 }
 
@@ -176,12 +190,13 @@ impl Loader<'_> {
 
     fn load(&self, model: &str) -> Result<BatchedEngine> {
         let local = self.obtain(model, Kind::Gguf)?;
-        let options = LoadOptions {
-            prefix_cache: self.args.prefix_cache == "on",
-            prompt_lookup: self.args.prompt_lookup == "on",
-            context: self.args.context,
-            ..LoadOptions::default()
+        let prefix_cache = self.args.prefix_cache == "on";
+        let wanted = Wanted { context: self.args.context, cached: LEAST_CONTEXT, prefix_cache, beside: self.beside()? };
+        let room = match self.args.memory_limit {
+            Some(limit) => self.share(limit, wanted, model)?,
+            None => Room { context: self.args.context, ..Room::default() },
         };
+        let options = room.options(prefix_cache, self.args.prompt_lookup == "on");
         let loaded = LanguageModel::load(&local.path, &self.device, &options)
             .with_context(|| format!("cannot load {} from {}", local.name, local.path.display()))?;
         if !loaded.info().has_chat_template {
@@ -192,6 +207,21 @@ impl Loader<'_> {
         }
         let (name, sha256) = (local.name, Some(local.sha256));
         LocalEngine::new(loaded, name, sha256, self.device.name(), Clock::real()).batched(self.args.parallel)
+    }
+
+    /// What of a limit one of the local models gets.
+    fn share(&self, limit: u64, wanted: Wanted, model: &str) -> Result<Room> {
+        let need = |name: &String| memory::need(&self.obtain(name, Kind::Gguf)?);
+        let needs = self.locals.iter().map(need).collect::<Result<Vec<_>>>()?;
+        let rooms = memory::divide(Some(limit), wanted, &needs, &self.store)?;
+        let place = self.locals.iter().position(|name| name == model);
+        place.and_then(|place| rooms.get(place).copied()).context("a model is loaded that nobody asked for")
+    }
+
+    /// Bytes of the sentence encoder, where there is one.
+    fn beside(&self) -> Result<u64> {
+        let Some(encoder) = &self.args.embeddings else { return Ok(0) };
+        Ok(memory::encoder_bytes(&self.obtain(encoder, Kind::Encoder)?.path))
     }
 
     fn note(&self, text: &str) {

@@ -151,12 +151,7 @@ pub(super) fn resolve_pair(args: &BenchArgs, network: Network, beyond: &Beyond) 
             llm.model()
         )));
     }
-    let hardware = match args.hardware_usd_per_hour {
-        Some(usd_per_hour) => {
-            HardwarePrice { name: "user".into(), usd_per_hour, basis: "given with --hardware-usd-per-hour".into() }
-        }
-        None => prices.lookup_hardware(metrics::DEFAULT_HARDWARE)?,
-    };
+    let hardware = prices.hardware(args.hardware.as_deref(), args.hardware_usd_per_hour)?;
     // A task without a knowledge base has nothing to retrieve from, whatever the usual default is.
     let usual = if task.articles.is_empty() { MemoryKind::None } else { MemoryKind::Salience };
     let memories = if args.memory.is_empty() { vec![usual] } else { args.memory.clone() };
@@ -231,9 +226,7 @@ pub(super) fn check_ranges(args: &BenchArgs) -> Result<()> {
         }
     }
     check_temperature(args.temperature)?;
-    if args.hardware_usd_per_hour.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
-        return Err(usage("--hardware-usd-per-hour is a number of dollars, 0 or more"));
-    }
+    super::memory::check_watts(args.watts)?;
     if args.max_cost_usd.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
         return Err(usage("--max-cost-usd is a number of dollars, 0 or more"));
     }

@@ -6,6 +6,7 @@ use super::progress::Progress;
 use super::setup::{Llm, Resolved, Slm};
 use super::{Common, configuration, interrupt, output, report as report_verb, threads};
 use crate::clock::{self, Clock};
+use crate::device::{self, Roots, Watch};
 use crate::error::{Context, Error, ExitStatus, Interrupted, Result, anyhow, usage};
 use crate::grid::{self, Baton, Done, Finish, Shared, Work};
 use crate::metrics::Budget;
@@ -103,7 +104,7 @@ pub(super) fn work(sweep: &Sweep, common: &Common) -> Result<Worked> {
         RunWriter::check(&sweep.folder)?;
     }
     threads::bound(sweep.threads)?;
-    let device = Device::open(sweep.device)?;
+    let opened = Device::open(sweep.device)?;
     // Until here Ctrl-C ends the program, which a download survives; from here on it ends the run in good order.
     let weights = sweep.pairs.iter().map(|pair| obtain(pair, quiet)).collect::<Result<Vec<_>>>()?;
     let plan = Plan {
@@ -136,10 +137,13 @@ pub(super) fn work(sweep: &Sweep, common: &Common) -> Result<Worked> {
     }
     let spent = Usd(done.spent_usd());
     let budget = sweep.max_cost_usd.map(|most| Arc::new(Budget::with(Usd(most), spent)));
-    let setting = Setting { device: &device, quiet, stop: &stop, clock: &clock, budget, sharing: sweep.sharing };
-    let mut going = Going { sweep, plan, samples: &samples, common, setting, shared, done, writer, progress: None };
+    let alone = !sweep.sharing && sweep.pairs.iter().all(|pair| sweep.in_flight(pair) == 1);
+    let setting = Setting { device: &opened, quiet, stop: &stop, clock: &clock, budget, sharing: sweep.sharing, alone };
+    let watch = Watch::start(&Roots::of_machine());
+    let mut going =
+        Going { sweep, plan, samples: &samples, common, setting, shared, done, writer, progress: None, drift: None };
     let finish = going.all(&weights);
-    let Going { writer, progress, .. } = going;
+    let Going { writer, progress, drift, .. } = going;
     let seconds = progress.as_ref().map_or(0.0, Progress::seconds);
     let Some(mut writer) = writer else {
         return Err(finish.err().unwrap_or_else(|| anyhow!("the run ended before its folder was made")));
@@ -149,6 +153,10 @@ pub(super) fn work(sweep: &Sweep, common: &Common) -> Result<Worked> {
         (None, Ok(_)) if writer.header().finished_at.is_some() => Ok(()),
         _ => writer.finish(|header| {
             header.finished_at = Some(clock::utc_string(clock::unix_time()));
+            header.steadiness = Some(watch.end().with_drift(drift));
+            if let Some(memory) = &mut header.memory {
+                memory.peak_rss_bytes = device::peak_memory();
+            }
             match &finish {
                 Ok(Finish::Complete) => {}
                 Ok(Finish::Interrupted) => header.interrupted = true,
@@ -220,6 +228,8 @@ struct Going<'a> {
     done: Done,
     writer: Option<RunWriter>,
     progress: Option<Progress>,
+    /// How much longer the same call took after the last trial than before the first.
+    drift: Option<f64>,
 }
 
 impl Going<'_> {
@@ -270,9 +280,13 @@ impl Going<'_> {
         };
         let stop: &AtomicBool = self.setting.stop;
         let finish = grid::execute(&work, writer, progress, stop);
-        let adjustments = bench.llm_adjustments();
-        if !adjustments.is_empty() {
+        if matches!(finish, Ok(Finish::Complete)) {
+            self.drift = bench.drift(self.setting.clock);
+        }
+        let (adjustments, energy) = (bench.llm_adjustments(), bench.energy());
+        if !adjustments.is_empty() || energy != writer.header().energy {
             writer.change(|header| {
+                header.energy = energy;
                 header.llm_adjustments.extend(adjustments);
                 header.llm_adjustments.sort();
                 header.llm_adjustments.dedup();

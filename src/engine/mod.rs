@@ -1,6 +1,7 @@
 //! Who generates text. An [`Engine`] takes messages and returns a completion with its tokens' log-probabilities, its
 //! usage and its timing. It never knows why it is called.
 
+mod apart;
 mod batched;
 mod cassette;
 mod client;
@@ -19,6 +20,7 @@ mod stream;
 mod tries;
 mod wire;
 
+pub use apart::Apart;
 pub use batched::BatchedEngine;
 pub use cassette::{Cassette, Player, Recorder};
 pub use endpoint::{Api, Limits, RemoteOptions, Timeouts, api_of, shown_address};

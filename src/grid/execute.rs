@@ -4,6 +4,7 @@ use super::share::{Recalled, View, identities};
 use super::{Baton, CellParts, Done, Shared};
 use crate::clock::{Clock, Component};
 use crate::contract::Contract;
+use crate::device::Energy;
 use crate::engine::FailureKind;
 use crate::error::{Result, anyhow};
 use crate::memory::Memory;
@@ -12,7 +13,7 @@ use crate::record::{HardwarePrice, Price, RunWriter, TrialRecord};
 use crate::safety::SafetyPolicy;
 use crate::task::{Origin, Sample};
 use crate::trial::{self, AnswerFields, CellContext, Engines, Failure, Trial};
-use crate::units::Seconds;
+use crate::units::{Joules, Seconds};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,6 +35,8 @@ pub struct Judge<'a> {
     pub price: Option<&'a Price>,
     /// What the machine costs.
     pub hardware: Option<&'a HardwarePrice>,
+    /// What the trials' energy is counted with.
+    pub energy: &'a Energy,
     /// What follows from safety findings.
     pub safety: &'a SafetyPolicy,
     /// Upper bound of generated tokens in one call.
@@ -155,6 +158,7 @@ fn one(
     sink: &Mutex<Sink<'_>>,
 ) -> Option<Result<Finish>> {
     let judge = &work.judge;
+    let before = judge.energy.meter().read();
     let trial = if work.shared.is_none() && work.in_flight == 1 {
         trial::run(&sample.query, &context(parts, judge, judge.engines, &*parts.memory, clock))
     } else {
@@ -177,7 +181,11 @@ fn one(
     if let Some(why) = last_call(&trial) {
         return Some(Ok(Finish::Aborted(why)));
     }
-    let written = judged(sample, parts, trial, judge, clock).and_then(|record| {
+    // What several trials do beside one another, or share, is not the energy of one.
+    let alone = work.shared.is_none() && work.in_flight == 1;
+    let worked = Seconds(metrics::local_seconds(|component| trial.spans.get(component).0));
+    let energy = if alone { judge.energy.since(before, worked) } else { None };
+    let written = judged(sample, parts, trial, energy, judge, clock).and_then(|record| {
         let line = RunWriter::line(&record)?;
         let mut sink = lock(sink);
         let place = sink.writer.append(&line)?;
@@ -240,6 +248,7 @@ fn judged(
     sample: &Sample,
     parts: &CellParts,
     mut trial: Trial,
+    energy: Option<Joules>,
     judge: &Judge<'_>,
     clock: &Clock,
 ) -> Result<TrialRecord> {
@@ -247,7 +256,7 @@ fn judged(
     let scores = metrics::score(&sample.target, &trial, judge.ground)
         .map_err(|error| anyhow!("scoring sample {}: {error:#}", sample.query.id))?;
     let attempts_correct = metrics::attempts_correct(&sample.target, &trial);
-    let cost = metrics::bill(&mut trial, judge.price, judge.hardware);
+    let cost = metrics::bill(&mut trial, judge.price, judge.hardware, energy);
     trial.conceal().map_err(|error| anyhow!("writing sample {}: {error:#}", sample.query.id))?;
     let scoring = clock.since(start);
     trial.spans.add(Component::Scoring, scoring);
@@ -265,6 +274,7 @@ fn judged(
         scores,
         attempts_correct,
         cost,
+        energy_j: energy,
         unaccounted_s,
     })
 }

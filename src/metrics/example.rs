@@ -3,6 +3,7 @@
 
 use crate::clock::{Component, Spans};
 use crate::contract::{ContractMode, Extraction, Verdict, Violation};
+use crate::device::EnergySource;
 use crate::engine::{EngineInfo, FailureKind, Held, StopReason, Usage};
 use crate::memory::{MemoryKind, Retrieval};
 use crate::record::{Cell, FORMAT, HardwarePrice, Machine, RunHeader, TrialRecord};
@@ -115,7 +116,8 @@ pub(crate) fn record(
         difficulty: None,
         scores: super::score(target, &trial, &|_, _| Ok(None)).expect("no grounding is asked for"),
         attempts_correct: super::attempts_correct(target, &trial),
-        cost: super::bill(&mut trial, header.llm_price.as_ref(), header.hardware_price.as_ref()),
+        cost: super::bill(&mut trial, header.llm_price.as_ref(), header.hardware_price.as_ref(), None),
+        energy_j: None,
         unaccounted_s: Seconds(0.25),
         trial,
     }
@@ -166,7 +168,10 @@ pub(crate) fn header() -> RunHeader {
                 .and_then(|prices| prices.lookup(super::STAND_IN))
                 .expect("the stand-in has a price"),
         ),
-        hardware_price: Some(HardwarePrice { name: "user".into(), usd_per_hour: 3.6, basis: "test".into() }),
+        hardware_price: Some(HardwarePrice::hourly("user", 3.6, "test")),
+        memory: None,
+        steadiness: None,
+        energy: EnergySource::default(),
         machine: Machine {
             cpu: "Test CPU".into(),
             cores: 2,
@@ -174,6 +179,7 @@ pub(crate) fn header() -> RunHeader {
             os: "Linux".into(),
             device: "cpu".into(),
             threads: 2,
+            cpu_quota: None,
         },
         seed: 7,
         plan: None,

@@ -16,10 +16,12 @@ mod components;
 mod contract;
 pub mod details;
 mod detection;
+mod energy;
 #[cfg(test)]
 pub(crate) mod example;
 mod figure;
 pub mod grounding;
+mod hardware;
 mod left;
 mod memory;
 mod policy;
@@ -44,11 +46,12 @@ pub use compare::{Better, Change, Limit, MetricChange, RunComparison, compare, c
 pub use components::{ComponentSummary, UNACCOUNTED};
 pub use contract::{ContractEffect, ContractUse};
 pub use detection::{Counts, Detection, detection, match_places};
+pub use energy::{EnergyUse, MachineUse};
 pub use figure::{Figure, significant};
 pub use left::LeftDevice;
 pub use memory::{MeanDifference, MemoryEffect, MemoryInteraction, MemoryUse};
 pub use policy::{cause, final_valid, first_valid, is_escalated};
-pub use price::bill;
+pub use price::{bill, local_seconds};
 pub use prices::{DEFAULT_HARDWARE, Prices, STAND_IN};
 pub use retrieval::{RetrievalScores, mean_retrieval, retrieval};
 pub use row::{Answered, AnsweredByBoth, Draft, Rows, draft};

@@ -3,6 +3,7 @@
 use super::abstained::abstention_use;
 use super::components::components;
 use super::contract::contract_use;
+use super::energy::{energy_use, machine_use};
 use super::figure::Figure;
 use super::left::left_device;
 use super::memory::memory_use;
@@ -87,6 +88,8 @@ pub(super) fn policy(header: &RunHeader, cell: &CellTrials<'_>, max_failure_shar
             api: value(&intervals.api_usd_per_1000),
             hardware: value(&intervals.hardware_usd_per_1000),
         },
+        energy: energy_use(header, measured, &why),
+        machine_use: machine_use(header, measured),
         contract_failures: scored.iter().filter(|row| row.outcome == Outcome::ContractFailed).count(),
         repairs: cell.trials.iter().map(|row| row.repairs as usize).sum(),
         retries: cell.trials.iter().map(|row| row.retries).sum(),

@@ -5,14 +5,19 @@ use crate::engine::{Usage, UsageSource};
 use crate::record::{Cost, HardwarePrice, Price};
 use crate::router::Tier;
 use crate::trial::{Attempt, Trial};
-use crate::units::Usd;
+use crate::units::{Joules, Usd};
 
 /// Bills a finished trial: the tokens of every call of the LLM, failed ones, repairs and counted tries included, and the time
-/// that this machine worked on it. Each call's own cost is written on it, and each try's on the try. Waiting for the network and
+/// that this machine worked on it, with its electricity (`energy` where that is known). Each call's own cost is written on it, and each try's on the try. Waiting for the network and
 /// scoring are not the machine's work on the answer. An answer whose endpoint reported no token counts cannot be priced, and so
 /// its trial is not.
 #[must_use]
-pub fn bill(trial: &mut Trial, price: Option<&Price>, hardware: Option<&HardwarePrice>) -> Cost {
+pub fn bill(
+    trial: &mut Trial,
+    price: Option<&Price>,
+    hardware: Option<&HardwarePrice>,
+    energy: Option<Joules>,
+) -> Cost {
     let mut api_usd = price.map(|_| Usd(0.0));
     for attempt in trial.attempts.iter_mut().filter(|attempt| attempt.tier == Tier::Llm) {
         attempt.api_usd = price.and_then(|price| bill_call(attempt, price));
@@ -23,12 +28,19 @@ pub fn bill(trial: &mut Trial, price: Option<&Price>, hardware: Option<&Hardware
             None => None,
         };
     }
-    let local_s = Component::ALL
-        .into_iter()
-        .filter(|component| !matches!(component, Component::Queue | Component::Network | Component::Scoring))
-        .map(|component| trial.spans.get(component).0)
-        .sum::<f64>();
-    Cost { api_usd, hardware_usd: hardware.map(|hardware| Usd(local_s / 3600.0 * hardware.usd_per_hour)) }
+    let busy_s = local_seconds(|component| trial.spans.get(component).0);
+    let machine = |hardware: &HardwarePrice| {
+        Usd(busy_s / 3600.0 * hardware.usd_per_hour) + hardware.energy_usd(energy, busy_s).unwrap_or_default()
+    };
+    Cost { api_usd, hardware_usd: hardware.map(machine) }
+}
+
+/// Seconds that this machine worked on a trial: waiting for the network and scoring are not its work on the answer.
+#[must_use]
+pub fn local_seconds(span: impl Fn(Component) -> f64) -> f64 {
+    let elsewhere =
+        |component: &Component| matches!(component, Component::Queue | Component::Network | Component::Scoring);
+    Component::ALL.into_iter().filter(|component| !elsewhere(component)).map(span).sum()
 }
 
 /// The cost of a call: its counts are those of its last try, to which those of earlier ones come.
@@ -86,10 +98,10 @@ mod tests {
         trial.attempts.push(failed);
         let price = lookup("gpt-4.1");
         // Answered: 600 x 2.00 + 400 x 0.50 + 100 x 8.00 = 2,200. Failed: all 500 cached, 250. The SLM's call: none.
-        let api = bill(&mut trial, Some(&price), None).api_usd.unwrap().0;
+        let api = bill(&mut trial, Some(&price), None, None).api_usd.unwrap().0;
         assert!((api - 2450.0 / 1e6).abs() < 1e-15, "{api}");
         let uncached = Price { cached_input_usd_per_million: None, ..price };
-        let api = bill(&mut trial, Some(&uncached), None).api_usd.unwrap().0;
+        let api = bill(&mut trial, Some(&uncached), None, None).api_usd.unwrap().0;
         assert!((api - 3800.0 / 1e6).abs() < 1e-15, "{api}");
     }
 
@@ -128,14 +140,14 @@ mod tests {
             Try { usage: counted(1000), ..Try::default() },
         ];
         let price = lookup("gpt-4.1");
-        let api = bill(&mut trial, Some(&price), None).api_usd.unwrap().0;
+        let api = bill(&mut trial, Some(&price), None, None).api_usd.unwrap().0;
         assert!((api - 1300.0 * 2.0 / 1e6).abs() < 1e-15, "{api}");
         let usd: Vec<_> =
             trial.attempts[1].tries.iter().map(|one| one.api_usd.map(|usd| (usd.0 * 1e6).round())).collect();
         assert_eq!(usd, [Some(600.0), None, Some(2000.0)]);
         example::break_connection(&mut trial.attempts[1]);
         trial.attempts[1].usage_source = UsageSource::Missing;
-        let api = bill(&mut trial, Some(&price), None).api_usd.unwrap().0;
+        let api = bill(&mut trial, Some(&price), None, None).api_usd.unwrap().0;
         assert!((api - 300.0 * 2.0 / 1e6).abs() < 1e-15, "{api}");
     }
 
@@ -148,18 +160,24 @@ mod tests {
         trial.spans.add(Component::Network, Seconds(1000.0));
         trial.spans.add(Component::Queue, Seconds(1000.0));
         trial.spans.add(Component::Scoring, Seconds(1000.0));
-        let machine = HardwarePrice { name: "user".into(), usd_per_hour: 1.0, basis: String::new() };
-        let cost = bill(&mut trial, None, Some(&machine));
+        let machine = HardwarePrice::hourly("user", 1.0, "");
+        let cost = bill(&mut trial, None, Some(&machine), None);
         assert!((cost.hardware_usd.unwrap().0 - 0.01).abs() < 1e-15);
         assert_eq!(cost.api_usd, None);
+        // 36 s at 100 W, or the 7.2 kJ that were counted, at half a dollar for a kWh.
+        let machine = HardwarePrice { watts: Some(100.0), usd_per_kwh: Some(0.5), ..machine };
+        for (energy, usd) in [(None, 0.0005), (Some(Joules(7200.0)), 0.001)] {
+            let cost = bill(&mut trial, None, Some(&machine), energy).hardware_usd.unwrap().0;
+            assert!((cost - 0.01 - usd).abs() < 1e-12, "{cost}");
+        }
     }
 
     #[test]
     fn what_is_not_priced_is_absent_and_never_zero() {
-        assert_eq!(bill(&mut example::answered("Access"), None, None), Cost::default());
+        assert_eq!(bill(&mut example::answered("Access"), None, None, None), Cost::default());
         let mut uncounted = example::escalated("HR Support", "Access");
         uncounted.attempts[1].usage_source = UsageSource::Missing;
         let price = lookup("gpt-4.1");
-        assert_eq!(bill(&mut uncounted, Some(&price), None).api_usd, None);
+        assert_eq!(bill(&mut uncounted, Some(&price), None, None).api_usd, None);
     }
 }

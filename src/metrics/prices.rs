@@ -33,7 +33,7 @@ struct Table {
     #[serde(default)]
     model: Vec<ModelRow>,
     #[serde(default)]
-    hardware: Vec<HardwareRow>,
+    hardware: Vec<super::hardware::HardwareRow>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,18 +49,12 @@ struct ModelRow {
     source: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HardwareRow {
-    name: String,
-    usd_per_hour: f64,
-    basis: String,
-}
-
 impl Prices {
     /// The table of this program.
     pub fn built_in() -> Result<Self> {
-        parse(TABLE).context("reading the price table models/prices.toml")
+        let mut prices = parse(TABLE).context("reading the price table models/prices.toml")?;
+        prices.hardware.extend(super::hardware::built_in()?);
+        Ok(prices)
     }
 
     /// This program's table with the rows of a file above it: a TOML file of the same form, or the JSON file of prices that
@@ -91,6 +85,21 @@ impl Prices {
         self.find(name).ok_or_else(|| unknown("model", name, self.models.iter().map(|price| price.name.as_str())))
     }
 
+    /// What the machine of a run costs: a row by name or the one of a file, an hourly rate, or the default.
+    pub fn hardware(&self, named: Option<&str>, usd_per_hour: Option<f64>) -> Result<HardwarePrice> {
+        match (named, usd_per_hour) {
+            (Some(file), _) if Path::new(file).extension().is_some_and(|extension| extension == "toml") => {
+                super::hardware::of_file(Path::new(file))
+            }
+            (Some(name), _) => self.lookup_hardware(name),
+            (None, Some(usd)) if !usd.is_finite() || usd < 0.0 => {
+                Err(usage("--hardware-usd-per-hour is a number of dollars, 0 or more"))
+            }
+            (None, Some(usd)) => Ok(HardwarePrice::hourly("user", usd, "given with --hardware-usd-per-hour")),
+            (None, None) => self.lookup_hardware(DEFAULT_HARDWARE),
+        }
+    }
+
     /// What an hour of a machine costs; an unknown name is the user's error and lists the names that are known.
     pub fn lookup_hardware(&self, name: &str) -> Result<HardwarePrice> {
         let found = self.hardware.iter().find(|price| price.name == name).cloned();
@@ -113,12 +122,7 @@ fn parse(text: &str) -> Result<Prices> {
         })
     });
     let models = models.collect::<Result<_>>()?;
-    let hardware = table.hardware.into_iter().map(|row| {
-        if !row.usd_per_hour.is_finite() || row.usd_per_hour < 0.0 {
-            return Err(usage(format!("the row `{}` has a rate that is negative or not a number", row.name)));
-        }
-        Ok(HardwarePrice { name: row.name, usd_per_hour: row.usd_per_hour, basis: row.basis })
-    });
+    let hardware = table.hardware.into_iter().map(super::hardware::HardwareRow::price);
     Ok(Prices { models, hardware: hardware.collect::<Result<_>>()? })
 }
 

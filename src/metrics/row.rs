@@ -89,6 +89,7 @@ pub(super) struct Row {
     pub(super) retries: u64,
     pub(super) api_usd: Option<f64>,
     pub(super) hardware_usd: Option<f64>,
+    pub(super) energy_j: Option<f64>,
     pub(super) tokens: TokensByTier,
     pub(super) shared: SharedRow,
     /// Seconds of every component, in the order of [`Component::ALL`].
@@ -294,6 +295,7 @@ pub fn draft(record: &TrialRecord, place: Place, slm: &str) -> Draft {
         retries: attempts().map(|attempt| u64::from(attempt.retries)).sum(),
         api_usd: record.cost.api_usd.map(|usd| usd.0),
         hardware_usd: record.cost.hardware_usd.map(|usd| usd.0),
+        energy_j: record.energy_j.map(|joules| joules.0),
         tokens: tokens(&trial.attempts),
         shared: shared(&trial.attempts),
         spans: Component::ALL.map(|component| trial.spans.get(component).0),

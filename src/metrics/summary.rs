@@ -6,6 +6,7 @@ use super::axes::{AxesSummary, axes_summary};
 use super::calls::{RemoteCalls, remote_calls};
 use super::components::{ComponentSummary, components};
 use super::contract::{ContractEffect, ContractUse, contract_effects};
+use super::energy::{EnergyUse, MachineUse, break_even};
 use super::figure::Figure;
 use super::left::LeftDevice;
 use super::memory::{MemoryEffect, MemoryInteraction, MemoryUse, memory_effects, memory_interactions};
@@ -13,6 +14,7 @@ use super::policy::policy;
 use super::row::{Row, Rows};
 use super::verdict::{Verdict, verdict};
 use crate::contract::ContractMode;
+use crate::device::Basis;
 use crate::engine::SCRIPTED_PLACE;
 use crate::memory::MemoryKind;
 use crate::record::{RunHeader, TrialRecord};
@@ -131,6 +133,12 @@ pub struct PolicySummary {
     pub latency_s: Latency,
     /// Mean cost of a scored trial, times 1,000.
     pub cost_usd_per_1000: CostPer1000,
+    /// Energy, where the machine has counters or the user gave its power.
+    #[serde(default)]
+    pub energy: EnergyUse,
+    /// What the machine costs beside the API.
+    #[serde(default)]
+    pub machine_use: MachineUse,
     /// The same figures with their intervals and n.
     pub intervals: Intervals,
     /// Scored trials that ended with a broken contract.
@@ -184,7 +192,7 @@ pub struct Latency {
 pub struct CostPer1000 {
     /// Remote tokens.
     pub api: Option<f64>,
-    /// The local machine's time.
+    /// The local machine's time, and its electricity where that is known.
     pub hardware: Option<f64>,
 }
 
@@ -275,8 +283,9 @@ pub fn summarise_rows(header: &RunHeader, rows: &Rows) -> Summary {
     let mut notes = Vec::new();
     let cells = by_cell(header, rows, &mut notes);
     let max_failure_share = setting(header, "max_failure_share", DEFAULT_MAX_FAILURE_SHARE);
-    let policies: Vec<_> = cells.iter().map(|cell| policy(header, cell, max_failure_share)).collect();
+    let mut policies: Vec<_> = cells.iter().map(|cell| policy(header, cell, max_failure_share)).collect();
     let verdict = verdict(header, &cells, &policies, setting(header, "margin", DEFAULT_MARGIN));
+    break_even(header, &mut policies, &verdict.reference);
     if header.interrupted {
         notes.push("The run was interrupted: the figures cover the trials that were finished.".into());
     }
@@ -312,6 +321,14 @@ pub fn summarise_rows(header: &RunHeader, rows: &Rows) -> Summary {
             names.join(", ")
         ));
     }
+    match (&header.energy.basis, &header.energy.reason) {
+        (None, Some(why)) => notes.push(format!(
+            "Energy was not measured: {why}. With --watts it is estimated from the power that you give."
+        )),
+        (Some(Basis::Measured), Some(why)) => notes.push(format!("Energy: {why}.")),
+        _ => {}
+    }
+    notes.extend(header.steadiness.iter().flat_map(|seen| &seen.notes).map(|note| format!("Timings: {note}.")));
     if let Some(cassette) = header.settings.get("cassette").and_then(serde_json::Value::as_str) {
         notes.push(format!(
             "The LLM's answers and their times are those of the cassette {cassette}: no endpoint was called."

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::folder::Folder;
 use super::gguf::Gguf;
-use super::kernels::Form;
+use super::kernels::{Form, TILE};
 use super::model::ModelInfo;
 use super::source::{Source, TensorEntry, kind_name};
 use super::vocabulary::{Vocabulary, has_template};
@@ -88,21 +88,14 @@ impl Checkpoint {
 }
 
 /// What a tensor takes when it is packed for the CPU (`linear.rs`).
-fn packed_bytes(tensor: &TensorEntry) -> u64 {
-    const BLOCK_OF_Q8_0: (u64, u64) = (32, 34);
-    match tensor.kind {
-        kind if Form::of(kind).is_some() => tensor.bytes,
-        GgmlDType::Q2K | GgmlDType::Q3K => tensor.elements() / BLOCK_OF_Q8_0.0 * BLOCK_OF_Q8_0.1,
+pub(super) fn packed_bytes(tensor: &TensorEntry) -> u64 {
+    let form = Form::of(tensor.kind);
+    let form = form.or(matches!(tensor.kind, GgmlDType::Q2K | GgmlDType::Q3K).then_some(Form::Q8_0));
+    match (form, &tensor.shape[..]) {
+        (Some(form), &[rows, columns]) => form.packed_bytes(rows, columns),
+        (None, &[rows, columns]) => (rows.next_multiple_of(TILE) * columns * size_of::<f32>()) as u64,
         _ => tensor.elements() * size_of::<f32>() as u64,
     }
-}
-
-/// The machine's memory, or as much of it as this process may have; `None` where it cannot be read.
-pub(crate) fn memory() -> Option<u64> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    let lent = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-    Some(system.total_memory().min(lent)).filter(|&bytes| bytes > 0)
 }
 
 fn tensor_types(source: &Source) -> String {
@@ -122,7 +115,6 @@ mod tests {
 
     #[test]
     fn weights_that_memory_cannot_hold_are_refused_before_they_are_read() {
-        assert!(memory().is_none_or(|bytes| bytes > 1 << 20));
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("large.gguf");
         write_checkpoint(&path, Family::Llama, Stored::Q8_0, 1).expect("written");

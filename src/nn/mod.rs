@@ -26,8 +26,10 @@ mod model;
 mod ops;
 #[cfg(test)]
 mod parity;
+mod plan;
 mod prefill;
 mod prefix;
+mod rates;
 mod sampler;
 mod score;
 mod sequence;
@@ -48,6 +50,10 @@ pub use generate::{GenerateOptions, Generated, Prompt, Stop, Token};
 #[doc(hidden)]
 pub use kernels::bench;
 pub use model::{Language, LanguageModel, LoadOptions, ModelInfo};
+pub use plan::{Anatomy, Forecast, MemoryNeed, PROGRAM_BYTES};
+pub use rates::{KernelRate, instruction_set, kernel_rates};
 pub use score::Scored;
-pub use speed::{DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, copy_bandwidth, matmul_rate, memory_bandwidth};
+pub use speed::{
+    DecodeSamples, ReuseSamples, SpeedPlan, SpeedSamples, Spent, copy_bandwidth, matmul_rate, memory_bandwidth,
+};
 pub use tokenizer::{TextTokenizer, TokenizerSpec};

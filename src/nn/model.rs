@@ -2,13 +2,15 @@
 
 use super::Device;
 use super::chat::Message;
-use super::checkpoint::{Checkpoint, memory};
+use super::checkpoint::Checkpoint;
 use super::constraint::Compiler;
 use super::decoder::Decoder;
 use super::kernels::PAGE;
+use super::plan::need_of;
 use super::prefix::PrefixStore;
 use super::tokenizer::TextTokenizer;
 use super::vocabulary::Vocabulary;
+use crate::device::memory;
 use crate::error::{Context, Result, usage};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
@@ -28,11 +30,13 @@ pub struct LoadOptions {
     pub prompt_lookup: bool,
     /// Fewer tokens of context than the model has, where that many are enough.
     pub context: Option<usize>,
+    /// Bytes of memory that the model may take with everything of its own; `None` is what the machine has.
+    pub memory: Option<u64>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { prefix_cache: true, prefix_cache_bytes: 1 << 30, prompt_lookup: true, context: None }
+        Self { prefix_cache: true, prefix_cache_bytes: 1 << 30, prompt_lookup: true, context: None, memory: None }
     }
 }
 
@@ -73,6 +77,8 @@ pub struct LanguageModel {
     pub(super) decoder: Decoder,
     pub(super) prefixes: Option<PrefixStore>,
     pub(super) prompt_lookup: bool,
+    /// What a limit of the memory leaves for the keys and values of sequences.
+    room: Option<usize>,
 }
 
 /// All that a language does, the model does too.
@@ -89,10 +95,14 @@ impl LanguageModel {
     pub fn load(path: &Path, device: &Device, options: &LoadOptions) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
         if device.is_cpu() {
-            checkpoint.fits(memory())?;
+            checkpoint.fits(options.memory.or_else(memory))?;
         } else {
             fits(device, checkpoint.source().file_bytes(), path)?;
         }
+        let need = need_of(&checkpoint, &checkpoint.config()?);
+        let kept = if options.prefix_cache { options.prefix_cache_bytes as u64 } else { 0 };
+        let left = |memory: u64| usize::try_from(memory.saturating_sub(need.fixed() + kept)).unwrap_or(usize::MAX);
+        let room = options.memory.map(left);
         let (decoder, vocabulary) = rayon::join(
             || Decoder::load(checkpoint.config()?, checkpoint.source(), &device.0),
             || checkpoint.vocabulary(),
@@ -100,13 +110,18 @@ impl LanguageModel {
         let (decoder, vocabulary) = (decoder?, vocabulary?);
         let mut info = checkpoint.describe(&decoder.config);
         info.context_length = info.context_length.min(options.context.unwrap_or(usize::MAX));
-        let language = Language { info, path: path.to_owned(), vocabulary, compiler: Compiler::default() };
         Ok(Self {
-            language: Arc::new(language),
+            language: Arc::new(Language::of(info, path, vocabulary)),
+            room,
             prefixes: options.prefix_cache.then(|| prefix_store(&decoder, options.prefix_cache_bytes)),
             prompt_lookup: options.prompt_lookup && device.is_cpu(),
             decoder,
         })
+    }
+
+    /// A decoder alone, for timing it.
+    pub(super) fn bare(language: Arc<Language>, decoder: Decoder) -> Self {
+        Self { language, decoder, prefixes: None, prompt_lookup: false, room: None }
     }
 
     /// What turns conversations into tokens, for threads that do not own the model.
@@ -131,8 +146,12 @@ impl LanguageModel {
         positions.div_ceil(PAGE).saturating_mul(self.page_bytes())
     }
 
-    /// Bytes that the keys and values of sequences may take together: half of what the weights leave of the memory.
+    /// Bytes that the keys and values of sequences may take together: what a limit of the memory leaves, else half of what the weights
+    /// leave of it.
     pub fn cache_room(&self) -> Result<usize> {
+        if let Some(room) = self.room {
+            return Ok(room);
+        }
         let free = match Device(self.decoder.device().clone()).memory()? {
             Some((free, _)) => free,
             None => memory().unwrap_or(u64::MAX).saturating_sub(self.info.file_bytes),
@@ -163,6 +182,10 @@ impl LanguageModel {
 }
 
 impl Language {
+    pub(super) fn of(info: ModelInfo, path: &Path, vocabulary: Vocabulary) -> Self {
+        Self { info, path: path.to_owned(), vocabulary, compiler: Compiler::default() }
+    }
+
     /// The file or folder that the model was loaded from.
     pub(super) fn path(&self) -> &Path {
         &self.path

@@ -11,8 +11,9 @@ use super::kv::KvCache;
 use super::sampler::log_sum_exp;
 use super::{Device, LanguageModel, LoadOptions};
 use crate::clock::Clock;
+use crate::device::Meter;
 use crate::error::{Context, Result, usage};
-use crate::units::Seconds;
+use crate::units::{Joules, Seconds};
 use candle_core::{DType, Tensor};
 use std::ops::ControlFlow;
 
@@ -31,6 +32,37 @@ pub struct SpeedPlan {
     pub repeats: usize,
     /// Tokens of a prompt that an earlier one shares, and tokens of its own; `None` measures no reuse.
     pub shared: Option<(usize, usize)>,
+    /// Rounds go on for so long at least, as MLPerf asks of a scenario.
+    pub min_duration: Seconds,
+}
+
+impl SpeedPlan {
+    /// Pages of positions that are cached at once at most: by what has one sequence, and by the batches.
+    #[must_use]
+    pub fn pages(&self) -> (usize, usize) {
+        let pages = |positions: usize| positions.div_ceil(PAGE);
+        let longest = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
+        let deepest = longest(&self.depths).saturating_add(self.steps);
+        let kept = if self.batches.contains(&1) { pages(deepest) } else { 0 };
+        let prompt = pages(longest(&self.prompts)).saturating_add(kept);
+        // The kept prompt, and what the next one and its token have of their own.
+        let reused =
+            self.shared.map_or(0, |(shared, own)| pages(shared.saturating_add(own)).saturating_add(pages(own) + 2));
+        let batch = longest(&self.batches);
+        let batches = if batch > 1 { batch.saturating_mul(pages(deepest) + 1) } else { 0 };
+        (prompt.max(reused), batches)
+    }
+}
+
+/// What some measurements took together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    /// Energy by the machine's counters; `None` is "not measured".
+    pub energy: Option<Joules>,
+    /// Wall time.
+    pub time: Seconds,
+    /// Tokens of prompts, or generated.
+    pub tokens: usize,
 }
 
 /// What was measured, each figure once for every repeat.
@@ -42,6 +74,10 @@ pub struct SpeedSamples {
     pub decode: Vec<DecodeSamples>,
     /// The reuse of prefixes.
     pub reuse: Option<ReuseSamples>,
+    /// What all prompts took together, and all decoding of one sequence.
+    pub spent: [Spent; 2],
+    /// The first measurement once more when all else is done: a prompt of the first length.
+    pub again: Vec<Seconds>,
 }
 
 /// Decoding of some sequences at a depth.
@@ -69,14 +105,6 @@ pub struct ReuseSamples {
 }
 
 impl LanguageModel {
-    /// Bytes of the caches that a plan fills at once, at most.
-    pub fn speed_cache_bytes(&self, plan: &SpeedPlan) -> usize {
-        let deepest = plan.depths.iter().copied().max().unwrap_or(0).saturating_add(plan.steps);
-        let pages = |positions: usize| positions.div_ceil(PAGE).saturating_mul(self.page_bytes());
-        let batch = plan.batches.iter().copied().max().unwrap_or(0).saturating_mul(pages(deepest));
-        batch.max(pages(plan.prompts.iter().copied().max().unwrap_or(0)).saturating_mul(2))
-    }
-
     /// Measures what the plan asks for: first all that has one sequence, every figure once in each round, then the reuse of
     /// prefixes, with and without in turn, then the batches in rounds of their own. So within each of the three a machine that
     /// slows down does so for all. `before_batches` is called when all that has one sequence is done, so that its memory can be
@@ -85,6 +113,7 @@ impl LanguageModel {
         &mut self,
         plan: &SpeedPlan,
         clock: &Clock,
+        meter: &Meter,
         progress: &mut dyn FnMut(&str),
         before_batches: &mut dyn FnMut(),
     ) -> Result<SpeedSamples> {
@@ -102,12 +131,24 @@ impl LanguageModel {
         drop(warm);
         let own = if single.is_empty() { Vec::new() } else { self.fill(1, deepest, clock)? };
         let mut decode = self.blank(&single, plan);
-        for round in 1..=plan.repeats {
-            progress(&format!("round {round} of {}", plan.repeats));
+        let (begin, mut round) = (clock.now(), 0);
+        while round < plan.repeats || clock.since(begin).0 < plan.min_duration.0 {
+            round += 1;
+            progress(&format!("round {round} of {}", plan.repeats.max(round)));
+            let before = meter.read();
             for (tokens, times) in &mut samples.prefill {
-                times.push(self.time_prefill(*tokens, round as u64, clock)?.1);
+                let time = self.time_prefill(*tokens, round as u64, clock)?.1;
+                samples.spent[0].add(time, *tokens);
+                times.push(time);
             }
+            let between = meter.read();
             self.time_all(&mut decode, &own, plan.steps, clock)?;
+            let after = meter.read();
+            for one in &decode {
+                samples.spent[1].add(one.seconds.last().copied().unwrap_or_default(), plan.steps);
+            }
+            samples.spent[0].energy = Spent::more(samples.spent[0].energy, before, between);
+            samples.spent[1].energy = Spent::more(samples.spent[1].energy, between, after);
         }
         drop(own);
         if let Some((shared, own)) = plan.shared {
@@ -123,11 +164,19 @@ impl LanguageModel {
             progress("filling the caches of the batch");
             let caches = self.fill(largest, deepest, clock)?;
             let mut decode = self.blank(&several, plan);
-            for round in 1..=plan.repeats {
-                progress(&format!("batches, round {round} of {}", plan.repeats));
+            let (begin, mut round) = (clock.now(), 0);
+            while round < plan.repeats || clock.since(begin).0 < plan.min_duration.0 {
+                round += 1;
+                progress(&format!("batches, round {round} of {}", plan.repeats.max(round)));
                 self.time_all(&mut decode, &caches, plan.steps, clock)?;
             }
             samples.decode.extend(decode);
+        }
+        if let Some(&first) = plan.prompts.first() {
+            progress("the first measurement again");
+            for round in 0..plan.repeats.min(MOST_AGAIN) {
+                samples.again.push(self.time_prefill(first, 2000 + round as u64, clock)?.1);
+            }
         }
         Ok(samples)
     }
@@ -189,7 +238,7 @@ impl LanguageModel {
             .collect()
     }
 
-    fn time_prefill(&self, tokens: usize, seed: u64, clock: &Clock) -> Result<(KvCache, Seconds)> {
+    pub(super) fn time_prefill(&self, tokens: usize, seed: u64, clock: &Clock) -> Result<(KvCache, Seconds)> {
         let prompt = self.arbitrary(tokens, seed);
         let start = clock.now();
         let mut cache = self.decoder.cache();
@@ -201,7 +250,13 @@ impl LanguageModel {
         Ok((cache, time))
     }
 
-    fn time_decode(&self, caches: &[&KvCache], depth: usize, steps: usize, clock: &Clock) -> Result<Seconds> {
+    pub(super) fn time_decode(
+        &self,
+        caches: &[&KvCache],
+        depth: usize,
+        steps: usize,
+        clock: &Clock,
+    ) -> Result<Seconds> {
         let mut caches = caches.iter().map(|cache| cache.fork()).collect::<Result<Vec<_>>>()?;
         for cache in &mut caches {
             cache.truncate(depth);
@@ -251,6 +306,20 @@ impl LanguageModel {
         (0..count as u64).map(|i| ((mix(i) ^ mix(i) >> 29) % vocabulary) as u32).collect()
     }
 }
+
+impl Spent {
+    fn add(&mut self, time: Seconds, tokens: usize) {
+        (self.time, self.tokens) = (self.time + time, self.tokens + tokens);
+    }
+
+    /// What was counted so far with what came between two readings; nothing once a reading is missing.
+    fn more(sum: Option<Joules>, before: Option<Joules>, after: Option<Joules>) -> Option<Joules> {
+        Some(sum.unwrap_or_default() + (after? - before?))
+    }
+}
+
+/// How often the first measurement is taken again, at most.
+const MOST_AGAIN: usize = 5;
 
 /// Bytes that are copied on a device for [`copy_bandwidth`], more than its caches hold.
 const COPIED: usize = 1 << 30;
@@ -326,6 +395,10 @@ mod tests {
         (folder, LanguageModel::load(&path, &device, &LoadOptions::default()).expect("loaded"))
     }
 
+    fn meter() -> Meter {
+        Meter::none("a test counts no energy")
+    }
+
     fn plan() -> SpeedPlan {
         SpeedPlan {
             prompts: vec![16, 70],
@@ -334,6 +407,7 @@ mod tests {
             batches: vec![1, 3],
             repeats: 2,
             shared: Some((100, 20)),
+            min_duration: Seconds::ZERO,
         }
     }
 
@@ -342,8 +416,9 @@ mod tests {
         let (_folder, mut model) = model();
         let mut notes = 0;
         let mut between = 0;
-        let samples =
-            model.measure_speed(&plan(), &Clock::real(), &mut |_| notes += 1, &mut || between += 1).expect("measured");
+        let samples = model
+            .measure_speed(&plan(), &Clock::real(), &meter(), &mut |_| notes += 1, &mut || between += 1)
+            .expect("measured");
         assert!(notes > 0 && between == 1);
         assert_eq!(samples.prefill.iter().map(|p| (p.0, p.1.len())).collect::<Vec<_>>(), [(16, 2), (70, 2)]);
         let cells: Vec<_> = samples.decode.iter().map(|d| (d.batch, d.depth, d.seconds.len())).collect();
@@ -353,6 +428,31 @@ mod tests {
         let bytes: Vec<u64> = samples.decode.iter().map(|d| d.bytes_per_step).collect();
         // 65 positions of 3 layers, keys and values, 2 heads of 16 numbers of 4 bytes.
         assert_eq!((bytes[1] - bytes[0], bytes[3] - bytes[2]), (65 * 768, 3 * 65 * 768));
+    }
+
+    #[test]
+    fn rounds_go_on_for_the_least_duration_and_the_first_is_measured_again() {
+        let (_folder, mut model) = model();
+        let plan = SpeedPlan { batches: vec![1], shared: None, min_duration: Seconds(3.5), repeats: 1, ..plan() };
+        // A second passes with every round, and none otherwise.
+        let clock = Clock::fake();
+        let mut pass = |_: &str| clock.advance(Seconds(1.0));
+        let samples = model.measure_speed(&plan, &clock, &meter(), &mut pass, &mut || ()).expect("measured");
+        assert_eq!((samples.prefill[0].1.len(), samples.again.len()), (4, 1));
+        let [prompts, decoding] = samples.spent;
+        assert_eq!(prompts.tokens, samples.prefill[0].1.len() * (16 + 70));
+        assert_eq!(decoding.tokens, samples.prefill[0].1.len() * 2 * 3);
+        assert!(prompts.energy.is_none(), "nothing was counted");
+    }
+
+    #[test]
+    fn the_pages_of_a_plan_are_those_that_are_held_at_once() {
+        let plan = SpeedPlan { prompts: vec![128, 65], depths: vec![0, 100], steps: 20, shared: None, ..plan() };
+        // The deepest and the longest; three sequences and a page that each copies.
+        assert_eq!(plan.pages(), (2 + 2, 3 * (2 + 1)));
+        // Two pages of a kept prompt, one of the next one's own, and two that its tokens begin.
+        let reused = SpeedPlan { batches: vec![1], shared: Some((100, 20)), ..plan };
+        assert_eq!(reused.pages(), (2 + 1 + 2, 0));
     }
 
     #[test]
@@ -373,7 +473,8 @@ mod tests {
             SpeedPlan { depths: vec![usize::MAX], ..plan() },
             SpeedPlan { shared: Some((usize::MAX, 1)), ..plan() },
         ] {
-            let error = model.measure_speed(&plan, &Clock::real(), &mut |_| (), &mut || ()).expect_err("too long");
+            let error =
+                model.measure_speed(&plan, &Clock::real(), &meter(), &mut |_| (), &mut || ()).expect_err("too long");
             let error = error.to_string();
             assert!(error.contains("context of 32768") && error.contains("model.gguf"), "{error}");
         }
@@ -390,7 +491,8 @@ mod tests {
         std::fs::write(&path, bytes).expect("written");
         let device = Device::open(DeviceChoice::Cpu).expect("cpu");
         let mut model = LanguageModel::load(&path, &device, &LoadOptions::default()).expect("loaded");
-        let error = model.measure_speed(&plan(), &Clock::real(), &mut |_| (), &mut || ()).expect_err("no numbers");
+        let error =
+            model.measure_speed(&plan(), &Clock::real(), &meter(), &mut |_| (), &mut || ()).expect_err("no numbers");
         let error = format!("{error:#}");
         assert!(error.contains("model.gguf") && error.contains("its weights are damaged"), "{error}");
     }

@@ -12,17 +12,18 @@ mod read;
 mod write;
 
 pub use lock::{RunLock, is_locked};
-pub use provenance::{Machine, machine, peak_memory};
+pub use provenance::{Machine, machine};
 pub use read::{Place, Run, each_trial, read, read_at, read_header};
 pub use write::{RunWriter, write_json, write_whole, write_whole_with};
 
 use crate::contract::ContractMode;
+use crate::device::{EnergySource, Steadiness};
 use crate::engine::EngineInfo;
 use crate::memory::MemoryKind;
 use crate::router::RouterKind;
 use crate::task::Split;
 use crate::trial::Trial;
-use crate::units::{Seconds, Usd};
+use crate::units::{Joules, Seconds, Usd};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -96,10 +97,78 @@ pub struct Price {
 pub struct HardwarePrice {
     /// Name of the row in the price table, or `user`.
     pub name: String,
-    /// Dollars per hour of use.
+    /// Dollars per hour of use: price or hire, without electricity where that is counted beside it.
     pub usd_per_hour: f64,
-    /// How the figure comes about.
+    /// Dollars that it costs a day, used or not; `None` is 24 times the hourly rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_day: Option<f64>,
+    /// What it draws at work, for where nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watts: Option<f64>,
+    /// What its electricity costs, in dollars for a kilowatt-hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_kwh: Option<f64>,
+    /// How the figures come about.
     pub basis: String,
+}
+
+impl HardwarePrice {
+    /// A machine of which nothing is known but its hourly rate.
+    #[must_use]
+    pub fn hourly(name: &str, usd_per_hour: f64, basis: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            usd_per_hour,
+            usd_per_day: None,
+            watts: None,
+            usd_per_kwh: None,
+            basis: basis.to_owned(),
+        }
+    }
+
+    /// Dollars that it costs a day, used or not.
+    #[must_use]
+    pub fn per_day(&self) -> f64 {
+        self.usd_per_day.unwrap_or(24.0 * self.usd_per_hour)
+    }
+
+    /// The electricity of some work: of what it took where that is known, else of the machine's power over the seconds that it
+    /// worked. `None` where either the tariff or the energy is not known.
+    #[must_use]
+    pub fn energy_usd(&self, energy: Option<Joules>, busy_s: f64) -> Option<Usd> {
+        /// Joules of a kilowatt-hour.
+        const KWH: f64 = 3.6e6;
+        let joules = energy.map(|energy| energy.0).or(self.watts.map(|watts| watts * busy_s))?;
+        Some(Usd(joules / KWH * self.usd_per_kwh?))
+    }
+}
+
+/// The memory of a run's process, and what its models' headers said of it. A stand-in is another process and not in it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryUse {
+    /// `--memory-limit`: checked before loading and shared out, not enforced by the system.
+    pub limit_bytes: Option<u64>,
+    /// Predicted for the program with its models, before any token.
+    pub predicted_bytes: u64,
+    /// The most that was held until everything was loaded; `None` where the system does not tell.
+    pub loaded_rss_bytes: Option<u64>,
+    /// The most that was held until the end.
+    pub peak_rss_bytes: Option<u64>,
+    /// The local models.
+    pub models: Vec<ModelMemory>,
+}
+
+/// The memory of a local model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelMemory {
+    /// Its name.
+    pub model: String,
+    /// Its packed weights.
+    pub weight_bytes: u64,
+    /// Keys and values of a position.
+    pub kv_bytes_per_token: u64,
+    /// Tokens of context that a limit left it; `None` is its own.
+    pub context: Option<usize>,
 }
 
 /// The header of a run.
@@ -147,6 +216,15 @@ pub struct RunHeader {
     pub llm_price: Option<Price>,
     /// What the machine costs; `None` is "not priced".
     pub hardware_price: Option<HardwarePrice>,
+    /// The memory that the run took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryUse>,
+    /// What disturbed its timings; `None` while it runs, and in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steadiness: Option<Steadiness>,
+    /// What the run's energy was counted with.
+    #[serde(default)]
+    pub energy: EnergySource,
     /// The machine.
     pub machine: Machine,
     /// The seed of the run.
@@ -235,7 +313,7 @@ pub struct Claim {
 pub struct Cost {
     /// Remote tokens times their price, every attempt counted; `None` is "not priced".
     pub api_usd: Option<Usd>,
-    /// Local compute time times the machine's price; `None` is "not priced".
+    /// Local compute time times the machine's price, and the electricity where that is known; `None` is "not priced".
     pub hardware_usd: Option<Usd>,
 }
 
@@ -265,6 +343,9 @@ pub struct TrialRecord {
     pub attempts_correct: Vec<Option<bool>>,
     /// What it cost.
     pub cost: Cost,
+    /// Energy that the machine took while the trial ran, scoring and a stand-in's work excluded; `None` is "not measured".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_j: Option<Joules>,
     /// Wall time that no span accounts for.
     pub unaccounted_s: Seconds,
 }

@@ -1,9 +1,10 @@
 //! What machine a run was measured on.
 
+use crate::device::{Roots, cpu_share};
 use serde::{Deserialize, Serialize};
 
 /// The machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Processor's brand.
     pub cpu: String,
@@ -17,6 +18,9 @@ pub struct Machine {
     pub device: String,
     /// Threads of the local engine.
     pub threads: usize,
+    /// Processors' worth of time that a control group lends; `None` where there is no quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<f64>,
 }
 
 /// Reads the facts of this machine. What cannot be read says so.
@@ -35,14 +39,6 @@ pub fn machine(device: String, threads: usize) -> Machine {
         os: sysinfo::System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned()),
         device,
         threads,
+        cpu_quota: cpu_share(&Roots::of_machine()).map(|share| share.processors),
     }
-}
-
-/// The most memory in bytes that this process has held so far; `None` where the system does not tell.
-#[must_use]
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }

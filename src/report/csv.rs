@@ -52,6 +52,8 @@ fn fields(policy: &PolicySummary) -> Vec<(String, String)> {
         ("latency_p95_s", &intervals.latency_p95_s),
         ("api_usd_per_1000", &intervals.api_usd_per_1000),
         ("hardware_usd_per_1000", &intervals.hardware_usd_per_1000),
+        ("joules_per_request", &policy.energy.joules_per_request),
+        ("joules_per_request_above_idle", &policy.energy.joules_per_request_above_idle),
     ] {
         fields.extend(figure_fields(name, figure));
     }
@@ -63,6 +65,11 @@ fn fields(policy: &PolicySummary) -> Vec<(String, String)> {
         ("answered_unanswerable", abstention(|used| used.answered_unanswerable).unwrap_or_default()),
         ("abstained_on_answerable", abstention(|used| used.abstained_on_answerable).unwrap_or_default()),
         ("latency_p99_s", number(policy.latency_s.p99)),
+        ("joules_per_output_token", number(policy.energy.joules_per_output_token)),
+        ("machine_busy_s", number(policy.machine_use.busy_s)),
+        ("amortisation_usd_per_1000", number(policy.machine_use.amortisation_usd_per_1000)),
+        ("energy_usd_per_1000", number(policy.machine_use.energy_usd_per_1000)),
+        ("break_even_per_day", number(policy.machine_use.break_even_per_day)),
         ("contract_failures", policy.contract_failures.to_string()),
         ("repairs", policy.repairs.to_string()),
         ("retries", policy.retries.to_string()),

@@ -1,8 +1,9 @@
 //! `summary.md`: the verdict, the tables, what each figure means, and where it all comes from.
 
 use super::{Align, Table, name_of, printable, tables};
+use crate::device::Basis;
 use crate::engine::EngineInfo;
-use crate::metrics::{Summary, statistics};
+use crate::metrics::{Summary, significant, statistics};
 use crate::record::RunHeader;
 use crate::units::Bytes;
 use std::fmt::Write as _;
@@ -78,7 +79,9 @@ fn definitions(summary: &Summary) -> String {
   100 trials.
 - **API per 1,000**: tokens of every call of the LLM, repairs and failed calls included, at the price below; times 1,000.
 - **machine per 1,000**: time that this machine worked on a trial, waiting for the network excluded, at the hourly rate
-  below; times 1,000.
+  below, and its electricity where tariff and energy are known; times 1,000.
+- **energy**: what the machine's counters counted over a scored trial, without loading, warming up and scoring; above idle is that
+  minus the power of the loaded machine at rest over the same time.
 - **required facts found**: share of the facts of which an accepted spelling stands in the answer as whole words.
 - **citations right**: at least one article is cited and all cited ones are gold; where the gold names none, none is cited.
 - **intervals**: 95 %. Shares: Wilson score. Means and quantiles: percentile bootstrap over trials, {draws} draws, fixed
@@ -139,22 +142,66 @@ pub(super) fn origins(header: &RunHeader) -> Vec<(&'static str, String)> {
             format!("row {}: ${} per hour; {}", price.name, price.usd_per_hour, price.basis)
         }),
     );
+    item("energy", energy(header));
     let machine = &header.machine;
     item(
         "machine",
         format!(
-            "{}, {} cores, {}, {}; SLM on {} with {} threads",
+            "{}, {} cores, {}, {}; SLM on {} with {} threads{}",
             machine.cpu,
             machine.cores,
             machine.memory_bytes.map_or_else(|| "memory not measured".to_owned(), |bytes| Bytes(bytes).to_string()),
             machine.os,
             machine.device,
-            machine.threads
+            machine.threads,
+            machine.cpu_quota.map_or_else(String::new, |quota| format!(
+                ", of whose time a quota lends {quota:.2} processors' worth"
+            ))
         ),
     );
+    item("memory", memory(header));
     item("seed", header.seed.to_string());
     item("settings", header.settings.to_string());
     items
+}
+
+fn memory(header: &RunHeader) -> String {
+    let Some(memory) = &header.memory else { return "not measured: the run recorded none".to_owned() };
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "not measured".to_owned(), |bytes| Bytes(bytes).to_string());
+    let limit = memory.limit_bytes.map_or_else(String::new, |limit| {
+        format!("limit {} (emulated: checked before loading, not enforced by the system); ", Bytes(limit))
+    });
+    let models = memory.models.iter().map(|model| {
+        format!(
+            "{}: weights {}, {} a token of context",
+            model.model,
+            Bytes(model.weight_bytes),
+            Bytes(model.kv_bytes_per_token)
+        )
+    });
+    format!(
+        "{limit}{} when all was loaded ({} predicted), {} at most; {}",
+        bytes(memory.loaded_rss_bytes),
+        Bytes(memory.predicted_bytes),
+        bytes(memory.peak_rss_bytes),
+        models.collect::<Vec<_>>().join("; ")
+    )
+}
+
+fn energy(header: &RunHeader) -> String {
+    let source = &header.energy;
+    let idle = source.idle_watts.map_or(String::new(), |watts| format!("; at rest {} W", significant(watts, 3)));
+    let reason = source.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    match source.basis {
+        Some(Basis::Measured) => format!("measured with {}{idle}{reason}", source.counters.join(", ")),
+        Some(Basis::Estimated) => {
+            format!(
+                "estimated from {} W, which were given; not measured{reason}",
+                source.given_watts.unwrap_or_default()
+            )
+        }
+        None => format!("not measured{reason}"),
+    }
 }
 
 fn engine(info: &EngineInfo) -> String {

@@ -9,6 +9,7 @@ mod calls;
 mod collect;
 mod compare;
 mod csv;
+mod machine;
 mod markdown;
 mod page;
 mod parquet;

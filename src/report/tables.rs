@@ -2,6 +2,7 @@
 
 use super::axes::axes_tables;
 use super::calls::calls;
+use super::machine::{energy, machine};
 use super::{Align, Cell, Column, Table, name_of};
 use crate::memory::MemoryKind;
 use crate::metrics::statistics::PairedDifference;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Policies that the breakdown by component shows side by side.
 const POLICIES_BESIDE: usize = 4;
 
-/// The tables of a summary: the comparison, the quality of answers, the latency by component, the memory, the contract, the
+/// The tables of a summary: the comparison, the quality of answers, the machine's cost and energy, the latency by component, the memory, the contract, the
 /// models alone, what led to escalation and failure, and the LLM's calls on the wire.
 #[must_use]
 pub fn tables(summary: &Summary) -> Vec<Table> {
@@ -20,6 +21,8 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
     if quality.columns.len() > 1 {
         tables.push(quality);
     }
+    tables.push(machine(summary));
+    tables.extend(energy(summary));
     tables.extend([left(summary), latency(summary)]);
     if summary.policies.iter().any(|policy| policy.memory != MemoryKind::None) {
         tables.push(memory(summary));
@@ -31,17 +34,18 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
 }
 
 #[derive(Clone, Copy)]
-enum Format {
+pub(super) enum Format {
     Share,
     Seconds,
     Dollars,
+    Joules,
 }
 
 impl Format {
     fn show(self, value: f64) -> String {
         match self {
             Self::Share => format!("{value:.2}"),
-            Self::Seconds | Self::Dollars => significant(value, 3),
+            Self::Seconds | Self::Dollars | Self::Joules => significant(value, 3),
         }
     }
 }
@@ -387,7 +391,7 @@ pub(super) fn causes(summary: &Summary) -> Table {
     Table { title: "What led to the LLM, to repairs and to failures".into(), columns, rows, notes: vec![note.into()] }
 }
 
-fn policy_cell(policy: &PolicySummary) -> Cell {
+pub(super) fn policy_cell(policy: &PolicySummary) -> Cell {
     let name = policy.router_name();
     let rest = policy.cell.strip_prefix(name).map(|rest| rest.trim_start_matches('/'));
     let cell = Cell::new(name);
@@ -422,7 +426,7 @@ fn abstention_cells(policy: &PolicySummary) -> [Cell; 2] {
     )
 }
 
-fn figure_cell(figure: &Figure, format: Format, n: usize) -> Cell {
+pub(super) fn figure_cell(figure: &Figure, format: Format, n: usize) -> Cell {
     let Some(value) = figure.value else { return Cell::new(not_available()) };
     let mut cell = Cell::new(format.show(value)).raw(value);
     if let (Some(low), Some(high)) = (figure.low, figure.high) {
@@ -437,7 +441,7 @@ fn counts_cell(counts: &BTreeMap<String, usize>) -> Cell {
     lines.fold(cell, Cell::with)
 }
 
-fn not_available() -> String {
+pub(super) fn not_available() -> String {
     "n/a".into()
 }
 

@@ -205,12 +205,12 @@ fn a_figure_with_its_own_n_shows_it() {
 #[test]
 fn the_quality_table_stands_only_where_a_task_has_such_gold() {
     let (header, mut trials) = example::run();
-    assert_eq!(tables(&summarise(&header, &trials)).len(), 7);
+    assert_eq!(tables(&summarise(&header, &trials)).len(), 8);
     for record in &mut trials {
         record.scores.as_mut().unwrap().fact_recall = Some(0.5);
     }
     let tables = tables(&summarise(&header, &trials));
-    assert_eq!(tables.len(), 8);
+    assert_eq!(tables.len(), 9);
     let heads: Vec<_> = tables[1].columns.iter().map(Column::heading).collect();
     assert_eq!(heads, ["policy", "required facts found"]);
     assert_eq!(tables[1].rows[0][1].line(), "0.50 [0.50–0.50]");

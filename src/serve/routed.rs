@@ -114,7 +114,7 @@ impl Routed {
 
     fn route(&self, trial: &mut Trial, accepted: usize, has_contract: bool) -> Option<Route> {
         let policy = &self.policy;
-        let cost = metrics::bill(trial, policy.price.as_ref(), policy.hardware.as_ref());
+        let cost = metrics::bill(trial, policy.price.as_ref(), policy.hardware.as_ref(), None);
         let chosen = trial.attempts.get(accepted)?;
         let asked_llm = trial.attempts.iter().any(|attempt| attempt.tier == crate::router::Tier::Llm);
         let call = |attempt: &Attempt| {

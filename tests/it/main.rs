@@ -8,6 +8,7 @@ mod cassette;
 mod cli;
 mod confidence;
 mod contract;
+mod device;
 mod encoder;
 #[path = "../support/fault_server.rs"]
 mod fault_server;

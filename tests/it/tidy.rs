@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in the order in which they may import one another. `lib.rs` lists them in the same order.
-const ROOMS: [&str; 22] = [
-    "units", "clock", "error", "files", "net", "nn", "models", "task", "contract", "memory", "safety", "router",
-    "engine", "trial", "record", "metrics", "replay", "grid", "report", "serve", "cli", "main",
+const ROOMS: [&str; 23] = [
+    "units", "clock", "error", "files", "net", "device", "nn", "models", "task", "contract", "memory", "safety",
+    "router", "engine", "trial", "record", "metrics", "replay", "grid", "report", "serve", "cli", "main",
 ];
 const LONGEST_FILE_LINES: usize = 600;
 

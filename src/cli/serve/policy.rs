@@ -59,16 +59,18 @@ pub(super) fn plan(args: &ServeArgs, named: &str) -> Result<Plan> {
         (None, Llm::StandIn(_)) => prices.lookup(metrics::STAND_IN).map(Some),
         (None, Llm::Endpoint { model, .. }) => Ok(prices.find(model)),
     }?;
-    let hardware = match args.hardware_usd_per_hour {
-        Some(usd) if !usd.is_finite() || usd < 0.0 => {
-            return Err(usage("--hardware-usd-per-hour is a number of dollars, 0 or more"));
-        }
-        Some(usd_per_hour) => {
-            HardwarePrice { name: "user".into(), usd_per_hour, basis: "given with --hardware-usd-per-hour".into() }
-        }
-        None => prices.lookup_hardware(metrics::DEFAULT_HARDWARE)?,
-    };
+    let hardware = prices.hardware(args.hardware.as_deref(), args.hardware_usd_per_hour)?;
     Ok(Plan { spec, settings, llm, price, hardware })
+}
+
+impl Plan {
+    /// The local models that the strategy names beside the server's own.
+    pub(super) fn named_models(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.spec.named_models().map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 /// One strategy, by name or from a file that holds no other.

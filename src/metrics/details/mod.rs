@@ -42,6 +42,8 @@ pub struct Details {
     pub hull_cost: Vec<usize>,
     /// The same over the median latency.
     pub hull_latency: Vec<usize>,
+    /// The same over the energy of a trial.
+    pub hull_energy: Vec<usize>,
     /// Which rank each policy may have.
     pub ranks: Ranks,
     /// Time to the first token and time per token, by model's tier and by whether a part of the prompt came from a cache.
@@ -93,9 +95,12 @@ pub fn details(header: &RunHeader, rows: &Rows, summary: &Summary) -> Details {
         .collect();
     let costs: Vec<Option<f64>> = policies.iter().map(|policy| policy.cost.value).collect();
     let medians: Vec<Option<f64>> = summary.policies.iter().map(|policy| policy.latency_s.p50).collect();
+    let joules: Vec<Option<f64>> =
+        summary.policies.iter().map(|policy| policy.energy.joules_per_request.value).collect();
     Details {
         hull_cost: hull(&costs, summary),
         hull_latency: hull(&medians, summary),
+        hull_energy: hull(&joules, summary),
         ranks: ranks::ranks(&cells, &summary.policies),
         calls: calls::call_times(&cells),
         speed: calls::speed(&cells),

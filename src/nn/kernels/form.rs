@@ -1,5 +1,6 @@
 //! How the types of GGUF files write a block of 32 weights, as data.
 
+use super::pack::{LINE, TILE};
 use candle_core::quantized::GgmlDType;
 
 /// A quantised type. Every weight is `scale * code + base`; the base is a minimum of the block, or the scale times what is
@@ -127,13 +128,18 @@ impl Form {
         blocks.div_ceil(self.run()) * self.head_lines() + blocks * self.lines()
     }
 
+    /// Bytes of a packed matrix.
+    pub(crate) fn packed_bytes(self, rows: usize, columns: usize) -> u64 {
+        (rows.div_ceil(TILE) as u64) * (self.tile_lines(columns / BLOCK) as u64) * LINE as u64
+    }
+
     /// Weights that the file's own unit holds.
-    pub(super) const fn unit(self) -> usize {
+    pub(crate) const fn unit(self) -> usize {
         if self.is_super() { SUPER * BLOCK } else { BLOCK }
     }
 
     /// Bytes of the file's own unit.
-    pub(super) const fn unit_bytes(self) -> usize {
+    pub(crate) const fn unit_bytes(self) -> usize {
         match self {
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,

@@ -39,6 +39,6 @@ pub(crate) use integers::{Codes, Integers};
 pub(crate) use isa::{Isa, for_each_isa};
 pub(crate) use matmul::{Matrix, multiply};
 pub(crate) use mutual::{Texts, attend_mutually};
-pub(crate) use pack::Packed;
+pub(crate) use pack::{Packed, TILE};
 pub(crate) use pool::each_row;
 pub(crate) use read::sum_of;

@@ -84,7 +84,7 @@ impl<'a> Scales<'a> {
 }
 
 /// Bytes of a line.
-const LINE: usize = size_of::<Line>();
+pub(super) const LINE: usize = size_of::<Line>();
 /// Where the minima stand in the head of a run.
 const MINIMA: usize = 2 * TILE;
 

@@ -3,6 +3,7 @@
 use super::charts::{Mark, Point, Scatter, bar, colour};
 use super::html::{figure, folded, grid, key, missing, note, say, text};
 use super::{Live, View, ends, listed};
+use crate::device::Basis;
 use crate::metrics::details::{LlmTokens, break_even_per_day};
 use crate::metrics::{Figure, PolicySummary, significant};
 use crate::report::{Align, Cell, Column};
@@ -71,8 +72,27 @@ pub(super) fn scatters(view: &View<'_>) -> String {
         };
         out += &folded("The same against latency", &figure(&scatter.draw(), "", caption));
     }
-    out +=
-        &note("Against energy there is no chart: this program reads no energy counter, and a time is not an energy.");
+    let joules: Vec<&Figure> = report.summary.policies.iter().map(|policy| &policy.energy.joules_per_request).collect();
+    let (points, hull) = self::points(view, &joules, &details.hull_energy);
+    if points.is_empty() {
+        let why = report.header.energy.reason.as_deref().unwrap_or("the run recorded none");
+        out += &note(&format!("Against energy there is no chart: {why}."));
+    } else {
+        let scatter = Scatter {
+            title: "Accuracy against energy".into(),
+            x_name: "joules of a query".into(),
+            y_name: "accuracy".into(),
+            points,
+            hull,
+            chance: None,
+        };
+        let caption = if report.header.energy.basis == Some(Basis::Measured) {
+            "The same against the energy that this machine took for a query."
+        } else {
+            "The same against energy, estimated from the power that was given: not measured."
+        };
+        out += &folded("The same against energy", &figure(&scatter.draw(), "", caption));
+    }
     out
 }
 
@@ -318,7 +338,7 @@ pub(super) fn break_even(view: &View<'_>) -> Live {
         return Live { html: missing("There is nothing to compare with:", &how), data: json!(null) };
     };
     let price = report.header.llm_price.as_ref();
-    let hourly = report.header.hardware_price.as_ref().map(|price| price.usd_per_hour);
+    let hourly = report.header.hardware_price.as_ref().map(|price| price.per_day() / HOURS);
     let others: Vec<usize> = view.charted().0.iter().copied().filter(|&i| i != reference).collect();
     let api = |tokens: LlmTokens| price.map(|price| api_per_1000(tokens, price));
     let day = hourly.map(|hourly| hourly * HOURS);
