@@ -199,7 +199,7 @@ fn place_tensors(
     for (offset, bytes, name) in ranges {
         // No tensor reaches past the end of the file, so these sums stay within it.
         let expected = end.next_multiple_of(alignment);
-        ensure!(offset <= expected, "tensor {name} begins within the alignment of the one before it: {MEND}");
+        ensure!(offset >= expected, "tensor {name} begins within the alignment of the one before it: {MEND}");
         ensure!(offset == expected, "{}", belong(offset - end, before));
         (end, before) = (offset + bytes, Some(name));
     }

@@ -86,7 +86,9 @@ proptest! {
         for isa in Isa::available() {
             let mut found = vec![0.0; length];
             normalise(isa, &x, &weight, 1e-5, &mut found);
-            assert_near(&found, &exact, |at| 1e-5 * exact[at].abs() + 1e-36, &format!("{isa:?}"));
+            // What is too small for a full mantissa has been rounded before the weight makes it larger.
+            let slack = |at: usize| 1e-5 * exact[at].abs() + 3e-45 * f64::from(weight[at].abs()) + 1e-44;
+            assert_near(&found, &exact, slack, &format!("{isa:?}"));
         }
     }
 
