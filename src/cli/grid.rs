@@ -3,7 +3,7 @@
 mod plan;
 
 use super::bench::BenchArgs;
-use super::setup::{Beyond, Llm, Resolved, check_ranges, resolve_pair};
+use super::setup::{Beyond, Llm, Resolved, check_ranges, resolve_pair, script_name};
 use super::sweep::{self, Sweep};
 use super::{Common, output};
 use crate::engine::script_of;
@@ -158,9 +158,11 @@ fn read(args: &GridArgs, file: &Path, network: Network) -> Result<(Sweep, Vec<Le
     let (mut pairs, mut left_out): (Vec<Resolved>, Vec<LeftOut>) = (Vec::new(), Vec::new());
     for (i, slm) in axes.slms.iter().enumerate() {
         let place = [Step::Key("axes"), Step::Key("slms"), Step::At(i)];
-        if script_of(slm).is_none() {
-            store.check_name(slm, Kind::Gguf).map_err(|error| at(&place, &error))?;
+        match script_of(slm) {
+            None => store.check_name(slm, Kind::Gguf),
+            Some(path) => script_name(&folder.join(path)).map(drop),
         }
+        .map_err(|error| at(&place, &error))?;
         for (j, llm) in axes.llms.iter().enumerate() {
             let place = [Step::Key("axes"), Step::Key("llms"), Step::At(j)];
             let pair = BenchArgs { slm: Some(slm.clone()), llm: Some(llm.clone()), ..usual.clone() };

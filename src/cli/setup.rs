@@ -78,7 +78,7 @@ impl Slm {
 }
 
 /// The name of a scripted model, whose file must be one.
-fn script_name(path: &Path) -> Result<String> {
+pub(super) fn script_name(path: &Path) -> Result<String> {
     Ok(Script::open(path, true, Clock::fake(), Arc::default())?.info().model)
 }
 

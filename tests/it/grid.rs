@@ -206,7 +206,7 @@ fn the_same_command_again_makes_nothing_again_and_another_configuration_is_refus
 #[test]
 fn a_limit_of_time_ends_a_run_in_good_order_and_the_same_command_goes_on() {
     let slow = format!("first_token_ms = 40\n{LARGE}");
-    let folder = folder(&format!("{GRID}[limits]\nmax_hours = 0.00002\n"));
+    let folder = folder(&format!("{GRID}[limits]\nmax_hours = 0.0001\n"));
     write_files(folder.path(), &[("large.toml", &slow)]);
     let mut calls = 0;
     loop {
@@ -219,7 +219,7 @@ fn a_limit_of_time_ends_a_run_in_good_order_and_the_same_command_goes_on() {
         assert!(stderr(&output).contains("max_hours"), "{}", stderr(&output));
         assert!(calls < 200);
     }
-    assert!(calls > 2);
+    assert!(calls > 1);
     outputs(&trials(&folder.path().join("run")));
     assert_eq!(trials(&folder.path().join("run")).len(), 288);
 }
