@@ -446,8 +446,8 @@ mod tests {
         assert_eq!(value("```\n{\"x\": 1}\n```\nFinal: {\"category\": 1, \"answer\": 2}")["category"], 1);
         assert_eq!(value("{\"x\": 1} {\"category\": 2}")["category"], 2);
         assert_eq!(value("{\"x\": 1} {\"y\": 2}")["y"], 2);
-        let many: String = (0..MOST_OBJECTS + 10).map(|x| format!("{{\"x\": {x}}}\n")).collect();
-        let last = find(&format!("{many}{{\"category\": 5}}"), &required).unwrap();
+        let many: Vec<String> = (0..MOST_OBJECTS + 10).map(|x| format!("{{\"x\": {x}}}")).collect();
+        let last = find(&format!("{}\n{{\"category\": 5}}", many.join("\n")), &required).unwrap();
         assert_eq!(last.value["category"], 5);
         assert_eq!(value("{\"category\": 6, \"answer\": 7} {\"x\": 1}")["category"], 6);
         // A part of almost-JSON is not the answer.

@@ -406,8 +406,8 @@ impl GridSpec {
             )
         };
         // Routers that come from a file are known once it is read.
-        let from_file =
-            axes.routers.iter().any(|named| RouterKind::of_name(named).is_none() && named.ends_with(".toml"));
+        let is_file = |named: &String| Path::new(named).extension().is_some_and(|ending| ending == "toml");
+        let from_file = axes.routers.iter().any(|named| RouterKind::of_name(named).is_none() && is_file(named));
         if let Some(value) =
             router.iter().flat_map(OneOrMore::values).find(|value| !from_file && !axes.routers.contains(value))
         {
