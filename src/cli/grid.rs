@@ -196,10 +196,14 @@ fn read(args: &GridArgs, file: &Path, network: Network) -> Result<(Sweep, Vec<Le
     }
     let mut names: Vec<&str> = pairs.iter().flat_map(|pair| pair.cells.iter().map(|cell| cell.name.as_str())).collect();
     names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+    let twice = names.windows(2).find_map(|pair| match pair {
+        [one, other] if one == other => Some(*one),
+        _ => None,
+    });
+    if let Some(twice) = twice {
         let told = usage(format!(
             "two cells are called {:?}, so that their trials could not be told apart: two models or routers share a name",
-            twice[0]
+            twice
         ));
         return Err(at(&[Step::Key("axes")], &told));
     }

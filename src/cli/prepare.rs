@@ -192,13 +192,12 @@ pub(super) fn prepare(
         (Some(model), _) => {
             // One that another pair of models has had stays; another is given back before this one comes.
             drop(loaded.slm.take_if(|kept| kept.0 != model.sha256));
-            let (_, slm, took) = match loaded.slm.take() {
-                Some(kept) => kept,
-                None => {
-                    note(&format!("loading {} on {}", model.name, device.name()));
-                    let start = clock.now();
-                    (model.sha256.clone(), loader.load(model)?, clock.since(start))
-                }
+            let (_, slm, took) = if let Some(kept) = loaded.slm.take() {
+                kept
+            } else {
+                note(&format!("loading {} on {}", model.name, device.name()));
+                let start = clock.now();
+                (model.sha256.clone(), loader.load(model)?, clock.since(start))
             };
             loaded.slm = Some((model.sha256.clone(), Arc::clone(&slm), took));
             (slm, Some(took))

@@ -55,7 +55,7 @@ struct Asked {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answered {
-    Completion(Completion),
+    Completion(Box<Completion>),
     Failure(EngineError),
 }
 
@@ -133,7 +133,7 @@ impl Engine for Recorder {
     fn complete(&self, request: &Request) -> Result<Completion, Box<EngineError>> {
         let result = self.inner.complete(request);
         let answer = match &result {
-            Ok(completion) => Answered::Completion(completion.clone()),
+            Ok(completion) => Answered::Completion(Box::new(completion.clone())),
             Err(error) if matches!(error.kind, FailureKind::Interrupted | FailureKind::Offline) => return result,
             Err(error) if error.kind.ends_the_run() => return result,
             Err(error) => Answered::Failure((**error).clone()),
@@ -281,7 +281,7 @@ impl Engine for Player {
         match answer {
             Some(Answered::Completion(completion)) => {
                 self.clock.advance(completion.timing.total_s);
-                Ok(completion)
+                Ok(*completion)
             }
             Some(Answered::Failure(failure)) => {
                 self.clock.advance(failure.spans.total());

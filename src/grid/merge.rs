@@ -213,7 +213,7 @@ fn header(parts: &[Part], samples: Vec<String>, missing: &[String], out: &Path) 
     ordered.sort_by_key(|header| {
         (header.plan.as_ref().and_then(|plan| Some(plan.shard.as_ref()?.index)), header.started_at.clone())
     });
-    let mut whole = ordered.first().map(|header| (*header).clone()).unwrap_or_else(|| parts[0].header.clone());
+    let mut whole = ordered.first().map_or_else(|| parts[0].header.clone(), |header| (*header).clone());
     whole.id = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     whole.samples = samples;
     if let Some(plan) = &mut whole.plan {

@@ -256,7 +256,9 @@ impl Viewed {
         }
         let seed = if request.temperature > 0.0 { request.seed } else { 0 };
         let numbers = [request.max_tokens as u64, request.temperature.to_bits(), seed, request.top_logprobs as u64];
-        numbers.iter().for_each(|number| add(&number.to_le_bytes()));
+        for number in numbers {
+            add(&number.to_le_bytes());
+        }
         add(request.grammar.as_ref().map(|grammar| grammar.key()).unwrap_or_default().as_bytes());
         add(&self.repeat.to_le_bytes());
         half(&hash.finalize())

@@ -100,8 +100,11 @@ pub struct WorkDone {
     pub spent_usd: Option<f64>,
 }
 
+/// What a cell has on an axis.
+type Value = fn(&Cell) -> String;
+
 /// The axes, and the value of a cell on each.
-const AXES: [(&str, fn(&Cell) -> String); 6] = [
+const AXES: [(&str, Value); 6] = [
     ("router", |cell| cell.router_name().to_owned()),
     ("memory", |cell| cell.memory.name().to_owned()),
     ("contract", |cell| cell.contract.name().to_owned()),

@@ -43,9 +43,8 @@ impl RunLock {
         let host = sysinfo::System::host_name().unwrap_or_else(|_| "an unnamed host".to_owned());
         let holder =
             format!("process {} on {host}, since {}\n", std::process::id(), clock::utc_string(clock::unix_time()));
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
         // Who holds it is for people; on a full disk the lock holds all the same.
-        let _untold = written;
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
         Ok(Self { _file: file })
     }
 }

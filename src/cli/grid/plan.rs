@@ -208,7 +208,9 @@ fn calls(sweep: &Sweep, samples: usize) -> ([(usize, usize); 2], [Estimate; 2]) 
         }
     }
     slm[1] = slm_keys.values().fold((0, 0), |sum, key| (sum.0 + key.0, sum.1 + key.1));
-    llm_keys.values().for_each(|key| once.add(key));
+    for key in llm_keys.values() {
+        once.add(key);
+    }
     (slm, [all, once])
 }
 
