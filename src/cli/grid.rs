@@ -196,9 +196,14 @@ fn read(args: &GridArgs, file: &Path, network: Network) -> Result<(Sweep, Vec<Le
     }
     let mut names: Vec<&str> = pairs.iter().flat_map(|pair| pair.cells.iter().map(|cell| cell.name.as_str())).collect();
     names.sort_unstable();
-    if let Some([twice, _]) = names.array_windows().find(|[one, next]| one == next) {
+    let twice = names.windows(2).find_map(|pair| match pair {
+        [one, other] if one == other => Some(*one),
+        _ => None,
+    });
+    if let Some(twice) = twice {
         let told = usage(format!(
-            "two cells are called {twice:?}, so that their trials could not be told apart: two models or routers share a name"
+            "two cells are called {:?}, so that their trials could not be told apart: two models or routers share a name",
+            twice
         ));
         return Err(at(&[Step::Key("axes")], &told));
     }

@@ -56,7 +56,7 @@ struct Asked {
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "most of them are completions")]
 enum Answered {
-    Completion(Completion),
+    Completion(Box<Completion>),
     Failure(EngineError),
 }
 
@@ -138,7 +138,7 @@ impl Engine for Recorder {
     fn complete_unless(&self, request: &Request, unwanted: &Cancel) -> Result<Completion, Box<EngineError>> {
         let result = self.inner.complete_unless(request, unwanted);
         let answer = match &result {
-            Ok(completion) => Answered::Completion(completion.clone()),
+            Ok(completion) => Answered::Completion(Box::new(completion.clone())),
             Err(error) if matches!(error.kind, FailureKind::Interrupted | FailureKind::Offline) => return result,
             Err(error) if error.kind.ends_the_run() => return result,
             Err(error) => Answered::Failure((**error).clone()),
@@ -286,7 +286,7 @@ impl Engine for Player {
         match answer {
             Some(Answered::Completion(completion)) => {
                 self.clock.advance(completion.timing.total_s);
-                Ok(completion)
+                Ok(*completion)
             }
             Some(Answered::Failure(failure)) => {
                 self.clock.advance(failure.spans.total());

@@ -94,3 +94,49 @@ pub fn spent_usd(record: &TrialRecord) -> f64 {
     let own = record.trial.attempts.iter().filter(|attempt| attempt.shared_from.is_none());
     own.filter_map(|attempt| attempt.api_usd).map(|usd| usd.0).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::metrics::example;
+    use crate::record::{RunHeader, RunWriter, TrialRecord, read_at};
+    use std::fs;
+
+    fn run() -> (RunHeader, Vec<TrialRecord>) {
+        example::run()
+    }
+
+    #[test]
+    fn a_run_goes_on_after_a_torn_line_wherever_it_was_torn() {
+        let (header, trials) = run();
+        let folder = tempfile::tempdir().unwrap();
+        let (path, lines) = (folder.path().join("trials.jsonl"), |n: usize| {
+            trials[..n].iter().flat_map(|trial| RunWriter::line(trial).unwrap()).collect::<Vec<u8>>()
+        });
+        drop(RunWriter::create(folder.path(), header.clone()).unwrap());
+        let (one, two) = (lines(1), lines(2));
+        for cut in [one.len(), one.len() + 1, two.len() / 2 + one.len() / 2, two.len() - 2, two.len() - 1, two.len()] {
+            fs::write(&path, &two[..cut]).unwrap();
+            let (mut writer, torn) = RunWriter::resume(folder.path()).unwrap();
+            let whole = if cut >= two.len() - 1 { two.clone() } else { one.clone() };
+            assert_eq!(fs::read(&path).unwrap(), whole, "cut at {cut}");
+            assert_eq!(torn, if cut >= two.len() - 1 { 0 } else { (cut - one.len()) as u64 });
+            let place = writer.append(&RunWriter::line(&trials[2]).unwrap()).unwrap();
+            assert_eq!(place.offset, whole.len() as u64);
+            assert_eq!(read_at(folder.path(), &[place]).unwrap(), [trials[2].clone()]);
+            assert_eq!(writer.header(), &header);
+        }
+    }
+
+    #[test]
+    fn a_folder_with_a_run_is_not_begun_again_and_one_in_work_is_not_taken_up() {
+        let (header, _) = run();
+        let folder = tempfile::tempdir().unwrap();
+        let writer = RunWriter::create(folder.path(), header.clone()).unwrap();
+        let again = format!("{:#}", RunWriter::create(folder.path(), header).unwrap_err());
+        assert!(again.contains("already holds a run") && again.contains("--resume"), "{again}");
+        let held = format!("{:#}", RunWriter::resume(folder.path()).unwrap_err());
+        assert!(held.contains("another process works on"), "{held}");
+        drop(writer);
+        assert!(RunWriter::resume(folder.path()).is_ok());
+    }
+}

@@ -341,7 +341,7 @@ impl GridSpec {
         for (index, named) in axes.routers.iter().enumerate() {
             let known = self.router.iter().any(|router| router.name() == named)
                 || RouterKind::of_name(named).is_some()
-                || Path::new(named).extension().is_some_and(|extension| extension == "toml");
+                || is_file(named);
             if !known {
                 let names: Vec<_> = RouterKind::ALL.iter().map(|kind| kind.name()).collect();
                 return Err(wrong(
@@ -406,8 +406,7 @@ impl GridSpec {
             )
         };
         // Routers that come from a file are known once it is read.
-        let is_file = |named: &String| Path::new(named).extension().is_some_and(|ending| ending == "toml");
-        let from_file = axes.routers.iter().any(|named| RouterKind::of_name(named).is_none() && is_file(named));
+        let from_file = axes.routers.iter().any(|named| is_file(named));
         if let Some(value) =
             router.iter().flat_map(OneOrMore::values).find(|value| !from_file && !axes.routers.contains(value))
         {
@@ -434,6 +433,11 @@ impl GridSpec {
 
 fn place_key(index: usize, key: &str) -> [Step<'_>; 3] {
     [Step::Key("exclude"), Step::At(index), Step::Key(key)]
+}
+
+/// Whether a router's name is that of a file.
+fn is_file(named: &str) -> bool {
+    Path::new(named).extension().is_some_and(|extension| extension == "toml")
 }
 
 /// Refuses an empty axis, and values that stand on it twice: their cells would be the same.

@@ -100,11 +100,11 @@ pub struct WorkDone {
     pub spent_usd: Option<f64>,
 }
 
-/// An axis by name, and how the value of a cell on it is read.
-type Axis = (&'static str, fn(&Cell) -> String);
+/// What a cell has on an axis.
+type Value = fn(&Cell) -> String;
 
-/// The axes.
-const AXES: [Axis; 6] = [
+/// The axes, and the value of a cell on each.
+const AXES: [(&str, Value); 6] = [
     ("router", |cell| cell.router_name().to_owned()),
     ("memory", |cell| cell.memory.name().to_owned()),
     ("contract", |cell| cell.contract.name().to_owned()),

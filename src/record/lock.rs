@@ -44,8 +44,7 @@ impl RunLock {
         let holder =
             format!("process {} on {host}, since {}\n", std::process::id(), clock::utc_string(clock::unix_time()));
         // Who holds it is for people; on a full disk the lock holds all the same.
-        let _untold =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).is_err();
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
         Ok(Self { _file: file })
     }
 }
