@@ -54,7 +54,6 @@ struct Asked {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "most of them are completions")]
 enum Answered {
     Completion(Box<Completion>),
     Failure(EngineError),
