@@ -202,8 +202,7 @@ fn read(args: &GridArgs, file: &Path, network: Network) -> Result<(Sweep, Vec<Le
     });
     if let Some(twice) = twice {
         let told = usage(format!(
-            "two cells are called {:?}, so that their trials could not be told apart: two models or routers share a name",
-            twice
+            "two cells are called {twice:?}, so that their trials could not be told apart: two models or routers share a name"
         ));
         return Err(at(&[Step::Key("axes")], &told));
     }
