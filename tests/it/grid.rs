@@ -244,7 +244,8 @@ fn failures_alone_are_made_again_where_that_is_asked_for() {
     let mut retried: Vec<String> =
         lines()[960..].iter().map(|trial| format!("{} {}", trial["cell"], trial["sample"])).collect();
     let mut wanted = failed;
-    (retried.sort(), wanted.sort());
+    retried.sort();
+    wanted.sort();
     assert_eq!(retried, wanted);
 }
 
