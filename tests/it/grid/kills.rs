@@ -24,7 +24,8 @@ fn finish(folder: &Path, out: &str) {
 
 /// Whole lines on disk.
 fn lines(run: &Path) -> usize {
-    fs::read(run.join("trials.jsonl")).map_or(0, |bytes| bytes.split(|&byte| byte == b'\n').count() - 1)
+    fs::read(run.join("trials.jsonl"))
+        .map_or(0, |bytes| bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")).count())
 }
 
 #[test]
