@@ -1,16 +1,13 @@
 //! Whether what a schema says of a value that is still being written is settled: whether it will hold, or fail, however the value
 //! goes on. A "no" may mean that it is not known here: the answer is judged at its end all the same.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// References that are followed one after the other.
 const MOST_REFERENCES: usize = 16;
 /// What says nothing of a value.
 const NOTES: [&str; 9] =
     ["title", "description", "$comment", "default", "examples", "deprecated", "readOnly", "writeOnly", "$defs"];
-/// What makes it depend on the value which members and elements are evaluated.
-const CONDITIONS: [&str; 8] = ["if", "anyOf", "oneOf", "not", "contains", "dependentSchemas", "$ref", "$dynamicRef"];
-
 /// A schema, and the answer so far.
 #[derive(Clone, Copy)]
 pub(super) struct Progress<'a> {
@@ -99,17 +96,6 @@ impl<'a> Progress<'a> {
         let object = self.answer.pointer(place).and_then(Value::as_object);
         (inward(place, name), object.is_some_and(|object| object.contains_key(name)))
     }
-}
-
-/// Whether which members and elements a schema evaluates follows from their names and numbers alone.
-pub(super) fn evaluates_by_name(schema: &Map<String, Value>) -> bool {
-    CONDITIONS.iter().all(|keyword| !schema.contains_key(*keyword))
-        && schema
-            .get("allOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .all(|schema| schema.as_object().is_none_or(evaluates_by_name))
 }
 
 /// The JSON Pointer to a member of the object at a place.
