@@ -66,7 +66,7 @@ pub struct GridSpec {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AxesSpec {
-    /// Strategies: by name, by the name of a [[router]] of this file, or a TOML file of [[router]] tables.
+    /// Strategies: by name, by the name of a `[[router]]` of this file, or a TOML file of `[[router]]` tables.
     pub routers: Vec<String>,
     /// Memories.
     #[serde(default = "no_memory")]
@@ -76,7 +76,7 @@ pub struct AxesSpec {
     pub contracts: Vec<ContractMode>,
     /// Small models: a manifest's name, a path, or `scripted:FILE.toml`.
     pub slms: Vec<String>,
-    /// Large models: the name of an [[llm]] of this file, a model for a stand-in on this machine, or `scripted:FILE.toml`.
+    /// Large models: the name of an `[[llm]]` of this file, a model for a stand-in on this machine, or `scripted:FILE.toml`.
     pub llms: Vec<String>,
     /// Seeds of everything that is drawn.
     #[serde(default = "seed_zero")]
